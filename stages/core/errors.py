@@ -1,0 +1,49 @@
+"""The one error that users see, and the wrapper that turns it into a line and an exit code."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import sys
+from collections.abc import Callable, Iterable
+
+__all__ = ["UserError", "did_you_mean", "run_stage"]
+
+
+class UserError(Exception):
+    """Bad input: the message names the file or key, what is wrong and what to do. Exit code 2."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint that ends an error message: the nearest known name, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "known names: " + ", ".join(names) if names else "none are known"
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Run a command-line entry point; a `UserError` becomes one line on stderr and exit code 2.
+
+    DVC reports 255 whatever a stage returns, so the line must say everything. A full disk is the
+    user's to mend as well, and is told the same way.
+    """
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(
+            f"error: cannot write{where}: {error.strerror}. Free some space or fix the permissions, then run again:"
+            " finished work is kept.",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted: finished work is kept; run again to go on.", file=sys.stderr)
+        raise SystemExit(130) from None

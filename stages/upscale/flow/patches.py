@@ -1,0 +1,110 @@
+"""Training patches for the flow: pairs of HR crop and bicubic LR crop, each a pure function of (seed, step)."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stages.core.errors import UserError
+from stages.core.files import sha256_file
+from stages.core.seeds import generator
+
+__all__ = ["PatchSource", "training_files"]
+
+# Pillow's bicubic kernel reaches 2 LR pixels beyond an LR pixel's centre: with this margin (in LR
+# pixels) a crop's LR image equals the crop of the whole photograph's LR image.
+LR_MARGIN = 2
+
+
+def training_files(folder: Path, exclude_licence: str) -> list[tuple[Path, dict[str, str]]]:
+    """List the images of `folder` with their rows of ``LICENSES.csv`` (empty where there is none).
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of JPEG or PNG photographs.
+    exclude_licence : str
+        Leave out rows whose ``licence`` starts with this text; empty: none.
+
+    Raises
+    ------
+    UserError
+        No folder, no image, or an image that ``LICENSES.csv`` does not list.
+    """
+    if not folder.is_dir():
+        raise UserError(f"training images: {folder} is not a folder; give --images a folder of photographs")
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    if not files:
+        raise UserError(f"training images: {folder} holds no .jpg or .png file")
+    table = folder / "LICENSES.csv"
+    if not table.exists():
+        if exclude_licence:
+            raise UserError(f"{table} does not exist, so --exclude-licence {exclude_licence!r} cannot be obeyed")
+        return [(path, {}) for path in files]
+    with table.open(newline="", encoding="utf-8") as handle:
+        rows = {row["file"]: row for row in csv.DictReader(handle)}
+    missing = [path.name for path in files if path.name not in rows]
+    if missing:
+        raise UserError(f"{table} has no row for {', '.join(missing)}: add it or remove the file")
+    kept = [(path, rows[path.name]) for path in files]
+    if exclude_licence:
+        kept = [(path, row) for path, row in kept if not row["licence"].startswith(exclude_licence)]
+    for path, row in kept:
+        if row.get("sha256") and row["sha256"] != sha256_file(path):
+            raise UserError(f"{path}: its sha256 is not the one in {table.name}; fetch the file again")
+    return kept
+
+
+class PatchSource:
+    """All training photographs in memory (8-bit), and batches cut from them.
+
+    Parameters
+    ----------
+    files : list of Path
+        Photographs, RGB.
+    factor : int
+        Scale factor.
+    patch : int
+        HR patch side in pixels, a multiple of `factor`.
+    seed : int
+        Seed of the crops.
+    """
+
+    def __init__(self, files: list[Path], factor: int, patch: int, seed: int) -> None:
+        self.factor, self.patch, self.seed = factor, patch, seed
+        self.outer = patch + 2 * LR_MARGIN * factor
+        self.images = [np.asarray(Image.open(path).convert("RGB")) for path in files]
+        for path, image in zip(files, self.images, strict=True):
+            if min(image.shape[:2]) < self.outer:
+                raise UserError(f"{path}: smaller than {self.outer} x {self.outer} pixels, too small to train on")
+        pixels = np.array([image.shape[0] * image.shape[1] for image in self.images], dtype=float)
+        self.weights = pixels / pixels.sum()
+
+    def batch(self, stage: str, step: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return HR (B, 3, patch, patch) and LR (B, 3, patch/factor, patch/factor), uint8.
+
+        Any pixel offset (so every phase of the LR grid), eight flips and rotations.
+        """
+        rng = generator("patches", self.seed, stage, step)
+        hr = np.empty((size, 3, self.patch, self.patch), np.uint8)
+        side = self.patch // self.factor
+        lr = np.empty((size, 3, side, side), np.uint8)
+        for i, index in enumerate(rng.choice(len(self.images), size=size, p=self.weights)):
+            image = self.images[index]
+            y = rng.integers(image.shape[0] - self.outer + 1)
+            x = rng.integers(image.shape[1] - self.outer + 1)
+            crop = np.rot90(image[y : y + self.outer, x : x + self.outer], rng.integers(4))
+            if rng.integers(2):
+                crop = crop[:, ::-1]
+            crop = np.ascontiguousarray(crop)
+            small = np.asarray(
+                Image.fromarray(crop).resize((side + 2 * LR_MARGIN,) * 2, Image.Resampling.BICUBIC)
+            )
+            m = LR_MARGIN * self.factor
+            hr[i] = crop[m : m + self.patch, m : m + self.patch].transpose(2, 0, 1)
+            lr[i] = small[LR_MARGIN : LR_MARGIN + side, LR_MARGIN : LR_MARGIN + side].transpose(2, 0, 1)
+        return hr, lr

@@ -1,0 +1,276 @@
+"""Train the flow: ``python -m stages.upscale.flow.train --images DIR --validation DIR --out DIR``.
+
+Two stages: the encoder and the mean head by L1 loss; then all weights by negative log-likelihood,
+after a data-dependent initialisation of the actnorms. Every step's patches and noise are a function
+of (seed, step), and the state is checkpointed: a killed run goes on where it was by the same command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from stages.core.errors import UserError, run_stage
+from stages.core.files import atomic_path, write_json
+from stages.core.seeds import generator
+from stages.upscale.flow.model import FlowConfig, FlowNet, bits_per_dimension
+from stages.upscale.flow.patches import PatchSource, training_files
+
+__all__ = ["TrainConfig", "train", "validation_bits"]
+
+SIZES = {4: FlowConfig(4, steps=(6, 8), hidden=(32, 64)), 8: FlowConfig(8, steps=(4, 6, 8), hidden=(24, 48, 64))}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What decides the trained weights (with the images and the library versions)."""
+
+    factor: int = 4
+    seed: int = 0
+    patch: int = 80
+    l1_steps: int = 2000
+    l1_batch: int = 8
+    l1_rate: float = 8e-4
+    nll_steps: int = 9000
+    nll_batch: int = 8
+    nll_rate: float = 7e-4
+    nll_final_rate: float = 1.4e-5
+    warmup_steps: int = 300
+    clip_norm: float = 1.0
+    ema: float = 0.999
+
+
+def _cosine(step: int, steps: int, first: float, last: float) -> float:
+    return last + 0.5 * (first - last) * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+
+
+def _images(hr: np.ndarray, lr: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+    def to(x: np.ndarray) -> Tensor:
+        return (torch.from_numpy(x).to(device).float() / 255).contiguous(memory_format=torch.channels_last)
+
+    return to(hr), to(lr)
+
+
+@torch.no_grad()
+def validation_bits(net: FlowNet, folder: Path, crop: int = 160, count: int = 50) -> float:
+    """Mean bits per dimension over centre crops of the first `count` images of `folder`."""
+    factor = net.config.factor
+    device = next(net.parameters()).device
+    total = 0.0
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".jpg", ".jpeg", ".png"})[:count]
+    if not files:
+        raise UserError(f"validation images: {folder} holds no .jpg or .png file")
+    for path in files:
+        image = np.asarray(Image.open(path).convert("RGB"))
+        y, x = (image.shape[0] - crop) // 2, (image.shape[1] - crop) // 2
+        patch = np.ascontiguousarray(image[y : y + crop, x : x + crop])
+        small = np.array(Image.fromarray(patch).resize((crop // factor,) * 2, Image.Resampling.BICUBIC))
+        hr, lr = _images(patch.transpose(2, 0, 1)[None].copy(), small.transpose(2, 0, 1)[None].copy(), device)
+        noise = generator("validation", path.name).random(hr.shape, dtype=np.float32) - 0.5
+        z, logdet = net.encode(hr + torch.from_numpy(noise).to(device) / 255, net.condition(lr))
+        total += float(bits_per_dimension(z, logdet))
+    return total / len(files)
+
+
+class _State:
+    """Network, moving average and optimiser, and their checkpoint."""
+
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+        torch.manual_seed(config.seed)
+        self.net = FlowNet(SIZES[config.factor]).to(device, memory_format=torch.channels_last)
+        self.ema = FlowNet(SIZES[config.factor]).to(device, memory_format=torch.channels_last).requires_grad_(False)
+        self.ema.load_state_dict(self.net.state_dict())
+        self.optimiser = torch.optim.Adam(self.net.parameters(), betas=(0.9, 0.99))
+        self.stage, self.step, self.skipped, self.seconds = "l1", 0, 0, 0.0
+
+    def save(self, path: Path, config: TrainConfig) -> None:
+        state = {
+            "config": asdict(config),
+            "net": self.net.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "stage": self.stage,
+            "step": self.step,
+            "skipped": self.skipped,
+            "seconds": self.seconds,
+        }
+        with atomic_path(path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, path: Path, config: TrainConfig) -> None:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["config"] != asdict(config):
+            changed = [k for k, v in asdict(config).items() if state["config"].get(k) != v]
+            raise UserError(
+                f"{path} is of a run with other settings ({', '.join(changed)}): give another --out, or remove it"
+            )
+        self.net.load_state_dict(state["net"])
+        self.ema.load_state_dict(state["ema"])
+        self.stage, self.step = state["stage"], state["step"]
+        self.skipped, self.seconds = state["skipped"], state["seconds"]
+        if self.step:
+            self.optimiser.load_state_dict(state["optimiser"])
+
+    @torch.no_grad()
+    def average(self, decay: float) -> None:
+        # A short memory at first, so that the average does not remember the initial weights.
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.ema.parameters()), list(self.net.parameters()), 1 - decay)
+
+
+def train(config: TrainConfig, images: Path, validation: Path, out: Path, exclude_licence: str, log_every: int) -> Path:
+    """Train and return the path of the trained state, ``out/checkpoint.pt``; resume where it exists."""
+    if config.factor not in SIZES:
+        raise UserError(f"--factor {config.factor}: trainable factors are {', '.join(map(str, SIZES))}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kept = training_files(images, exclude_licence)
+    source = PatchSource([path for path, _ in kept], config.factor, config.patch, config.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    record = {
+        "config": asdict(config),
+        "images": [{"file": path.name, **row} for path, row in kept],
+        "commit": _commit(),
+        "torch": torch.__version__,
+        "device": device.type,
+    }
+    write_json(out / "training.json", record)
+    checkpoint = out / "checkpoint.pt"
+    state = _State(config, device)
+    if checkpoint.exists():
+        state.load(checkpoint, config)
+    # A termination request saves the state at the next step; a SIGKILL loses at most 200 steps.
+    stop: list[int] = []
+    previous = signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
+    log = (out / "log.jsonl").open("a", encoding="utf-8")
+    total = config.l1_steps + config.nll_steps
+    done = state.step + (config.l1_steps if state.stage == "nll" else 0)
+    bar = tqdm(total=total, initial=done, unit="step", disable=None)
+    started = time.perf_counter()
+    try:
+        while not stop and not (state.stage == "nll" and state.step >= config.nll_steps):
+            if state.stage == "l1" and state.step >= config.l1_steps:
+                _begin_nll(state, config, source, device)
+            entry = _step_l1(state, config, source, device) if state.stage == "l1" else _step_nll(
+                state, config, source, device
+            )
+            state.step += 1
+            bar.update()
+            now = time.perf_counter()
+            state.seconds, started = state.seconds + now - started, now
+            if state.step % log_every == 0:
+                print(canonical_line(state, entry), file=log, flush=True)
+            if state.step % 200 == 0:
+                state.save(checkpoint, config)
+            if state.stage == "nll" and (state.step % 1000 == 0 or state.step == config.nll_steps):
+                state.ema.eval()
+                bits = validation_bits(state.ema, validation)
+                print(canonical_line(state, {"validation_bits": bits}), file=log, flush=True)
+                tqdm.write(f"nll step {state.step}: validation {bits:.4f} bits/dim", file=sys.stderr)
+                started = time.perf_counter()
+        state.save(checkpoint, config)
+    finally:
+        log.close()
+        bar.close()
+        signal.signal(signal.SIGTERM, previous)
+    if stop:
+        raise UserError(f"stopped at {state.stage} step {state.step}; the same command goes on from {checkpoint}")
+    return checkpoint
+
+
+def canonical_line(state: _State, entry: dict[str, float]) -> str:
+    """One JSON line of the training log."""
+    head = {"stage": state.stage, "step": state.step, "skipped": state.skipped, "seconds": round(state.seconds, 1)}
+    return json.dumps(head | entry)
+
+
+def _commit() -> str:
+    try:
+        return subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _apply(state: _State, loss: Tensor, rate: float, config: TrainConfig) -> float:
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = float(torch.nn.utils.clip_grad_norm_(state.net.parameters(), config.clip_norm))
+    if math.isfinite(norm):
+        state.optimiser.step()
+    else:
+        state.skipped += 1
+    state.average(config.ema)
+    return norm
+
+
+def _step_l1(state: _State, config: TrainConfig, source: PatchSource, device: torch.device) -> dict[str, float]:
+    hr, lr = _images(*source.batch("l1", state.step, config.l1_batch), device)
+    loss = (state.net.predict_mean(lr) - hr).abs().mean()
+    rate = _cosine(state.step, config.l1_steps, config.l1_rate, 0.1 * config.l1_rate)
+    norm = _apply(state, loss, rate, config)
+    return {"l1": loss.item(), "norm": norm, "rate": rate}
+
+
+def _begin_nll(state: _State, config: TrainConfig, source: PatchSource, device: torch.device) -> None:
+    # Start from the averaged L1 weights, and set the actnorms from a larger batch of real data.
+    state.net.load_state_dict(state.ema.state_dict())
+    hr, lr = _images(*source.batch("initialise", 0, 4 * config.nll_batch), device)
+    with torch.no_grad():
+        state.net.encode(hr, state.net.condition(lr), initialise=True)
+    state.ema.load_state_dict(state.net.state_dict())
+    state.optimiser = torch.optim.Adam(state.net.parameters(), betas=(0.9, 0.99))
+    state.stage, state.step = "nll", 0
+
+
+def _step_nll(state: _State, config: TrainConfig, source: PatchSource, device: torch.device) -> dict[str, float]:
+    hr, lr = _images(*source.batch("nll", state.step, config.nll_batch), device)
+    noise = generator("dequantise", config.seed, state.step).random(tuple(hr.shape), dtype=np.float32) - 0.5
+    hr = hr + torch.from_numpy(noise).to(device) / 255
+    z, logdet = state.net.encode(hr, state.net.condition(lr))
+    loss = bits_per_dimension(z, logdet).mean()
+    warm = min(1.0, (state.step + 1) / config.warmup_steps)
+    rate = warm * _cosine(state.step, config.nll_steps, config.nll_rate, config.nll_final_rate)
+    norm = _apply(state, loss, rate, config)
+    return {"bits": loss.item(), "norm": norm, "rate": rate}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.upscale.flow.train", description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=Path, required=True, help="folder of training photographs")
+    parser.add_argument("--validation", type=Path, required=True, help="folder of images that training never sees")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and the log")
+    parser.add_argument("--exclude-licence", default="", metavar="TEXT", help="leave out LICENSES.csv rows so begun")
+    parser.add_argument("--log-every", type=int, default=50, metavar="STEPS")
+    for field in fields(TrainConfig):
+        default = field.default
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(default), default=default, help=f"{default}")
+    arguments = vars(parser.parse_args())
+    config = TrainConfig(**{field.name: arguments[field.name] for field in fields(TrainConfig)})
+    train(
+        config,
+        arguments["images"],
+        arguments["validation"],
+        arguments["out"],
+        arguments["exclude_licence"],
+        arguments["log_every"],
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)
