@@ -7,11 +7,12 @@ result cannot depend on order, batch, worker or device, and two downscalers meet
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["generator", "latent"]
+__all__ = ["Draw", "generator"]
 
 
 def generator(*key: str | int) -> np.random.Generator:
@@ -20,26 +21,37 @@ def generator(*key: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
 
 
-def latent(seed: int, image_id: str, sample: int, shape: tuple[int, ...], attempt: int = 0) -> NDArray[np.float32]:
-    """Return the standard normal latent of one SR sample.
+@dataclass(frozen=True)
+class Draw:
+    """The random numbers of one SR sample, keyed by (seed, image id, sample index).
 
-    Parameters
+    The downscaler is not part of the key: the samples of two downscalers share their latents
+    (common random numbers), so that differences between downscalers are paired.
+
+    Attributes
     ----------
     seed : int
         The run's seed; 0 is a seed.
     image_id : str
-        The HR image. The downscaler is not part of the key: differences between downscalers are
-        paired (common random numbers).
+        The HR image.
     sample : int
         Sample index k, from 0.
-    shape : tuple of int
-        Shape of the latent.
     attempt : int
         0, or the number of the retry after a sample that was not finite.
-
-    Returns
-    -------
-    ndarray
-        float32, `shape`, standard normal.
     """
-    return generator("latent", seed, image_id, sample, attempt).standard_normal(shape, dtype=np.float32)
+
+    seed: int
+    image_id: str
+    sample: int
+    attempt: int = 0
+
+    def normal(self, shape: tuple[int, ...], label: str = "latent") -> NDArray[np.float32]:
+        """Standard normal numbers, float32, of `shape`; another label gives independent ones."""
+        return self._generator(label).standard_normal(shape, dtype=np.float32)
+
+    def integer(self) -> int:
+        """A whole number in [0, 2^31), to seed a program with."""
+        return int(self._generator("integer").integers(2**31))
+
+    def _generator(self, label: str) -> np.random.Generator:
+        return generator(label, self.seed, self.image_id, self.sample, self.attempt)

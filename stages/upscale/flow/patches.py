@@ -101,9 +101,7 @@ class PatchSource:
             if rng.integers(2):
                 crop = crop[:, ::-1]
             crop = np.ascontiguousarray(crop)
-            small = np.asarray(
-                Image.fromarray(crop).resize((side + 2 * LR_MARGIN,) * 2, Image.Resampling.BICUBIC)
-            )
+            small = np.asarray(Image.fromarray(crop).resize((side + 2 * LR_MARGIN,) * 2, Image.Resampling.BICUBIC))
             m = LR_MARGIN * self.factor
             hr[i] = crop[m : m + self.patch, m : m + self.patch].transpose(2, 0, 1)
             lr[i] = small[LR_MARGIN : LR_MARGIN + side, LR_MARGIN : LR_MARGIN + side].transpose(2, 0, 1)

@@ -163,8 +163,10 @@ def train(config: TrainConfig, images: Path, validation: Path, out: Path, exclud
         while not stop and not (state.stage == "nll" and state.step >= config.nll_steps):
             if state.stage == "l1" and state.step >= config.l1_steps:
                 _begin_nll(state, config, source, device)
-            entry = _step_l1(state, config, source, device) if state.stage == "l1" else _step_nll(
-                state, config, source, device
+            entry = (
+                _step_l1(state, config, source, device)
+                if state.stage == "l1"
+                else _step_nll(state, config, source, device)
             )
             state.step += 1
             bar.update()

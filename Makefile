@@ -1,0 +1,56 @@
+# make repro   set up, run the pipeline, show the scores
+# make test    set up, run all tests
+# make check   formatter, linter, type checker
+# make figures the README's figures anew, from the last run
+# make lock    write requirements.lock anew from pyproject.toml
+#
+# PIP_ARGS goes to pip install: `make repro PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"`
+# takes the small CPU build of torch.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: repro test check env dev figures lock
+
+repro: $(VENV)/.installed .dvc/config
+	@python -m stages.plan --check; code=$$?; \
+	if [ $$code -eq 3 ]; then echo "plan: recipes are new or out of date"; dvc repro --quiet --force --single-item plan; \
+	elif [ $$code -ne 0 ]; then exit $$code; fi
+	@dvc repro
+	@echo; cat metrics/tables/ida_rd.md; echo; \
+	echo "figure  metrics/plots/scores.png"; \
+	for sheet in metrics/plots/contact_sheet-*.png; do echo "images  $$sheet"; done; \
+	echo "page    metrics/report/index.html"; \
+	echo "Next: add a downscaler to params.yaml and run \`make repro\` again; only its branch runs."
+
+test: $(VENV)/.installed-dev
+	python -m pytest
+
+check: $(VENV)/.installed-dev
+	ruff format --check .
+	ruff check .
+	mypy
+
+env: $(VENV)/.installed
+dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable .[dev]
+	touch $@
+
+figures: $(VENV)/.installed
+	python docs/figures/make.py
+
+lock:
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --no-emit-index-url --no-emit-find-links \
+		--upgrade --output-file requirements.lock pyproject.toml

@@ -1,0 +1,122 @@
+"""From per-sample rows to a score with its uncertainty.
+
+IDA-RD of a downscaling process (Liang et al., CVPR 2024, arXiv 2403.15139) is the expectation over
+images X and reconstructions X^ of the distortion D_Q(X, X^). The estimate is the mean over images
+of the mean over an image's samples.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from stages.core.errors import UserError
+from stages.core.seeds import generator
+
+__all__ = ["Score", "bootstrap_interval", "summarise"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Summary of one branch by one distortion, in the distortion's unit.
+
+    Attributes
+    ----------
+    mean : float
+        Mean over images of the mean over samples: the score.
+    std_images : float
+        Standard deviation over images (of the image means; n - 1).
+    std_samples : float or None
+        Mean over images of the standard deviation over samples (n - 1); None for one sample.
+    ci_low, ci_high : float
+        Bootstrap interval of the mean, over images.
+    """
+
+    mean: float
+    std_images: float
+    std_samples: float | None
+    ci_low: float
+    ci_high: float
+
+
+def bootstrap_interval(
+    values: NDArray[np.float64], confidence: float, resamples: int, seed: int
+) -> tuple[float, float]:
+    """Bias-corrected and accelerated bootstrap interval of the mean.
+
+    Parameters
+    ----------
+    values : ndarray
+        (N,), one value an image, N >= 2.
+    confidence : float
+        Between 0 and 1.
+    resamples : int
+    seed : int
+        All branches of a run draw the same images in each resample.
+
+    Returns
+    -------
+    low, high : float
+
+    References
+    ----------
+    .. [1] Efron, "Better bootstrap confidence intervals", JASA 82, 1987.
+    """
+    lowest, spread = float(values.min()), float(np.ptp(values))
+    if spread == 0:
+        return lowest, lowest
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        interval = stats.bootstrap(
+            ((values - lowest) / spread,),  # the interval moves and scales with the data; tiny values underflow
+            np.mean,
+            confidence_level=confidence,
+            n_resamples=resamples,
+            batch=1000,
+            method="BCa",
+            rng=generator("bootstrap", seed, len(values)),
+        ).confidence_interval
+    return lowest + spread * float(interval.low), lowest + spread * float(interval.high)
+
+
+def summarise(
+    rows: pd.DataFrame, distortion: str, *, confidence: float, resamples: int, seed: int
+) -> tuple[Score, pd.Series]:
+    """Summarise the rows of one branch.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns image_id, sample, finite and the distortion's; rows that are not finite are left out.
+
+    Returns
+    -------
+    score : Score
+    images : Series
+        Mean over samples per image id.
+
+    Raises
+    ------
+    UserError
+        Fewer than two images with a finite sample.
+    """
+    groups = rows[rows.finite].sort_values(["image_id", "sample"]).groupby("image_id", sort=True)[distortion]
+    means = groups.mean()
+    if len(means) < 2:
+        raise UserError(f"only {len(means)} images have a finite sample: no interval can be given")
+    spreads = groups.std(ddof=1).dropna()
+    values = means.to_numpy(np.float64)
+    low, high = bootstrap_interval(values, confidence, resamples, seed)
+    score = Score(
+        mean=float(values.mean()),
+        std_images=float(values.std(ddof=1)),
+        std_samples=float(spreads.mean()) if len(spreads) else None,
+        ci_low=low,
+        ci_high=high,
+    )
+    return score, means

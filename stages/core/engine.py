@@ -1,0 +1,166 @@
+"""Where the work runs: device, worker processes, progress. Nothing here may change a result.
+
+The settings come from the environment and are in no recipe, so they never invalidate a cache:
+
+``IDA_RD_DEVICE``
+    ``auto`` (default: a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+``IDA_RD_WORKERS``
+    Worker processes; default: the cores that this process may use. A GPU is fed by one process.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from stages.core.errors import UserError
+
+__all__ = ["device_name", "progress", "run_units", "worker_count"]
+
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+
+
+def worker_count() -> int:
+    """Number of worker processes, from ``IDA_RD_WORKERS`` or the cores at hand."""
+    text = os.environ.get("IDA_RD_WORKERS", "").strip()
+    if text:
+        if not text.isdigit() or int(text) < 1:
+            raise UserError(f"IDA_RD_WORKERS is {text!r}: give a whole number from 1 up, or unset it")
+        return int(text)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def device_name() -> str:
+    """Torch device from ``IDA_RD_DEVICE``: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``. Imports torch."""
+    import torch
+
+    text = os.environ.get("IDA_RD_DEVICE", "").strip() or "auto"
+    if text == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if text == "cpu" or (text == "mps" and torch.backends.mps.is_available()):
+        return text
+    match = re.fullmatch(r"cuda(?::(\d+))?", text)
+    if match and torch.cuda.is_available() and int(match.group(1) or 0) < torch.cuda.device_count():
+        return text
+    if match or text == "mps":
+        raise UserError(f"IDA_RD_DEVICE is {text!r}, but this machine has no such device: use auto or cpu")
+    raise UserError(f"IDA_RD_DEVICE is {text!r}: use auto, cpu, cuda, cuda:N or mps")
+
+
+class _SparseLines:
+    """Progress for logs: a line at the start, about every ten seconds, and at the end."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total, self.done = label, total, 0
+        self.started = self.last = time.monotonic()
+
+    def update(self, n: int = 1) -> None:
+        self.done += n
+        now = time.monotonic()
+        if now - self.last >= 10 or self.done == self.total:
+            self.last = now
+            print(f"{self.label}: {self.done}/{self.total} ({now - self.started:.0f} s)", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+def progress(label: str, total: int) -> tqdm | _SparseLines:
+    """A progress bar on a terminal, sparse lines elsewhere; both have ``update(n)`` and ``close()``."""
+    if sys.stderr.isatty():
+        return tqdm(total=total, desc=label, unit="image", leave=True)
+    return _SparseLines(label, total)
+
+
+_worker: Callable | None = None
+
+
+def _start(make_worker: Callable[[], Callable]) -> None:
+    global _worker
+    _worker = make_worker()
+
+
+def _call(unit: object) -> object:
+    assert _worker is not None
+    return _worker(unit)
+
+
+def run_units(
+    make_worker: Callable[[], Callable[[Unit], Result]], units: Sequence[Unit], *, label: str, parallel: bool = True
+) -> Iterator[tuple[Unit, Result]]:
+    """Run independent units of work and yield ``(unit, result)`` as they finish, in any order.
+
+    Parameters
+    ----------
+    make_worker : callable
+        Called once in each process (it loads the model); returns the function of one unit.
+        Picklable, as are units and results.
+    units : sequence
+        The work.
+    label : str
+        Shown with the progress.
+    parallel : bool
+        False keeps everything in this process (a GPU).
+
+    Raises
+    ------
+    UserError
+        What a unit raised; or a worker died (killed for memory, most often).
+    """
+    bar = progress(label, len(units))
+    count = min(worker_count(), len(units)) if parallel else 1
+    try:
+        if count <= 1:
+            worker = make_worker() if units else None
+            for unit in units:
+                assert worker is not None
+                yield unit, worker(unit)
+                bar.update()
+            return
+        # Forked workers share the imported libraries; elsewhere fork is not safe. The parent must
+        # not have started threads: it computes nothing, and torch runs one thread a process.
+        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(make_worker,))
+        try:
+            yield from _drain(pool, units, 2 * count, bar.update)
+        except BrokenProcessPool:
+            raise UserError(
+                f"{label}: a worker process died, most often for lack of memory; finished images are kept, so run"
+                " again with a smaller IDA_RD_WORKERS"
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    finally:
+        bar.close()
+
+
+def _drain(
+    pool: ProcessPoolExecutor, units: Iterable[Unit], ahead: int, done: Callable[[], object]
+) -> Iterator[tuple[Unit, Result]]:
+    # Few units are in flight at a time: results are consumed as they come, memory stays flat.
+    waiting: dict[Future, Unit] = {}
+    source = iter(units)
+    while True:
+        for unit in source:
+            waiting[pool.submit(_call, unit)] = unit
+            if len(waiting) >= ahead:
+                break
+        if not waiting:
+            return
+        finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+        for future in finished:
+            unit = waiting.pop(future)
+            yield unit, future.result()
+            done()

@@ -1,0 +1,280 @@
+"""Check ``params.yaml`` and turn it into recipes: one small JSON file per named method.
+
+Everything that can be wrong is found here, before anything expensive runs; nothing here imports
+torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from stages.core.candidates import fingerprint
+from stages.core.errors import UserError
+from stages.core.files import atomic_folder, read_json, sha256_file, write_json
+from stages.core.methods import Parameters, find_method, validate
+from stages.core.recipes import SCHEMA
+from stages.core.weights import MissingWeights, locate
+from stages.plan.code import code_hashes
+from stages.plan.schema import MethodEntry, RunParameters
+
+__all__ = ["make_recipes", "read_parameters", "same_on_disk", "write_recipes"]
+
+Recipes = dict[str, dict[str, Any]]
+
+
+def read_parameters(path: Path) -> RunParameters:
+    """Read and check ``params.yaml``."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: run this in the root of the repository") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        return validate(RunParameters, values, where="")
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix(': ')}") from None
+
+
+class _Problems:
+    """Collects user errors, so that one run of ``plan`` shows them all."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    @contextmanager
+    def collect(self, where: str) -> Iterator[None]:
+        try:
+            yield
+        except UserError as error:
+            text = str(error)
+            self.messages.append(text if text.startswith(where) else f"{where}: {text}")
+
+    def raise_all(self) -> None:
+        if self.messages:
+            raise UserError("; ".join(dict.fromkeys(self.messages)))
+
+
+def _method(root: Path, stage: str, section: str, name: str, entry: MethodEntry) -> tuple[ModuleType, Any, dict]:
+    """Find a method and check its parameters; return it, them, and the common part of its recipe."""
+    where = f"{section}.{name}"
+    if not isinstance(entry.get("method"), str):
+        raise UserError(f"{where}.method: is missing: name the method of {name}")
+    module = find_method(stage, entry["method"], where=where)
+    model: type[BaseModel] = getattr(module, "Parameters", Parameters)
+    given = {key: value for key, value in entry.items() if key != "method"}
+    values = validate(model, given, where=where)
+    assert module.__file__ is not None
+    main = root / "stages" / stage / "__main__.py"
+    recipe = {
+        "schema": SCHEMA,
+        "stage": stage,
+        "name": name,
+        "method": entry["method"],
+        "parameters": values.model_dump(mode="json"),
+        "code": code_hashes(root, main, Path(module.__file__)),
+    }
+    return module, values, recipe
+
+
+def _user_files(root: Path, module: ModuleType, values: Any, factor: int) -> dict[str, str]:
+    """Hashes of the files that a method names as part of its result (a program, a folder of LR images)."""
+    if not hasattr(module, "files"):
+        return {}
+    hashes: dict[str, str] = {}
+    for path in module.files(values, factor):
+        hashes |= code_hashes(root, path) if path.suffix == ".py" else {path.name: sha256_file(path)}
+    return hashes
+
+
+def _stage_code(root: Path, stage: str) -> dict[str, str]:
+    return code_hashes(root, root / "stages" / stage / "__main__.py")
+
+
+def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Recipes:
+    """Resolve every named method; return recipes by their path below ``data/plan``, without suffix.
+
+    Parameters
+    ----------
+    parameters : RunParameters
+    root : Path
+        Root of the repository.
+    download : bool
+        Whether missing weights may be downloaded.
+
+    Raises
+    ------
+    UserError
+        Every problem found, in one line.
+    """
+    problems = _Problems()
+    recipes: Recipes = {}
+    with problems.collect("images"):
+        recipes |= _data_recipes(parameters, root)
+    for name, entry in parameters.downscalers.items():
+        for factor in parameters.factors:
+            with problems.collect(f"downscalers.{name}"):
+                recipes[f"downscale/x{factor}/{name}"] = _downscale_recipe(parameters, root, name, entry, factor)
+    for name, entry in parameters.upscalers.items():
+        for factor in parameters.factors:
+            with problems.collect(f"upscalers.{name}"):
+                recipes[f"upscale/x{factor}/{name}"] = _upscale_recipe(
+                    parameters, root, name, entry, factor, download=download
+                )
+    distortions, skipped = {}, {}
+    for name, entry in parameters.distortions.items():
+        with problems.collect(f"distortions.{name}"):
+            try:
+                distortions[name] = _distortion_entry(parameters, root, name, entry, download=download)
+            except MissingWeights as error:
+                if parameters.missing_weights == "error":
+                    raise
+                weights = ", ".join(_distortion_weights(root, name, entry))
+                skipped[name] = f"its weights ({weights}) are not on this machine and cannot be downloaded"
+                print(f"warning: distortion {name} is SKIPPED: {error}", file=sys.stderr)
+    problems.raise_all()
+    if not distortions:
+        raise UserError(
+            "distortions: none can be computed, for want of weights; add fsim: {method: structural, metric: fsim}"
+        )
+    recipes["distort"] = {
+        "schema": SCHEMA,
+        "distortions": {name: {k: v for k, v in e.items() if k != "descriptor"} for name, e in distortions.items()},
+    }
+    branches = [
+        {"upscaler": u, "factor": f, "downscaler": d}
+        for u in parameters.upscalers
+        for f in parameters.factors
+        for d in parameters.downscalers
+    ]
+    methods = {path: r for path, r in recipes.items() if path.split("/")[0] in ("downscale", "upscale", "distort")}
+    recipes["aggregate"] = {
+        "schema": SCHEMA,
+        "code": _stage_code(root, "aggregate"),
+        "seed": parameters.seed,
+        "branches": branches,
+        "distortions": {name: entry["descriptor"] for name, entry in distortions.items()},
+        "distortion_order": list(distortions),
+        "skipped": skipped,
+        "recipes": methods,
+        "images": {k: v for k, v in recipes["attributes"]["images"].items() if k != "files"},
+        "balance": parameters.balance.model_dump(),
+        **parameters.aggregate.model_dump(),
+    }
+    recipes["report"] = {
+        "schema": SCHEMA,
+        "code": _stage_code(root, "report") | _templates(root),
+        "parameters": parameters.model_dump(mode="json"),
+        "images": parameters.report.images,
+        "branches": branches,
+        "distortion_order": list(distortions),
+    }
+    return recipes
+
+
+def _data_recipes(parameters: RunParameters, root: Path) -> Recipes:
+    images = parameters.images.model_dump()
+    attributes = parameters.attributes.model_dump()
+    files = fingerprint(images["source"], images["path"])
+    table = {}
+    if attributes["path"] is not None:
+        path = Path(attributes["path"]).expanduser()
+        if not path.is_file():
+            raise UserError(f"attributes.path: {path} does not exist")
+        table = {path.name: sha256_file(path)}
+    return {
+        "attributes": {
+            "schema": SCHEMA,
+            "code": _stage_code(root, "attributes"),
+            "images": images | {"files": files},
+            "attributes": attributes | {"files": table},
+            "multiple": math.lcm(*parameters.factors),
+        },
+        "balance": {
+            "schema": SCHEMA,
+            "code": _stage_code(root, "balance"),
+            "images": {"path": images["path"]},
+            "seed": parameters.seed,
+            **parameters.balance.model_dump(),
+        },
+    }
+
+
+def _downscale_recipe(
+    parameters: RunParameters, root: Path, name: str, entry: MethodEntry, factor: int
+) -> dict[str, Any]:
+    module, values, recipe = _method(root, "downscale", "downscalers", name, entry)
+    recipe |= {"factor": factor, "files": _user_files(root, module, values, factor)}
+    if getattr(module, "RANDOM", False):
+        recipe["seed"] = parameters.seed
+    return recipe
+
+
+def _upscale_recipe(
+    parameters: RunParameters, root: Path, name: str, entry: MethodEntry, factor: int, *, download: bool
+) -> dict[str, Any]:
+    module, values, recipe = _method(root, "upscale", "upscalers", name, entry)
+    descriptor = module.describe(values, factor)
+    found = {key: locate(key, path, download=download) for key, path in descriptor.weights.items()}
+    return recipe | {
+        "factor": factor,
+        "files": _user_files(root, module, values, factor),
+        "seed": parameters.seed,
+        "samples": parameters.samples if descriptor.stochastic else 1,
+        "descriptor": dataclasses.asdict(descriptor),
+        "weights": {key: file.sha256 for key, file in found.items()},
+    }
+
+
+def _distortion_weights(root: Path, name: str, entry: MethodEntry) -> list[str]:
+    module, values, _ = _method(root, "distort", "distortions", name, entry)
+    return list(module.describe(values).weights)
+
+
+def _distortion_entry(
+    parameters: RunParameters, root: Path, name: str, entry: MethodEntry, *, download: bool
+) -> dict[str, Any]:
+    module, values, recipe = _method(root, "distort", "distortions", name, entry)
+    descriptor = module.describe(values)
+    crop = parameters.images.crop
+    if crop is not None and crop < descriptor.minimum_side:
+        raise UserError(
+            f"{name} needs images of at least {descriptor.minimum_side} pixels a side; images.crop is {crop}"
+        )
+    found = {key: locate(key, path, download=download) for key, path in descriptor.weights.items()}
+    return recipe | {
+        "descriptor": dataclasses.asdict(descriptor),
+        "weights": {key: file.sha256 for key, file in found.items()},
+    }
+
+
+def _templates(root: Path) -> dict[str, str]:
+    folder = root / "stages" / "report" / "templates"
+    return {path.relative_to(root).as_posix(): sha256_file(path) for path in sorted(folder.iterdir())}
+
+
+def write_recipes(recipes: Recipes, target: Path) -> None:
+    """Write all recipes into `target`, in place of what was there."""
+    with atomic_folder(target) as folder:
+        for path, recipe in recipes.items():
+            write_json(folder / f"{path}.json", recipe)
+
+
+def same_on_disk(recipes: Recipes, target: Path) -> bool:
+    """Whether `target` holds just these recipes."""
+    on_disk = {path.relative_to(target).with_suffix("").as_posix() for path in target.rglob("*.json")}
+    reader: Callable[[str], Any] = lambda path: read_json(target / f"{path}.json", hint="")  # noqa: E731
+    try:
+        return on_disk == set(recipes) and all(reader(path) == recipe for path, recipe in recipes.items())
+    except UserError:
+        return False

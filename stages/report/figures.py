@@ -1,0 +1,169 @@
+"""The figures of a run: scores with intervals, and contact sheets of real reconstructions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from stages.core.errors import UserError
+from stages.core.images import ImageError, read_image
+
+__all__ = ["contact_sheet", "save", "score_figure", "typical_images"]
+
+matplotlib.use("Agg")
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "ida-rd",  # the same picture gives the same file
+    "svg.fonttype": "none",
+}
+# Okabe and Ito's palette: told apart by the colour-blind, and the markers by everyone in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DIFFERENCE_RANGE = 64  # grey levels at the bright end of the difference maps
+SHOWN_SAMPLES = 3
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Write a figure as PNG and SVG, without a date in it."""
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(stem.with_suffix(".png"), dpi=200, metadata={"Software": None})
+        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+
+
+def score_figure(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str]) -> Figure:
+    """Points with intervals: a row a downscaler, a panel a distortion, a colour an upscaler and factor.
+
+    Rows are sorted by the leading distortion, best on top.
+    """
+    lead = order[0]
+    sign = 1 if distortions[lead]["better"] == "lower" else -1
+    means = table[table.distortion == lead].groupby("downscaler")["mean"].mean() * sign
+    downscalers = list(means.sort_values(kind="stable").index)
+    series = list(dict.fromkeys(zip(table.upscaler, table.factor, strict=True)))
+    with matplotlib.rc_context(STYLE):
+        height = 1.3 + 0.28 * len(downscalers) * max(1, 0.5 * len(series))
+        figure = Figure(figsize=(1.1 + 2.0 * len(order), height), layout="constrained")
+        axes = figure.subplots(1, len(order), sharey=True, squeeze=False)[0]
+        for axis, name in zip(axes, order, strict=True):
+            _panel(axis, table[table.distortion == name], downscalers, series)
+            better = distortions[name]["better"]
+            axis.set_xlabel(f"{distortions[name]['label']}\n({better} is better)")
+        axes[0].set_yticks(range(len(downscalers)), downscalers)
+        axes[0].invert_yaxis()
+        if len(series) > 1:
+            figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+        else:
+            figure.suptitle(f"IDA-RD with {series[0][0]}, x{series[0][1]}", fontsize=10)
+    return figure
+
+
+def _panel(axis: Axes, rows: pd.DataFrame, downscalers: list[str], series: list[tuple[str, int]]) -> None:
+    for i, (upscaler, factor) in enumerate(series):
+        mine = rows[(rows.upscaler == upscaler) & (rows.factor == factor)].set_index("downscaler").loc[downscalers]
+        y = np.arange(len(downscalers)) + 0.6 * ((i + 0.5) / len(series) - 0.5)
+        mean = mine["mean"].to_numpy()
+        error = np.stack([mean - mine.ci_low.to_numpy(), mine.ci_high.to_numpy() - mean]).clip(0)
+        axis.errorbar(
+            mean,
+            y,
+            xerr=error,
+            fmt=MARKERS[i % len(MARKERS)],
+            color=COLOURS[i % len(COLOURS)],
+            markersize=4.5,
+            capsize=2.5,
+            linewidth=1.1,
+            label=f"{upscaler}, x{factor}",
+        )
+    axis.grid(axis="x", color="0.9", linewidth=0.7)
+    axis.set_axisbelow(True)
+    axis.tick_params(axis="y", length=0)
+
+
+def typical_images(means: pd.Series, count: int) -> list[str]:
+    """Pick image ids evenly through the ranking by mean score; one image: the median one."""
+    ranked = list(means.sort_values(kind="stable").index)
+    count = min(count, len(ranked))
+    positions = [(2 * i + 1) * len(ranked) // (2 * count) for i in range(count)]
+    return [ranked[position] for position in positions]
+
+
+def contact_sheet(
+    image_id: str,
+    branch_folder: str,
+    downscalers: list[str],
+    scores: dict[tuple[str, int], float],
+    label: str,
+) -> Figure:
+    """Draw HR | LR | SR samples | their difference maps: a row a downscaler, the score on each sample.
+
+    Parameters
+    ----------
+    image_id : str
+    branch_folder : str
+        ``<upscaler>/x<factor>``.
+    downscalers : list of str
+        Rows, in this order.
+    scores : dict
+        (downscaler, sample) to the leading distortion; samples that are not there are not shown.
+    label : str
+        Name of that distortion.
+    """
+    factor = branch_folder.split("/")[-1]
+    samples = sorted({k for _, k in scores})[:SHOWN_SAMPLES]
+    columns = 2 + 2 * len(samples)
+    hr = _read(Path("data/hr") / f"{image_id}.png")
+    side = 1.45
+    with matplotlib.rc_context(STYLE):
+        width, height = side * columns + 0.5, side * len(downscalers) * hr.shape[0] / hr.shape[1] + 1.1
+        figure = Figure(figsize=(width, height), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)  # type: ignore[union-attr]
+        axes = figure.subplots(len(downscalers), columns, squeeze=False)
+        for row, downscaler in zip(axes, downscalers, strict=True):
+            lr = _read(Path("data/lr") / factor / downscaler / f"{image_id}.png")
+            _show(row[0], hr)
+            _show(row[1], lr)
+            row[0].set_ylabel(downscaler, fontsize=9)
+            for i, k in enumerate(samples):
+                left, right = row[2 + i], row[2 + len(samples) + i]
+                if (downscaler, k) not in scores:
+                    _show(left, np.full_like(hr, 255))
+                    _show(right, np.full_like(hr, 255))
+                    left.set_xlabel("not finite", fontsize=7, labelpad=1)
+                    continue
+                sr = _read(Path("data/sr") / branch_folder / downscaler / image_id / f"{k}.webp")
+                _show(left, sr)
+                left.set_xlabel(f"{label} {scores[downscaler, k]:.3f}", fontsize=7, labelpad=1)
+                difference = np.abs(sr.astype(int) - hr).mean(axis=2)
+                last = right.imshow(difference, cmap="magma", vmin=0, vmax=DIFFERENCE_RANGE, interpolation="nearest")
+                right.set(xticks=[], yticks=[])
+        titles = ["HR", f"LR ({factor[1:]} times smaller)"]
+        titles += [f"SR sample {k + 1}" for k in samples] + [f"|SR {k + 1} - HR|" for k in samples]
+        for axis, title in zip(axes[0], titles, strict=True):
+            axis.set_title(title, fontsize=8)
+        bar = figure.colorbar(last, ax=axes[:, 2 + len(samples) :], location="bottom", shrink=0.6, pad=0.01, aspect=40)
+        bar.set_label("mean absolute difference, grey levels of 255", fontsize=8)
+        figure.suptitle(f"{image_id}, reconstructed by {branch_folder.split('/')[0]}", fontsize=10)
+    return figure
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    try:
+        return read_image(path)
+    except ImageError as error:
+        raise UserError(f"{path}: {error}; run `dvc repro` again") from None
+
+
+def _show(axis: Axes, image: NDArray[np.uint8]) -> None:
+    axis.imshow(image, interpolation="nearest")
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set_visible(False)

@@ -1,0 +1,97 @@
+"""Draw the figures and write the page."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from stages.core.files import read_json, write_text
+from stages.report.figures import contact_sheet, save, score_figure, typical_images
+
+__all__ = ["draw", "write_page"]
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def draw(recipe: dict[str, Any], table: pd.DataFrame, distortions: dict[str, Any], target: Path) -> list[str]:
+    """Write ``scores`` and one contact sheet per upscaler, factor and shown image; return the sheets' stems."""
+    order = recipe["distortion_order"]
+    save(score_figure(table, distortions, order), target / "scores")
+    lead, stems = order[0], []
+    sign = 1 if distortions[lead]["better"] == "lower" else -1
+    for (upscaler, factor), group in table[table.distortion == lead].groupby(["upscaler", "factor"], sort=False):
+        ranked = group.assign(key=group["mean"] * sign).sort_values(["key", "downscaler"])
+        downscalers = list(ranked.downscaler)
+        folder = f"{upscaler}/x{factor}"
+        rows = pd.concat(
+            [
+                pd.read_csv(f"data/distortion/{folder}/{name}.csv", dtype={"image_id": str}).assign(downscaler=name)
+                for name in downscalers
+            ]
+        )
+        rows = rows[rows.finite]
+        for image_id in typical_images(rows.groupby("image_id")[lead].mean(), recipe["images"]):
+            mine = rows[rows.image_id == image_id]
+            keys = zip(mine.downscaler, mine["sample"], mine[lead], strict=True)
+            scores = {(downscaler, int(k)): float(value) for downscaler, k, value in keys}
+            label = distortions[lead]["label"]
+            stem = f"contact_sheet-{upscaler}-x{factor}-{len(stems) + 1}"
+            save(contact_sheet(image_id, folder, downscalers, scores, label), target / stem)
+            stems.append(stem)
+    return stems
+
+
+def write_page(
+    recipe: dict[str, Any],
+    table: pd.DataFrame,
+    distortions: dict[str, Any],
+    plots: Path,
+    sheets: list[str],
+    target: Path,
+) -> None:
+    """Write ``index.html`` with its pictures beside it: a folder that can be opened, moved and sent."""
+    for stem in ["scores", *sheets]:
+        shutil.copyfile(plots / f"{stem}.png", target / f"{stem}.png")
+    shutil.copyfile(plots / "scores.svg", target / "scores.svg")
+    provenance = read_json("metrics/provenance.json", hint="run `dvc repro aggregate`")
+    balance = read_json("metrics/balance.json", hint="run `dvc repro balance`")
+    order = recipe["distortion_order"]
+    lead = order[0]
+    ascending = distortions[lead]["better"] == "lower"
+    rows = []
+    for _, group in table.groupby(["upscaler", "factor"], sort=False):
+        cells = group.set_index(["downscaler", "distortion"]).to_dict("index")
+        ranked = group[group.distortion == lead].sort_values(["mean", "downscaler"], ascending=[ascending, True])
+        best = {}
+        for name in order:
+            direction = 1 if distortions[name]["better"] == "lower" else -1
+            best[name] = min(ranked.downscaler, key=lambda d, n=name, s=direction: s * cells[d, n]["mean"])
+        for downscaler in ranked.downscaler:
+            first = cells[downscaler, lead]
+            values = [{**cells[downscaler, name], "best": best[name] == downscaler} for name in order]
+            rows.append({**first, "downscaler": downscaler, "values": values})
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template("page.html").render(
+        rows=rows,
+        distortions=[distortions[name] for name in order],
+        lead=distortions[lead],
+        sheets=sheets,
+        skipped=provenance["skipped"],
+        balance=balance,
+        provenance=provenance,
+        parameters=yaml.safe_dump(recipe["parameters"], sort_keys=False, allow_unicode=True),
+        weights={key: value for r in _recipes(provenance) for key, value in r.get("weights", {}).items()},
+    )
+    write_text(target / "index.html", page)
+
+
+def _recipes(provenance: dict[str, Any]) -> list[dict[str, Any]]:
+    methods = provenance["methods"]
+    return [r for r in methods.values() if "weights" in r] + list(methods["distort"]["distortions"].values())

@@ -1,0 +1,19 @@
+"""``python -m stages.upscale NAME FACTOR DOWNSCALER``: write ``data/sr/<name>/x<factor>/<downscaler>/``."""
+
+import sys
+from pathlib import Path
+
+from stages.core.errors import run_stage
+from stages.core.recipes import read_recipe
+from stages.upscale.stage import upscale_folder
+
+
+def main() -> None:
+    name, factor, downscaler = sys.argv[1:]
+    recipe = read_recipe("upscale", f"x{factor}", name)
+    lr = Path("data/lr") / f"x{factor}" / downscaler
+    upscale_folder(recipe, lr, Path("data/sr") / name / f"x{factor}" / downscaler)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,122 @@
+"""What several tests share: the real measuring files, photographs, and real DVC repositories."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage
+from hypothesis import settings
+from numpy.typing import NDArray
+from PIL import Image
+
+# A first call that imports a library is slow; no test asserts a time. Examples are fixed: CI tests the same each time.
+settings.register_profile("ida-rd", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("ida-rd")
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("IDA_RD_SHARED", ROOT.parent / "shared"))
+CODE = ["stages", "dvc.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".gitignore"]
+
+# A whole pipeline, small: 4 photographs of 64 x 64, 2 downscalers, K = 2, distances without weights.
+SMALL = """
+seed: 0
+images: {source: folder, path: photos, crop: 64}
+attributes: {source: image-statistics}
+balance: {groups: 2, size: 4}
+factors: [4]
+downscalers:
+  bicubic: {method: resample, filter: bicubic}
+  mine: {method: python, function: stages.downscale.mine.halve_twice}
+upscalers:
+  flow-compact: {method: flow, heat: 0.9}
+samples: 2
+distortions:
+  dss: {method: structural, metric: dss}
+  psnr: {method: pixel}
+aggregate: {resamples: 200}
+"""
+MINE = '''
+"""A downscaler of a user's own."""
+
+def halve_twice(hr, size, *, rng):
+    return hr[::4, ::4].copy()
+'''
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real test images and weights, which are not part of the repository."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the measuring images and weights at {SHARED} (or IDA_RD_SHARED)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> NDArray[np.uint8]:
+    """A real photograph, (512, 512, 3), uint8 (NASA, public domain)."""
+    return np.asarray(Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB"))
+
+
+def run(
+    *command: str, cwd: Path, env: dict[str, str] | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run a program with this environment's Python first on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = os.environ | {"PATH": path, "IDA_RD_OFFLINE": "1", "IDA_RD_DEVICE": "cpu"} | (env or {})
+    done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        raise AssertionError(f"{command} gave {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def stage(name: str, *arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run one stage as DVC does."""
+    return run("python", "-m", f"stages.{name}", *arguments, cwd=cwd, env=env, check=False)
+
+
+def copy_code(target: Path) -> None:
+    """Copy what a clone of the repository would hold, as far as the pipeline needs it."""
+    for name in CODE:
+        source = ROOT / name
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__", ".partial-*"))
+        else:
+            shutil.copyfile(source, target / name)
+
+
+@pytest.fixture
+def project(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
+    """A fresh project with the small configuration; nothing has run."""
+    copy_code(tmp_path)
+    (tmp_path / "params.yaml").write_text(SMALL)
+    (tmp_path / "stages" / "downscale" / "mine.py").write_text(MINE)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i, (y, x) in enumerate([(0, 0), (60, 190), (200, 200), (400, 300)]):
+        Image.fromarray(astronaut[y : y + 64, x : x + 64]).save(photos / f"photo-{i}.png")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, astronaut: NDArray[np.uint8]) -> Path:
+    """A real DVC repository in which the small configuration has run once. Copy it before changing it."""
+    path = tmp_path_factory.mktemp("finished")
+    project.__wrapped__(path, astronaut)  # type: ignore[attr-defined]
+    run("git", "init", "--quiet", cwd=path)
+    run("dvc", "repro", cwd=path)
+    return path
+
+
+@pytest.fixture
+def repository(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished repository, free to be changed."""
+    target = tmp_path / "repository"
+    shutil.copytree(finished, target, symlinks=True)
+    return target

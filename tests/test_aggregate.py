@@ -1,0 +1,81 @@
+"""From rows to scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.aggregate.statistics import bootstrap_interval, summarise
+from stages.aggregate.tables import long_table, markdown_table
+from stages.core.errors import UserError
+
+OPTIONS = {"confidence": 0.95, "resamples": 500, "seed": 0}
+
+
+def _rows(values: list[list[float]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"image_id": f"i{i}", "sample": k, "finite": not np.isnan(value), "d": value}
+            for i, samples in enumerate(values)
+            for k, value in enumerate(samples)
+        ]
+    )
+
+
+def test_a_score_is_the_mean_over_images_of_the_mean_over_samples() -> None:
+    score, images = summarise(_rows([[1, 3], [2, 2], [4, 8]]), "d", **OPTIONS)  # type: ignore[arg-type]
+    assert images.tolist() == [2, 2, 6]
+    assert score.mean == pytest.approx(10 / 3)
+    assert score.std_images == pytest.approx(np.std([2, 2, 6], ddof=1))
+    assert score.std_samples == pytest.approx((np.sqrt(2) + 0 + np.sqrt(8)) / 3)
+
+
+def test_an_image_with_a_lost_sample_counts_as_much_as_any_other() -> None:
+    score, images = summarise(_rows([[1, np.nan], [2, 4], [np.nan, np.nan]]), "d", **OPTIONS)  # type: ignore[arg-type]
+    assert images.to_dict() == {"i0": 1, "i1": 3}
+    assert score.mean == 2
+
+
+def test_one_sample_has_no_spread_and_one_image_no_interval() -> None:
+    score, _ = summarise(_rows([[1], [2]]), "d", **OPTIONS)  # type: ignore[arg-type]
+    assert score.std_samples is None
+    with pytest.raises(UserError, match="only 1 images"):
+        summarise(_rows([[1, 2]]), "d", **OPTIONS)  # type: ignore[arg-type]
+
+
+@given(values=st.lists(st.floats(0, 1), min_size=2, max_size=30), seed=st.integers(0, 3))
+def test_the_interval_lies_within_the_data_and_is_repeatable(values: list[float], seed: int) -> None:
+    data = np.array(values)
+    low, high = bootstrap_interval(data, 0.95, 200, seed)
+    assert data.min() - 1e-12 <= low <= high <= data.max() + 1e-12
+    assert bootstrap_interval(data, 0.95, 200, seed) == (low, high)
+
+
+def test_the_interval_covers_the_mean_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(400):
+        low, high = bootstrap_interval(rng.normal(0.3, 0.1, 40), 0.95, 400, 0)
+        hits += low <= 0.3 <= high
+    assert 0.91 <= hits / 400 <= 0.98
+
+
+def test_the_table_sorts_by_the_leading_distortion_and_marks_the_best() -> None:
+    base = {"upscaler": "u", "factor": 4, "std_images": 0.1, "std_samples": 0.1, "images": 9, "samples": 2}
+    base |= {"nonfinite_rate": 0.0, "clipped_rate": 0.0, "ci_low": 0.0, "ci_high": 1.0}
+    results = [
+        base | {"downscaler": name, "distortion": distortion, "mean": mean}
+        for name, fsim, psnr in (("bad", 0.9, 40.0), ("good", 0.1, 30.0))
+        for distortion, mean in (("fsim", fsim), ("psnr", psnr))
+    ]
+    distortions = {"fsim": {"label": "F", "better": "lower"}, "psnr": {"label": "P", "better": "higher"}}
+    text = markdown_table(long_table(results), distortions, ["fsim", "psnr"], {"lpips": "of this"}, 0.95)
+    lines = text.splitlines()
+    assert lines[0].endswith("| F ↓ | P ↑ |")
+    assert "good | **0.1000**" in lines[2]
+    assert "bad | 0.9000" in lines[3]
+    assert "**40.00**" in lines[3]
+    assert "**Skipped: lpips**, because of this." in text

@@ -1,0 +1,191 @@
+"""Downscalers: the goldens, the contract, and the three ways to bring one's own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from stages.core.errors import UserError
+from stages.core.images import read_image, write_png
+from stages.core.seeds import generator
+from stages.downscale import command, folder, python, resample
+from stages.downscale.check import check_downscaler
+from stages.downscale.stage import apply
+
+FILTERS = ["box", "bilinear", "hamming", "bicubic", "lanczos", "nearest"]
+GOLDEN = Path(__file__).parent / "golden" / "classic"
+RNG = generator("test")
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.png")), ids=lambda p: p.stem)
+def test_resample_equals_the_golden_images_bit_for_bit(path: Path, astronaut: NDArray[np.uint8]) -> None:
+    name, filter_name, size = path.stem.split("_")
+    inputs = {"astronaut256": astronaut[0:256, 96:352], "astronaut203x170": astronaut[7:177, 107:310]}
+    width, height = (int(n) for n in size.split("x"))
+    hr = np.ascontiguousarray(inputs[name])
+    lr = resample.downscale(hr, (height, width), rng=RNG, filter=filter_name)
+    assert np.array_equal(lr, read_image(path))
+
+
+def test_resample_equals_all_golden_images_at_hand(shared: Path) -> None:
+    goldens = sorted((shared / "golden" / "downscale" / "classic").glob("*.png"))
+    assert goldens
+    for path in goldens:
+        name, filter_name, size = path.stem.split("_")
+        width, height = (int(n) for n in size.split("x"))
+        hr = read_image(shared / "golden" / "downscale" / "inputs" / f"{name}.png")
+        lr = resample.downscale(hr, (height, width), rng=RNG, filter=filter_name)
+        assert np.array_equal(lr, read_image(path)), path.name
+
+
+@pytest.mark.parametrize("filter_name", FILTERS)
+def test_resample_keeps_the_contract(filter_name: str) -> None:
+    check_downscaler(resample, {"filter": filter_name})
+
+
+@given(
+    level=st.integers(0, 255),
+    factor=st.integers(2, 16),
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    filter_name=st.sampled_from(FILTERS),
+)
+def test_a_constant_image_stays_constant_at_any_factor(
+    level: int, factor: int, height: int, width: int, filter_name: str
+) -> None:
+    hr = np.full((height * factor, width * factor, 3), level, np.uint8)
+    lr = apply(resample, hr, factor, {"filter": filter_name}, image_id="x", seed=0)
+    assert lr.shape == (height, width, 3)
+    assert (lr == level).all()
+
+
+@given(seed=st.integers(0, 2**32), filter_name=st.sampled_from(["box", "bilinear", "bicubic", "lanczos"]))
+def test_resample_commutes_with_flips(seed: int, filter_name: str) -> None:
+    hr = np.random.default_rng(seed).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    plain = resample.downscale(hr, (4, 6), rng=RNG, filter=filter_name)
+    flipped = resample.downscale(np.ascontiguousarray(hr[::-1, ::-1]), (4, 6), rng=RNG, filter=filter_name)
+    # Pillow's 8-bit sums run in the order of the pixels: a tie may round the other way.
+    assert np.abs(flipped[::-1, ::-1].astype(int) - plain).max() <= 1
+
+
+def _module(**members: object) -> ModuleType:
+    module = ModuleType("mine")
+    vars(module).update(members)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda hr, size, *, rng: hr, "expected uint8"),
+        (lambda hr, size, *, rng: hr[:: hr.shape[0] // size[0], :: hr.shape[1] // size[1]] / 255, "expected uint8"),
+        (lambda hr, size, *, rng: rng.integers(0, 255, (*size, 3)).astype(np.uint8), "depends on the seed"),
+        (lambda hr, size, *, rng: np.random.default_rng().integers(0, 255, (*size, 3), dtype=np.uint8), "two calls"),
+    ],
+)
+def test_the_contract_catches_a_broken_method(function: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_downscaler(_module(downscale=function), {})
+
+
+def test_the_contract_catches_a_method_that_changes_its_input() -> None:
+    def downscale(hr: NDArray[np.uint8], size: tuple[int, int], *, rng: object) -> NDArray[np.uint8]:
+        hr[0, 0] = 255 - hr[0, 0]
+        return np.zeros((*size, 3), np.uint8)
+
+    with pytest.raises(UserError, match="changes its input"):
+        check_downscaler(_module(downscale=downscale), {})
+
+
+def test_a_python_function_is_a_downscaler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, astronaut: NDArray[np.uint8]
+) -> None:
+    (tmp_path / "my_methods_a.py").write_text(
+        "def pick(hr, size, *, rng, offset=0):\n"
+        "    s = hr.shape[0] // size[0]\n"
+        "    return hr[offset::s, offset::s].copy()\n"
+        "def fail(hr, size, *, rng):\n"
+        "    raise RuntimeError('no luck')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    parameters = python.Parameters(function="my_methods_a.pick", arguments={"offset": 1})
+    lr = apply(python, astronaut, 4, parameters.model_dump(), image_id="x", seed=0)
+    assert np.array_equal(lr, astronaut[1::4, 1::4])
+    assert python.files(parameters, 4) == [tmp_path / "my_methods_a.py"]
+    with pytest.raises(UserError, match=r"raised RuntimeError: no luck .*my_methods_a\.py:5"):
+        apply(python, astronaut, 4, {"function": "my_methods_a.fail", "arguments": {}}, image_id="x", seed=0)
+    with pytest.raises(UserError, match="no module 'my_methods_b'"):
+        python.files(python.Parameters(function="my_methods_b.pick"), 4)
+
+
+PROGRAM = """
+import sys
+from PIL import Image
+source, target, width, height = sys.argv[1:5]
+Image.open(source).resize((int(width), int(height)), Image.Resampling.BOX).save(target)
+"""
+
+
+def _command(tmp_path: Path, program: str, **values: object) -> dict[str, object]:
+    path = tmp_path / "program.py"
+    path.write_text(program)
+    arguments = [sys.executable, str(path), "{input}", "{output}", "{width}", "{height}"]
+    return command.Parameters(command=arguments, **values).model_dump()  # type: ignore[arg-type]
+
+
+def test_an_external_program_is_a_downscaler(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+    lr = apply(command, astronaut, 4, _command(tmp_path, PROGRAM), image_id="x", seed=0)
+    assert np.array_equal(lr, resample.downscale(astronaut, (128, 128), rng=RNG, filter="box"))
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("import sys; print('out of luck', file=sys.stderr); sys.exit(7)", "exit code 7: out of luck"),
+        ("import time; time.sleep(60)", "did not end within 1 s"),
+        ("pass", "wrote nothing"),
+        ("import sys; open(sys.argv[2], 'w').write('text')", "cannot be used: not a readable image"),
+        (PROGRAM.replace("int(width)", "7"), "wrote 7 x 128 pixels, expected 128 x 128"),
+    ],
+)
+def test_a_program_that_fails_says_what_happened(
+    tmp_path: Path, astronaut: NDArray[np.uint8], program: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        apply(command, astronaut, 4, _command(tmp_path, program, timeout_s=1), image_id="x", seed=0)
+
+
+def test_a_file_name_is_never_seen_by_a_shell(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+    trap = tmp_path / "trap"
+    parameters = _command(tmp_path, PROGRAM)
+    parameters["command"] = [*parameters["command"], f"; touch {trap}", f"$(touch {trap})"]  # type: ignore[misc]
+    apply(command, astronaut, 4, parameters, image_id="x", seed=0)
+    assert not trap.exists()
+
+
+def test_lr_images_made_elsewhere_are_paired_by_name(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+    for factor in (2, 4):
+        (tmp_path / f"x{factor}").mkdir()
+        for name in ("a", "b"):
+            write_png(tmp_path / f"x{factor}" / f"{name}.png", astronaut[::factor, ::factor].copy())
+    path = str(tmp_path / "x{factor}")
+    sizes = {"a": (128, 128), "b": (128, 128)}
+    folder.check_inputs(sizes, 4, path)
+    lr = apply(folder, astronaut, 4, {"path": path}, image_id="b", seed=0)
+    assert np.array_equal(lr, astronaut[::4, ::4])
+    write_png(tmp_path / "x4" / "extra.png", astronaut[::4, ::4].copy())
+    Image.new("RGB", (127, 128)).save(tmp_path / "x4" / "b.png")
+    with pytest.raises(UserError) as error:
+        folder.check_inputs(sizes | {"c": (128, 128)}, 4, path)
+    text = str(error.value)
+    assert "1 LR images are missing (c)" in text
+    assert "1 have no HR image (extra)" in text
+    assert "b.png is 127 x 128, expected 128 x 128" in text

@@ -1,0 +1,282 @@
+"""The flow: its laws, its weights, its training."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from stages.core.errors import UserError
+from stages.core.seeds import Draw, generator
+from stages.core.weights import load_tensors, locate
+from stages.upscale import flow
+from stages.upscale.bijections import ChannelMix, bound, squeeze, unsqueeze
+from stages.upscale.check import check_upscaler
+from stages.upscale.flow.model import RESIDUAL_SCALE, FlowConfig, FlowNet, bits_per_dimension
+from stages.upscale.flow.sampler import load_network, to_samples
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _random_net(config: FlowConfig, seed: int, scale: float = 0.05) -> FlowNet:
+    """A network whose zero-initialised layers are not zero: else the flow is linear and proves little."""
+    torch.manual_seed(seed)
+    net = FlowNet(config)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.ndim != 2:
+                parameter.add_(scale * torch.randn_like(parameter))
+    return net.requires_grad_(False)
+
+
+SMALL = FlowConfig(4, 8, 1, 8, (2, 2), (8, 8))
+
+
+@given(
+    seed=st.integers(0, 1000),
+    factor=st.sampled_from([4, 8]),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    batch=st.integers(1, 3),
+)
+def test_decode_undoes_encode(seed: int, factor: int, height: int, width: int, batch: int) -> None:
+    levels = int(math.log2(factor))
+    net = _random_net(FlowConfig(factor, 8, 1, 8, (2,) * levels, (8,) * levels), seed).double()
+    lr = torch.rand(batch, 3, height, width, dtype=torch.float64)
+    hr = torch.rand(batch, 3, height * factor, width * factor, dtype=torch.float64)
+    given_lr = net.condition(lr)
+    z, _ = net.encode(hr, given_lr)
+    assert z.shape == (batch, *net.latent_shape(height, width))
+    assert torch.allclose(net.decode(z, given_lr), hr, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_log_determinant_is_autograds(seed: int) -> None:
+    net = _random_net(SMALL, seed).double()
+    lr = torch.rand(1, 3, 2, 2, dtype=torch.float64)
+    hr = torch.rand(1, 3, 8, 8, dtype=torch.float64)
+    condition = net.condition(lr)
+    _, logdet = net.encode(hr, condition)
+    jacobian = torch.autograd.functional.jacobian(lambda x: net.encode(x, condition)[0].flatten(), hr)
+    expected = torch.linalg.slogdet(jacobian.reshape(hr.numel(), hr.numel()))[1]
+    # The flow's log-determinant is taken from the residual in units of RESIDUAL_SCALE.
+    expected += hr.numel() * math.log(RESIDUAL_SCALE)
+    assert math.isclose(float(logdet), float(expected), rel_tol=1e-10, abs_tol=1e-8)
+
+
+def test_bits_per_dimension_of_a_standard_normal_is_its_entropy() -> None:
+    # A residual that is N(0, RESIDUAL_SCALE^2) per sub-pixel, coded by an identity flow: the entropy
+    # of a Gaussian with a standard deviation of 12.75 grey levels.
+    generator_ = torch.Generator().manual_seed(0)
+    z = torch.randn(4, 48, 64, 64, generator=generator_, dtype=torch.float64)
+    expected = 0.5 * math.log2(2 * math.pi * math.e * (255 * RESIDUAL_SCALE) ** 2)
+    assert abs(float(bits_per_dimension(z, torch.zeros(4, dtype=torch.float64)).mean()) - expected) < 0.01
+
+
+def test_channel_mix_initialises_to_zero_mean_and_unit_variance() -> None:
+    torch.manual_seed(0)
+    x = 3 + 5 * torch.randn(8, 6, 16, 16)
+    mix = ChannelMix(6)
+    mix.initialise(x)
+    with torch.no_grad():
+        mix.weight.copy_(torch.eye(6))
+        y, logdet = mix.encode(x)
+        assert torch.allclose(mix.decode(y), x, atol=1e-5)
+    assert y.mean().abs() < 1e-5
+    assert abs(float(y.var()) - 1) < 1e-3
+    assert math.isclose(float(logdet), -6 * 256 * math.log(5), rel_tol=0.02)
+
+
+@given(seed=st.integers(0, 1000))
+def test_squeeze_is_undone_and_bound_is_bounded(seed: int) -> None:
+    torch.manual_seed(seed)
+    x = 100 * torch.randn(2, 3, 8, 4)
+    assert torch.equal(unsqueeze(squeeze(x)), x)
+    assert bound(x, 2.0).abs().max() <= 2
+    assert torch.allclose(bound(1e-3 * x[:, :, :1], 2.0), 1e-3 * x[:, :, :1], atol=1e-2)
+
+
+def test_the_shipped_flow_keeps_the_upscaler_contract() -> None:
+    check_upscaler(flow, {}, 4)
+    check_upscaler(flow, {"heat": 0.0}, 4)
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> flow.Upscaler:
+    return flow.load(flow.Parameters(), 4, "cpu")
+
+
+def test_heat_zero_is_deterministic_and_heat_scales_the_spread(astronaut: NDArray[np.uint8]) -> None:
+    lr = np.ascontiguousarray(astronaut[:96:4, :96:4].transpose(2, 0, 1))
+    draws = [Draw(0, "a", k) for k in range(4)]
+    spreads = []
+    for heat in (0.0, 0.3, 0.6, 0.9):
+        sr = flow.load(flow.Parameters(heat=heat), 4, "cpu").sample(lr, draws).sr
+        spreads.append(sr.astype(float).std(axis=0).mean())
+    assert spreads[0] == 0
+    assert np.all(np.diff(spreads) > 0)
+
+
+def test_latents_depend_on_image_and_sample_alone() -> None:
+    draw = Draw(0, "image", 3)
+    z = draw.normal((48, 8, 8))
+    assert np.array_equal(z, Draw(0, "image", 3).normal((48, 8, 8)))
+    others = [Draw(1, "image", 3), Draw(0, "image", 2), Draw(0, "other", 3), Draw(0, "image", 3, attempt=1)]
+    for other in others:
+        assert abs(np.corrcoef(z.ravel(), other.normal((48, 8, 8)).ravel())[0, 1]) < 0.1
+    assert abs(z.mean()) < 0.05
+    assert abs(z.std() - 1) < 0.05
+
+
+def test_a_sample_does_not_depend_on_its_batch(upscaler: flow.Upscaler, astronaut: NDArray[np.uint8]) -> None:
+    lr = np.ascontiguousarray(astronaut[:128:4, :128:4].transpose(2, 0, 1))
+    together = upscaler.sample(lr, [Draw(0, "a", k) for k in range(3)]).sr
+    for k in range(3):
+        alone = upscaler.sample(lr, [Draw(0, "a", k)]).sr[0]
+        assert np.abs(alone.astype(int) - together[k]).max() <= 1
+
+
+def test_samples_that_are_not_finite_are_told_apart_and_never_rounded_into_images() -> None:
+    sr = torch.full((3, 3, 4, 4), 0.5)
+    sr[1, 0, 0, 0] = math.nan
+    sr[2, 0, 0, 0] = math.inf
+    samples = to_samples(sr)
+    assert samples.finite.tolist() == [True, False, False]
+    assert (samples.sr[0] == 128).all()  # 127.5 is rounded (to even), not truncated
+
+
+def test_clipped_pixels_are_counted() -> None:
+    sr = torch.full((1, 3, 2, 2), 0.5)
+    sr[0, 0, 0, 0], sr[0, 0, 0, 1], sr[0, 0, 1, 0] = -0.1, 1.1, 1.001
+    assert to_samples(sr).clipped[0] == pytest.approx(2 / 12)
+
+
+def test_a_factor_without_weights_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match="factor 3: flow-compact exists for factor 4"):
+        flow.describe(flow.Parameters(), 3)
+
+
+# Weight files.
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple:
+        return os.system, ("touch exploded",)
+
+
+def test_a_pickle_posing_as_weights_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"a": _Bomb()}))
+    torch.save({"a": _Bomb()}, tmp_path / "torch.pth")
+    (tmp_path / "tensors.safetensors").write_bytes(pickle.dumps(_Bomb()))
+    for name in ("plain.pth", "torch.pth", "tensors.safetensors"):
+        with pytest.raises(UserError, match=name):
+            load_tensors(tmp_path / name)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_weight_file_with_a_wrong_hash_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "alexnet.pth"
+    torch.save({"features.0.weight": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match=r"alexnet\.pth .*has sha256 .*expected 7be5be79"):
+        locate("torchvision.alexnet", str(path))
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match="no flow configuration"):
+        load_network(tmp_path / "a.safetensors")
+    metadata = {"config": json.dumps(SMALL.as_dict())}
+    save_file({"a": torch.zeros(1)}, tmp_path / "b.safetensors", metadata=metadata)
+    with pytest.raises(UserError, match="not this network's"):
+        load_network(tmp_path / "b.safetensors")
+
+
+# Training.
+
+
+def _photos(folder: Path, astronaut: NDArray[np.uint8]) -> None:
+    from stages.core.images import write_png
+
+    folder.mkdir()
+    for i in range(2):
+        write_png(folder / f"{i}.png", np.ascontiguousarray(astronaut[i * 200 : i * 200 + 200, 100:300]))
+
+
+def _train(tmp_path: Path, out: str) -> list[str]:
+    photos = str(tmp_path / "photos")
+    options = {"patch": 32, "l1-steps": 3, "l1-batch": 2, "nll-steps": 205, "nll-batch": 1, "warmup-steps": 2}
+    flags = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+    folders = ["--images", photos, "--validation", photos, "--out", str(tmp_path / out), "--log-every", "1"]
+    return [sys.executable, "-m", "stages.upscale.flow.train", *folders, *flags]
+
+
+def test_training_resumes_after_a_kill_and_gives_the_same_weights(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+    _photos(tmp_path / "photos", astronaut)
+    variables = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run(_train(tmp_path, "whole"), cwd=ROOT, env=variables, check=True, capture_output=True)
+    process = subprocess.Popen(_train(tmp_path, "killed"), cwd=ROOT, env=variables, stderr=subprocess.DEVNULL)
+    log = tmp_path / "killed" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not log.exists() or '"nll", "step": 201' not in log.read_text()):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run(_train(tmp_path, "killed"), cwd=ROOT, env=variables, check=True, capture_output=True)
+    whole, killed = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "killed"))
+    assert whole["step"] == killed["step"] == 205
+    for name, tensor in whole["ema"].items():
+        assert torch.equal(tensor, killed["ema"][name]), name
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert steps.count(200) == 1  # finished steps were not done again
+    assert steps.count(1) == 2  # one of each stage
+    entries = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    bits = [entry["bits"] for entry in entries if "bits" in entry]
+    assert np.mean(bits[-50:]) < np.mean(bits[:20]) - 0.3, "training must lower the loss"
+
+
+def test_patches_are_a_function_of_seed_and_step(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+    from stages.upscale.flow.patches import PatchSource
+
+    _photos(tmp_path / "photos", astronaut)
+    files = sorted((tmp_path / "photos").iterdir())
+    first, second = (PatchSource(files, 4, 32, seed=0).batch("nll", 5, 3) for _ in range(2))
+    assert np.array_equal(first[0], second[0])
+    assert np.array_equal(first[1], second[1])
+    assert not np.array_equal(first[0], PatchSource(files, 4, 32, seed=0).batch("nll", 6, 3)[0])
+
+
+def test_a_patchs_lr_image_is_the_crop_of_the_whole_photographs(astronaut: NDArray[np.uint8], tmp_path: Path) -> None:
+    from PIL import Image
+
+    from stages.core.images import write_png
+    from stages.upscale.flow.patches import LR_MARGIN
+
+    write_png(tmp_path / "a.png", astronaut)
+    whole = np.asarray(Image.fromarray(astronaut).resize((128, 128), Image.Resampling.BICUBIC))
+    side, y, x = 8, 40, 72
+    outer = astronaut[y : y + 4 * (side + 2 * LR_MARGIN), x : x + 4 * (side + 2 * LR_MARGIN)]
+    small = np.asarray(Image.fromarray(outer).resize((side + 2 * LR_MARGIN,) * 2, Image.Resampling.BICUBIC))
+    inner = small[LR_MARGIN:-LR_MARGIN, LR_MARGIN:-LR_MARGIN]
+    assert np.array_equal(inner, whole[y // 4 + LR_MARGIN :, x // 4 + LR_MARGIN :][:side, :side])
+
+
+def test_generators_are_keyed_by_type_and_value() -> None:
+    keys: list[tuple[str | int, ...]] = [("a", 0), ("a", "0"), ("a", 1), ("b", 0), ("a", 0, 0)]
+    values = {generator(*key).random() for key in keys}
+    assert len(values) == len(keys)
+    assert generator("a", 0).random() == generator("a", 0).random()
