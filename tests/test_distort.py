@@ -48,7 +48,7 @@ def test_distances_equal_piq(astronaut: NDArray[np.uint8], metric: str, side: in
     module, parameters = (
         (pixel, pixel.Parameters()) if metric == "psnr" else (structural, structural.Parameters(metric=metric))  # type: ignore[arg-type]
     )
-    distortion = module.load(parameters, "cpu")  # type: ignore[attr-defined]
+    distortion = module.load(parameters, "cpu")
     value = distortion.distance(distortion.reference(hr), sr[None])[0]
     assert value == pytest.approx(expected if metric == "psnr" else 1 - expected, abs=1e-5)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from stages.core.errors import UserError
@@ -18,7 +19,7 @@ from stages.core.images import ImageError, read_image
 __all__ = ["contact_sheet", "save", "score_figure", "typical_images"]
 
 matplotlib.use("Agg")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -124,8 +125,8 @@ def contact_sheet(
     side = 1.45
     with matplotlib.rc_context(STYLE):
         width, height = side * columns + 0.5, side * len(downscalers) * hr.shape[0] / hr.shape[1] + 1.1
-        figure = Figure(figsize=(width, height), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)  # type: ignore[union-attr]
+        layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+        figure = Figure(figsize=(width, height), layout=layout)
         axes = figure.subplots(len(downscalers), columns, squeeze=False)
         for row, downscaler in zip(axes, downscalers, strict=True):
             lr = _read(Path("data/lr") / factor / downscaler / f"{image_id}.png")

@@ -22,7 +22,8 @@ def draw(recipe: dict[str, Any], table: pd.DataFrame, distortions: dict[str, Any
     """Write ``scores`` and one contact sheet per upscaler, factor and shown image; return the sheets' stems."""
     order = recipe["distortion_order"]
     save(score_figure(table, distortions, order), target / "scores")
-    lead, stems = order[0], []
+    lead = order[0]
+    stems: list[str] = []
     sign = 1 if distortions[lead]["better"] == "lower" else -1
     for (upscaler, factor), group in table[table.distortion == lead].groupby(["upscaler", "factor"], sort=False):
         ranked = group.assign(key=group["mean"] * sign).sort_values(["key", "downscaler"])
@@ -67,10 +68,7 @@ def write_page(
     for _, group in table.groupby(["upscaler", "factor"], sort=False):
         cells = group.set_index(["downscaler", "distortion"]).to_dict("index")
         ranked = group[group.distortion == lead].sort_values(["mean", "downscaler"], ascending=[ascending, True])
-        best = {}
-        for name in order:
-            direction = 1 if distortions[name]["better"] == "lower" else -1
-            best[name] = min(ranked.downscaler, key=lambda d, n=name, s=direction: s * cells[d, n]["mean"])
+        best = {name: _best(group[group.distortion == name], distortions[name]["better"]) for name in order}
         for downscaler in ranked.downscaler:
             first = cells[downscaler, lead]
             values = [{**cells[downscaler, name], "best": best[name] == downscaler} for name in order]
@@ -90,6 +88,10 @@ def write_page(
         weights={key: value for r in _recipes(provenance) for key, value in r.get("weights", {}).items()},
     )
     write_text(target / "index.html", page)
+
+
+def _best(rows: pd.DataFrame, better: str) -> str:
+    return str(rows.sort_values(["mean", "downscaler"], ascending=[better == "lower", True]).downscaler.iloc[0])
 
 
 def _recipes(provenance: dict[str, Any]) -> list[dict[str, Any]]:

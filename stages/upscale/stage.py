@@ -55,7 +55,8 @@ def sample_image(
         (K,), how often each was drawn.
     """
     chw = np.ascontiguousarray(lr.transpose(2, 0, 1))
-    sr, finite, clipped = (a.copy() for a in upscaler.sample(chw, [Draw(seed, image_id, k) for k in range(count)]))
+    first = upscaler.sample(chw, [Draw(seed, image_id, k) for k in range(count)])
+    sr, finite, clipped = first.sr.copy(), first.finite.copy(), first.clipped.copy()
     attempts = np.ones(count, dtype=np.int64)
     for attempt in range(1, MAX_ATTEMPTS):
         failed = np.flatnonzero(~finite)

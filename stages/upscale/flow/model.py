@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -208,6 +208,9 @@ class FlowNet(nn.Module):
             levels.append(nn.ModuleList(FlowStep(channels, width, hidden) for _ in range(steps)))
         self.levels = nn.ModuleList(levels)
 
+    def _steps(self, level: int) -> list[FlowStep]:
+        return cast(list[FlowStep], list(cast(nn.ModuleList, self.levels[level])))
+
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape (C, h, w) of the latent of an LR image of h x w pixels."""
         return 3 * self.config.factor**2, height, width
@@ -224,10 +227,7 @@ class FlowNet(nn.Module):
     def condition(self, lr: Tensor) -> Conditioning:
         """Compute everything that depends on LR alone."""
         features = self.encoder(lr)
-        steps = [
-            [step.condition(f) for step in level]  # type: ignore[operator, union-attr]
-            for level, f in zip(self.levels, features, strict=True)
-        ]
+        steps = [[step.condition(f) for step in self._steps(i)] for i, f in enumerate(features)]
         return Conditioning(
             self.enlarge(lr),
             self.mean(features[0]),
@@ -257,10 +257,10 @@ class FlowNet(nn.Module):
         x = squeeze((hr - given.base) / RESIDUAL_SCALE)
         x = (x - given.mean) * (-given.log_scale).exp()
         logdet = -given.log_scale.sum(dim=(1, 2, 3))
-        for i, (level, conditions) in enumerate(zip(self.levels, given.steps, strict=True)):
+        for i, conditions in enumerate(given.steps):
             if i:
                 x = squeeze(x)
-            for step, condition in zip(level, conditions, strict=True):  # type: ignore[call-overload]
+            for step, condition in zip(self._steps(i), conditions, strict=True):
                 if initialise:
                     step.mix.initialise(x)
                 x, added = step.encode(x, condition)
@@ -271,7 +271,7 @@ class FlowNet(nn.Module):
         """Latent to HR (not clipped): inverse of `encode`. A `given` of batch 1 serves any batch of z."""
         x = z
         for i in reversed(range(len(self.levels))):
-            for step, condition in zip(reversed(self.levels[i]), reversed(given.steps[i]), strict=True):  # type: ignore[call-overload, arg-type]
+            for step, condition in zip(self._steps(i)[::-1], given.steps[i][::-1], strict=True):
                 x = step.decode(x, condition)
             if i:
                 x = unsqueeze(x)

@@ -97,7 +97,7 @@ class PatchSource:
             image = self.images[index]
             y = rng.integers(image.shape[0] - self.outer + 1)
             x = rng.integers(image.shape[1] - self.outer + 1)
-            crop = np.rot90(image[y : y + self.outer, x : x + self.outer], rng.integers(4))
+            crop = np.rot90(image[y : y + self.outer, x : x + self.outer], int(rng.integers(4)))
             if rng.integers(2):
                 crop = crop[:, ::-1]
             crop = np.ascontiguousarray(crop)

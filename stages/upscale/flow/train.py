@@ -85,13 +85,17 @@ def validation_bits(net: FlowNet, folder: Path, crop: int = 160, count: int = 50
     return total / len(files)
 
 
+def _network(config: TrainConfig, device: torch.device) -> FlowNet:
+    return FlowNet(SIZES[config.factor]).to(device).to(memory_format=torch.channels_last)
+
+
 class _State:
     """Network, moving average and optimiser, and their checkpoint."""
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         torch.manual_seed(config.seed)
-        self.net = FlowNet(SIZES[config.factor]).to(device, memory_format=torch.channels_last)
-        self.ema = FlowNet(SIZES[config.factor]).to(device, memory_format=torch.channels_last).requires_grad_(False)
+        self.net = _network(config, device)
+        self.ema = _network(config, device).requires_grad_(False)
         self.ema.load_state_dict(self.net.state_dict())
         self.optimiser = torch.optim.Adam(self.net.parameters(), betas=(0.9, 0.99))
         self.stage, self.step, self.skipped, self.seconds = "l1", 0, 0, 0.0

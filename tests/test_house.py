@@ -1,0 +1,73 @@
+"""The rooms: who may import whom, and that the documents speak of what is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from stages.core.methods import ENTRY, find_method, known_methods
+from stages.core.weights import catalogue
+
+STAGES = ROOT / "stages"
+ROOMS = sorted(path.name for path in STAGES.iterdir() if path.is_dir() and (path / "__init__.py").is_file())
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_stage_imports_core_and_itself_only(room: str) -> None:
+    for path in (STAGES / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module]
+            for name in names:
+                parts = name.split(".")
+                if parts[0] == "stages" and len(parts) > 1:
+                    assert parts[1] in {room, "core"}, f"{path} imports {name}"
+
+
+def test_methods_are_found_by_their_file() -> None:
+    assert known_methods("downscale") == ["command", "folder", "python", "resample"]
+    assert known_methods("upscale") == ["command", "flow"]
+    assert known_methods("distort") == ["lpips", "pixel", "structural"]
+    for stage, entry in ENTRY.items():
+        for name in known_methods(stage):
+            assert callable(getattr(find_method(stage, name, where="x"), entry))
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    for document in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_readmes_downscaler_keeps_the_contract_and_is_ten_lines() -> None:
+    from types import ModuleType
+
+    from stages.downscale.check import check_downscaler
+
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    module = ModuleType("pick")
+    exec(code, vars(module))
+    check_downscaler(module, {"offset": 1})
+
+
+def test_every_embedded_weight_is_small_and_has_a_card() -> None:
+    embedded = [weight for weight in catalogue().values() if weight.file]
+    assert embedded
+    for weight in embedded:
+        path = ROOT / str(weight.file)
+        assert path.stat().st_size <= 6_000_000
+        assert "Training data" in path.with_suffix(".md").read_text()
+        assert (path.parent / "CREDITS.csv").stat().st_size > 0
+
+
+def test_no_measuring_image_or_weight_is_part_of_the_repository() -> None:
+    images = {".jpg", ".jpeg", ".pth"}
+    assert not [path for path in Path(ROOT / "tests").rglob("*") if path.suffix in images]
