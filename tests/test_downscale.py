@@ -163,6 +163,19 @@ def test_a_program_that_fails_says_what_happened(
         apply(command, astronaut, 4, _command(tmp_path, program, timeout_s=1), image_id="x", seed=0)
 
 
+def test_a_program_that_hangs_is_stopped_with_its_children(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+    program = (
+        "import pathlib, subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid))\n"
+        "child.wait()\n"
+    )
+    with pytest.raises(UserError, match="did not end"):
+        apply(command, astronaut, 4, _command(tmp_path, program, timeout_s=2), image_id="x", seed=0)
+    child = Path("/proc") / (tmp_path / "pid").read_text()
+    assert not child.exists() or "(zombie)" in (child / "status").read_text()
+
+
 def test_a_file_name_is_never_seen_by_a_shell(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
     trap = tmp_path / "trap"
     parameters = _command(tmp_path, PROGRAM)

@@ -11,6 +11,7 @@ import pandas as pd
 from stages.aggregate.statistics import summarise
 from stages.core.errors import UserError
 from stages.core.files import read_json, sha256_file
+from stages.core.tables import read_table
 
 __all__ = ["METRICS_SCHEMA", "aggregate", "provenance", "read_rows"]
 
@@ -25,9 +26,7 @@ def branch_path(folder: Path, branch: dict[str, Any]) -> Path:
 def read_rows(folder: Path, branch: dict[str, Any], images: list[str], distortions: list[str]) -> pd.DataFrame:
     """Read a branch's rows and check that they are of the test set and have the distortions."""
     path = Path(f"{branch_path(folder, branch)}.csv")
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: run `dvc repro distort`")
-    rows = pd.read_csv(path, dtype={"image_id": str, "finite": bool})
+    rows = read_table(path, hint="run `dvc repro distort`")
     if sorted(set(rows.image_id)) != sorted(images):
         raise UserError(f"{path}: its images are not those of data/subset.csv: run `dvc repro distort`")
     if missing := [name for name in distortions if name not in rows]:

@@ -14,6 +14,7 @@ from stages.core.engine import run_units
 from stages.core.errors import UserError, did_you_mean
 from stages.core.files import sha256_file
 from stages.core.images import ImageError
+from stages.core.tables import read_table
 
 __all__ = ["attribute_table", "join_table"]
 
@@ -76,12 +77,7 @@ def attribute_table(recipe: dict[str, Any]) -> pd.DataFrame:
 def join_table(candidates: pd.DataFrame, path: Path, columns: list[str] | None) -> pd.DataFrame:
     """Join the user's CSV of attributes (a column ``image_id``, the others numbers) to the candidates."""
     path = path.expanduser()
-    try:
-        user = pd.read_csv(path, dtype={"image_id": str})
-    except FileNotFoundError:
-        raise UserError(f"attributes.path: {path} does not exist") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"attributes.path: {path} is not a CSV file ({error})") from None
+    user = read_table(path, hint="correct attributes.path")
     if "image_id" not in user:
         raise UserError(f"{path}: has no column image_id (it has {', '.join(user.columns)})")
     names = columns or [name for name in user.columns if name != "image_id"]

@@ -3,7 +3,7 @@
 The settings come from the environment and are in no recipe, so they never invalidate a cache:
 
 ``IDA_RD_DEVICE``
-    ``auto`` (default: a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    ``auto`` (default: a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``.
 ``IDA_RD_WORKERS``
     Worker processes; default: the cores that this process may use. A GPU is fed by one process.
 """
@@ -13,7 +13,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -43,20 +45,20 @@ def worker_count() -> int:
 
 
 def device_name() -> str:
-    """Torch device from ``IDA_RD_DEVICE``: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``. Imports torch."""
+    """Torch device from ``IDA_RD_DEVICE``: ``cpu``, ``cuda`` or ``cuda:N``. Imports torch."""
     import torch
 
     text = os.environ.get("IDA_RD_DEVICE", "").strip() or "auto"
     if text == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if text == "cpu" or (text == "mps" and torch.backends.mps.is_available()):
+    if text == "cpu":
         return text
     match = re.fullmatch(r"cuda(?::(\d+))?", text)
     if match and torch.cuda.is_available() and int(match.group(1) or 0) < torch.cuda.device_count():
         return text
-    if match or text == "mps":
+    if match:
         raise UserError(f"IDA_RD_DEVICE is {text!r}, but this machine has no such device: use auto or cpu")
-    raise UserError(f"IDA_RD_DEVICE is {text!r}: use auto, cpu, cuda, cuda:N or mps")
+    raise UserError(f"IDA_RD_DEVICE is {text!r}: use auto, cpu, cuda or cuda:N")
 
 
 class _SparseLines:
@@ -89,7 +91,17 @@ _worker: Callable | None = None
 
 def _start(make_worker: Callable[[], Callable]) -> None:
     global _worker
+    # Ctrl-C reaches the whole group: the parent decides. And a worker whose parent was killed must
+    # not wait for work for ever.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     _worker = make_worker()
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _call(unit: object) -> object:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import string
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -68,23 +71,30 @@ def run_program(arguments: list[str], values: Mapping[str, object], output: Path
     if filled[0] == "python":
         filled[0] = sys.executable
     shown = " ".join(filled)
-    try:
-        done = subprocess.run(
-            filled,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            start_new_session=True,
-        )
-    except subprocess.TimeoutExpired:
-        raise UserError(
-            f"`{shown}` did not end within {timeout_s:g} s and was stopped: raise timeout_s, or mend it"
-        ) from None
-    except OSError as error:
-        raise UserError(f"`{shown}` cannot be started ({error.strerror}): correct the command") from None
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()[-LAST_LINES:]
-        raise UserError(f"`{shown}` failed with exit code {done.returncode}: {' | '.join(lines) or 'no message'}")
+    with tempfile.TemporaryFile() as messages:
+        try:
+            process = subprocess.Popen(
+                filled,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=messages,
+                start_new_session=True,  # a group of its own, so that its children can be stopped with it
+            )
+        except OSError as error:
+            raise UserError(f"`{shown}` cannot be started ({error.strerror}): correct the command") from None
+        try:
+            code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise UserError(
+                f"`{shown}` did not end within {timeout_s:g} s and was stopped: raise timeout_s, or mend it"
+            ) from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        messages.seek(0)
+        lines = messages.read().decode(errors="replace").strip().splitlines()[-LAST_LINES:]
+    if code:
+        raise UserError(f"`{shown}` failed with exit code {code}: {' | '.join(lines) or 'no message'}")
     if not output.is_file() or output.stat().st_size == 0:
         raise UserError(f"`{shown}` ended well but wrote nothing to {output.name}: it must write {{output}}")

@@ -6,8 +6,9 @@ from pathlib import Path
 from stages.core.engine import device_name
 from stages.core.environment import environment
 from stages.core.errors import run_stage
-from stages.core.files import read_json, write_json, write_text
+from stages.core.files import read_json, write_json
 from stages.core.recipes import read_recipe
+from stages.core.tables import write_table
 from stages.distort.stage import distort_folder
 
 PACKAGES = ("lpips", "numpy", "pillow", "piq", "torch", "torchvision")
@@ -17,7 +18,7 @@ def main() -> None:
     upscaler, factor, downscaler = sys.argv[1:]
     branch = Path(upscaler) / f"x{factor}" / downscaler
     table = distort_folder(read_recipe("distort"), Path("data/hr"), Path("data/sr") / branch)
-    write_text(Path("data/distortion") / f"{branch}.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_table(Path("data/distortion") / f"{branch}.csv", table)
     sampled = read_json(Path("data/sr") / branch / "environment.json", hint="run `dvc repro upscale`")
     measured = environment(device_name(), PACKAGES)
     write_json(Path("data/distortion") / f"{branch}.json", {"upscale": sampled, "distort": measured})

@@ -17,6 +17,7 @@ from stages.core.files import read_json, sha256_file, write_json
 from stages.core.images import ImageError, image_files, read_image
 from stages.core.journal import Journal
 from stages.core.methods import find_method, validate
+from stages.core.tables import read_table
 from stages.distort.contract import Distortion
 
 __all__ = ["distort_folder", "load_distortions"]
@@ -131,8 +132,5 @@ def distort_folder(recipe: dict[str, Any], hr_folder: Path, sr_folder: Path) -> 
 
 
 def _read_samples(sr_folder: Path) -> pd.DataFrame:
-    path = sr_folder / "samples.csv"
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: run `dvc repro upscale` first")
-    table = pd.read_csv(path, dtype={"image_id": str, "finite": bool})
+    table = read_table(sr_folder / "samples.csv", hint="run `dvc repro upscale` first")
     return table[ROW].sort_values(["image_id", "sample"], ignore_index=True)

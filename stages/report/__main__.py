@@ -2,18 +2,17 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from stages.core.errors import run_stage
 from stages.core.files import atomic_folder
 from stages.core.recipes import read_recipe
+from stages.core.tables import read_table
 from stages.report.stage import draw, write_page
 
 
 def main() -> None:
     recipe = read_recipe("report")
     distortions = read_recipe("aggregate")["distortions"]
-    table = pd.read_csv("metrics/tables/ida_rd.csv")
+    table = read_table("metrics/tables/ida_rd.csv", hint="run `dvc repro aggregate`")
     plots = Path("metrics/plots")
     with atomic_folder(plots) as folder:
         sheets = draw(recipe, table, distortions, folder)

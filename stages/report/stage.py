@@ -11,6 +11,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from stages.core.files import read_json, write_text
+from stages.core.tables import read_table
 from stages.report.figures import contact_sheet, save, score_figure, typical_images
 
 __all__ = ["draw", "write_page"]
@@ -31,7 +32,9 @@ def draw(recipe: dict[str, Any], table: pd.DataFrame, distortions: dict[str, Any
         folder = f"{upscaler}/x{factor}"
         rows = pd.concat(
             [
-                pd.read_csv(f"data/distortion/{folder}/{name}.csv", dtype={"image_id": str}).assign(downscaler=name)
+                read_table(f"data/distortion/{folder}/{name}.csv", hint="run `dvc repro distort`").assign(
+                    downscaler=name
+                )
                 for name in downscalers
             ]
         )

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from stages.core.engine import device_name, run_units
 from stages.core.environment import environment
 from stages.core.errors import UserError
-from stages.core.files import atomic_folder, canonical_json, read_json, write_json, write_text
+from stages.core.files import atomic_folder, read_json, write_json
 from stages.core.images import ImageError, image_files, pixels_sha256, read_image, write_webp
 from stages.core.journal import Journal
 from stages.core.methods import find_method, validate
 from stages.core.seeds import Draw
+from stages.core.tables import write_table
 from stages.upscale.contract import Samples, Upscaler
 
 __all__ = ["MAX_ATTEMPTS", "load_upscaler", "sample_image", "upscale_folder"]
@@ -131,8 +132,8 @@ def upscale_folder(recipe: dict[str, Any], lr_folder: Path, target: Path) -> Non
             for path in sorted(finished.glob("*.webp")):
                 _link(path, folder / image_id / path.name)
         table = pd.DataFrame(rows)[ROW]
-        write_text(folder / "samples.csv", table.to_csv(index=False, lineterminator="\n"))
-        write_text(folder / "environment.json", canonical_json(environment(device, PACKAGES)))
+        write_table(folder / "samples.csv", table)
+        write_json(folder / "environment.json", environment(device, PACKAGES))
     journal.discard()
     if lost := int((~table.finite).sum()):
         print(f"warning: {label}: {lost} of {len(table)} samples are not finite and are left out", flush=True)
