@@ -125,10 +125,27 @@ def test_selection_is_even_deterministic_and_independent_of_the_order_of_rows() 
     assert balance["per_group"] == {"group-01": 10, "group-02": 10, "group-03": 10}
     assert balance["joint_entropy_bits"] == pytest.approx(math.log2(3))
     assert balance["pool_entropy_bits"] < 1.4
+    # Each group is one of the centres: neither attribute's unit outweighs the other.
+    centres = (subset.groupby("group")[["a", "b"]].mean() / [1, 1000]).round().to_numpy().tolist()
+    assert centres == [[0, 0], [0, 10], [10, 0]]
     again, _ = select(table.sample(frac=1, random_state=3), 3, 30, seed=0)
     pd.testing.assert_frame_equal(subset, again)
     other, _ = select(table, 3, 30, seed=1)
     assert set(other.image_id) != set(subset.image_id)
+
+
+def test_selection_is_independent_of_the_order_of_rows_where_clusters_are_not_clear() -> None:
+    rng = np.random.default_rng(2)
+    table = _table(120).assign(a=rng.random(120), b=rng.random(120))
+    first, _ = select(table, 9, 30, seed=0)
+    for state in range(3):
+        again, _ = select(table.sample(frac=1, random_state=state), 9, 30, seed=0)
+        pd.testing.assert_frame_equal(first, again)
+
+
+def test_leftovers_go_to_the_groups_with_most_left() -> None:
+    assert even_quotas(np.array([3, 5, 9]), 7).tolist() == [2, 2, 3]
+    assert even_quotas(np.array([1, 9, 5]), 8).tolist() == [1, 4, 3]
 
 
 def test_groups_are_numbered_by_their_centres() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from stages.core.errors import UserError
-from stages.core.images import ImageError, image_files, read_image, write_png, write_webp
+from stages.core.images import ImageError, image_files, read_image, read_size, write_png, write_webp
 
 
 def _png16(path: Path, samples: NDArray[np.uint16]) -> None:
@@ -128,6 +128,20 @@ def _with_linear_curves(profile: bytes) -> bytes:
     return bytes(data)
 
 
+def _with_side(png: bytes, side: int) -> bytes:
+    """Let a PNG's header claim another size."""
+    data = bytearray(png)
+    data[16:24] = struct.pack(">II", side, side)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+def test_large_images_below_the_limit_are_opened(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+    write_png(tmp_path / "a.png", astronaut)
+    (tmp_path / "large.png").write_bytes(_with_side((tmp_path / "a.png").read_bytes(), 16384))
+    assert read_size(tmp_path / "large.png") == (16384, 16384)
+
+
 def _broken(folder: Path, astronaut: NDArray[np.uint8]) -> dict[str, tuple[Path, str]]:
     good = io.BytesIO()
     Image.fromarray(astronaut).save(good, "PNG")
@@ -138,10 +152,8 @@ def _broken(folder: Path, astronaut: NDArray[np.uint8]) -> dict[str, tuple[Path,
     }
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    bomb = bytearray(good.getvalue())
-    bomb[16:24] = struct.pack(">II", 60000, 60000)
-    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
-    (folder / "bomb.png").write_bytes(bomb)
+    for name, side in (("bomb.png", 60000), ("just too large.png", 16385)):
+        (folder / name).write_bytes(_with_side(good.getvalue(), side))
     Image.fromarray(astronaut).convert("CMYK").save(folder / "cmyk.jpg")
     Image.fromarray(astronaut[:, :, 0].astype(np.float32)).save(folder / "float.tiff")
     frames = [Image.new("RGB", (8, 8), (i, 0, 0)) for i in range(2)]
@@ -151,6 +163,7 @@ def _broken(folder: Path, astronaut: NDArray[np.uint8]) -> dict[str, tuple[Path,
         "zero.png": "empty",
         "text.png": "unknown format",
         "bomb.png": "megapixels",
+        "just too large.png": "16385 x 16385 is more than 268 megapixels",
         "cmyk.jpg": "CMYK",
         "float.tiff": "pixel format F",
         "frames.webp": "2 frames",
@@ -159,7 +172,17 @@ def _broken(folder: Path, astronaut: NDArray[np.uint8]) -> dict[str, tuple[Path,
 
 
 @pytest.mark.parametrize(
-    "name", ["truncated.png", "zero.png", "text.png", "bomb.png", "cmyk.jpg", "float.tiff", "frames.webp"]
+    "name",
+    [
+        "truncated.png",
+        "zero.png",
+        "text.png",
+        "bomb.png",
+        "just too large.png",
+        "cmyk.jpg",
+        "float.tiff",
+        "frames.webp",
+    ],
 )
 def test_what_cannot_be_used_says_why(tmp_path: Path, astronaut: NDArray[np.uint8], name: str) -> None:
     path, reason = _broken(tmp_path, astronaut)[name]

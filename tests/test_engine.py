@@ -1,0 +1,95 @@
+"""Workers: the same results from any number of them, errors told, none left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from stages.core.engine import run_units
+from stages.core.errors import UserError
+from stages.core.journal import Journal
+
+
+def _square(unit: int) -> int:
+    if unit == 13:
+        raise UserError("13 is unlucky")
+    if unit == 14:
+        os._exit(9)
+    return unit * unit
+
+
+def _make() -> partial:
+    return partial(_square)
+
+
+@pytest.mark.parametrize("workers", ["1", "2", "3"])
+def test_every_unit_is_done_once(workers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDA_RD_WORKERS", workers)
+    results = dict(run_units(_make, list(range(10)), label="squares"))
+    assert results == {i: i * i for i in range(10)}
+    assert dict(run_units(_make, [], label="nothing")) == {}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_error_in_a_unit_reaches_the_user(workers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDA_RD_WORKERS", workers)
+    with pytest.raises(UserError, match="13 is unlucky"):
+        list(run_units(_make, [1, 13, 2], label="squares"))
+
+
+def test_a_worker_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDA_RD_WORKERS", "2")
+    with pytest.raises(UserError, match="a worker process died"):
+        list(run_units(_make, [1, 14, 2], label="squares"))
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib, time\n"
+        "from stages.core.engine import run_units\n"
+        "def work(unit):\n"
+        f"    pathlib.Path({str(tmp_path)!r}, f'{{os.getpid()}}.pid').touch()\n"
+        "    time.sleep(0.2)\n"
+        "def make():\n"
+        "    return work\n"
+        "if __name__ == '__main__':\n"
+        "    list(run_units(make, list(range(1000)), label='slow'))\n"
+    )
+    script = tmp_path / "slow.py"
+    script.write_text(program)
+    variables = os.environ | {"IDA_RD_WORKERS": "2", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, str(script)], env=variables, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and len(list(tmp_path.glob("*.pid"))) < 2:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    assert len(workers) == 2
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and any(_alive(pid) for pid in workers):
+        time.sleep(0.1)
+    assert not any(_alive(pid) for pid in workers)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_another_recipe_has_another_journal(tmp_path: Path) -> None:
+    recipe = {"parameters": {"heat": 0.9}, "code": {"a.py": "1"}}
+    same = Journal({"code": {"a.py": "1"}, "parameters": {"heat": 0.9}}, tmp_path)
+    assert Journal(recipe, tmp_path).path("a") == same.path("a")
+    assert Journal(recipe, tmp_path).path("a") != Journal(recipe | {"code": {"a.py": "2"}}, tmp_path).path("a")
+    assert same.path("a") != same.path("b")
