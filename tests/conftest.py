@@ -40,6 +40,7 @@ distortions:
   dss: {method: structural, metric: dss}
   psnr: {method: pixel}
 aggregate: {resamples: 200}
+report: {images: 1}
 """
 MINE = '''
 """A downscaler of a user's own."""
