@@ -118,6 +118,24 @@ def test_a_whole_networks_weight_file_serves_as_well(
     assert values[0] == values[1]
 
 
+def test_lpips_takes_vggs_weights_as_torchvision_files_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, astronaut: NDArray[np.uint8]
+) -> None:
+    import torchvision
+
+    torch.manual_seed(0)
+    torch.save(torchvision.models.vgg16().features.state_dict(prefix="features."), tmp_path / "vgg.pth")
+    monkeypatch.setattr("stages.core.weights.Weight.accepts", lambda self, digest: True)
+    ours = lpips.load(lpips.Parameters(backbone="vgg", path=str(tmp_path / "vgg.pth")), "cpu")
+    stored = torch.load(tmp_path / "vgg.pth", weights_only=True)["features.28.weight"]
+    assert torch.equal(ours.network.net.slice5.get_submodule("28").weight, stored)  # the last convolution went to its place
+    hr, sr = _pair(astronaut, 64)
+    x, y = (2 * torch.from_numpy(image[None]).float() / 255 - 1 for image in (hr, sr))
+    with torch.no_grad():
+        expected = float(ours.network(x, y))
+    assert ours.distance(ours.reference(hr), sr[None])[0] == pytest.approx(expected, rel=1e-5)
+
+
 def test_weights_of_another_backbone_are_refused(lpips_folder: Path) -> None:
     with pytest.raises(UserError, match="has sha256"):
         lpips.load(lpips.Parameters(backbone="vgg", path=str(lpips_folder / BACKBONES["alex"])), "cpu")

@@ -1,0 +1,80 @@
+"""Weights: found, downloaded from a real server, verified; nothing broken is kept."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from stages.core import weights
+from stages.core.errors import UserError
+from stages.core.weights import MissingWeights, Weight, locate, torch_cache
+
+DATA = b"0123456789" * 1000
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server on this machine with one weight file; torch's cache is empty."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "weights.pth").write_bytes(DATA)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.delenv("IDA_RD_OFFLINE", raising=False)
+    yield f"http://127.0.0.1:{server.server_port}/weights.pth"
+    server.shutdown()
+    server.server_close()
+
+
+def _list(monkeypatch: pytest.MonkeyPatch, url: str, sha256: str) -> None:
+    entry = Weight("w", licence="none", citation="none", sha256=(sha256,), url=url)
+    monkeypatch.setattr(weights, "catalogue", lambda: {"w": entry})
+
+
+def test_a_missing_file_is_downloaded_verified_and_kept(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    digest = hashlib.sha256(DATA).hexdigest()
+    _list(monkeypatch, address, digest[:8])
+    found = locate("w")
+    assert found.sha256 == digest
+    assert found.path == torch_cache() / "weights.pth"
+    assert found.path.read_bytes() == DATA
+    monkeypatch.setenv("IDA_RD_OFFLINE", "1")
+    assert locate("w").sha256 == digest
+
+
+def test_a_download_with_a_wrong_hash_is_not_kept(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    _list(monkeypatch, address, "0" * 64)
+    with pytest.raises(UserError, match="is not the expected one"):
+        locate("w")
+    assert not list(torch_cache().iterdir())
+
+
+@pytest.mark.parametrize("change", [("weights.pth", "absent.pth"), ("127.0.0.1", "no-such-host.invalid")])
+def test_what_cannot_be_downloaded_says_where_to_put_it(
+    monkeypatch: pytest.MonkeyPatch, address: str, change: tuple[str, str]
+) -> None:
+    _list(monkeypatch, address.replace(*change), "0" * 64)
+    with pytest.raises(MissingWeights, match=r"cannot be downloaded .*: put http"):
+        locate("w")
+    assert not list(torch_cache().glob("*"))
+
+
+def test_offline_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    _list(monkeypatch, address, "0" * 64)
+    monkeypatch.setenv("IDA_RD_OFFLINE", "1")
+    with pytest.raises(MissingWeights, match="are not at"):
+        locate("w")
+    with pytest.raises(UserError, match="no weights are called 'v'; known names: w"):
+        locate("v")
