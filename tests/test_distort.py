@@ -128,7 +128,9 @@ def test_lpips_takes_vggs_weights_as_torchvision_files_them(
     monkeypatch.setattr("stages.core.weights.Weight.accepts", lambda self, digest: True)
     ours = lpips.load(lpips.Parameters(backbone="vgg", path=str(tmp_path / "vgg.pth")), "cpu")
     stored = torch.load(tmp_path / "vgg.pth", weights_only=True)["features.28.weight"]
-    assert torch.equal(ours.network.net.slice5.get_submodule("28").weight, stored)  # the last convolution went to its place
+    assert torch.equal(
+        ours.network.net.slice5.get_submodule("28").weight, stored
+    )  # the last convolution went to its place
     hr, sr = _pair(astronaut, 64)
     x, y = (2 * torch.from_numpy(image[None]).float() / 255 - 1 for image in (hr, sr))
     with torch.no_grad():

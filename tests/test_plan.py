@@ -82,6 +82,16 @@ def test_all_mistakes_are_told_at_once(project: Path) -> None:
     assert "distortions.dss.metric" in text
 
 
+def test_two_branches_of_one_stage_name_are_refused(project: Path) -> None:
+    parameters = yaml.safe_load(SMALL)
+    parameters["upscalers"] = {name: {"method": "flow"} for name in ("a", "a-b")}
+    parameters["downscalers"] = {name: {"method": "resample", "filter": "box"} for name in ("b-c", "c")}
+    (project / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
+    done = stage("plan", cwd=project)
+    assert done.returncode == 2
+    assert "upscaler a-b with downscaler c, and a with b-c" in done.stderr
+
+
 @pytest.mark.parametrize("text", ["", "a: [", "- 1\n- 2\n", "seed: !!python/object/apply:os.getcwd []\n"])
 def test_what_is_no_parameters_file_is_refused(project: Path, text: str) -> None:
     (project / "params.yaml").write_text(text)

@@ -105,6 +105,20 @@ class RunParameters(Parameters):
     report: Report = Report()
 
     @model_validator(mode="after")
+    def _stage_names_differ(self) -> RunParameters:
+        # DVC joins the names of a branch by hyphens: a + b-c and a-b + c would be one stage.
+        seen: dict[str, tuple[str, str]] = {}
+        for upscaler in self.upscalers:
+            for downscaler in self.downscalers:
+                other = seen.setdefault(f"{upscaler}-{downscaler}", (upscaler, downscaler))
+                if other != (upscaler, downscaler):
+                    raise ValueError(
+                        f"upscaler {upscaler} with downscaler {downscaler}, and {other[0]} with {other[1]}, would both"
+                        f" be the stage upscale@{upscaler}-{downscaler}: rename one"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _crop_divides(self) -> RunParameters:
         crop = self.images.crop
         for factor in self.factors:

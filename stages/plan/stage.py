@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -273,8 +273,9 @@ def write_recipes(recipes: Recipes, target: Path) -> None:
 def same_on_disk(recipes: Recipes, target: Path) -> bool:
     """Whether `target` holds just these recipes."""
     on_disk = {path.relative_to(target).with_suffix("").as_posix() for path in target.rglob("*.json")}
-    reader: Callable[[str], Any] = lambda path: read_json(target / f"{path}.json", hint="")  # noqa: E731
+    if on_disk != set(recipes):
+        return False
     try:
-        return on_disk == set(recipes) and all(reader(path) == recipe for path, recipe in recipes.items())
+        return all(read_json(target / f"{path}.json", hint="") == recipe for path, recipe in recipes.items())
     except UserError:
         return False
