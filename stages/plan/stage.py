@@ -173,6 +173,7 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
     }
     recipes["report"] = {
         "schema": SCHEMA,
+        "distortions": recipes["aggregate"]["distortions"],
         "code": _stage_code(root, "report") | _templates(root),
         "parameters": parameters.model_dump(mode="json"),
         "images": parameters.report.images,

@@ -11,7 +11,7 @@ from stages.report.stage import draw, write_page
 
 def main() -> None:
     recipe = read_recipe("report")
-    distortions = read_recipe("aggregate")["distortions"]
+    distortions = recipe["distortions"]
     table = read_table("metrics/tables/ida_rd.csv", hint="run `dvc repro aggregate`")
     plots = Path("metrics/plots")
     with atomic_folder(plots) as folder:
