@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stages.core.errors import UserError
 from stages.core.images import ImageError, read_image
 
-__all__ = ["contact_sheet", "save", "score_figure", "typical_images"]
+__all__ = ["contact_sheet", "save", "score_figure", "telling_images"]
 
 matplotlib.use("Agg")
 STYLE: dict[Any, Any] = {
@@ -89,12 +89,19 @@ def _panel(axis: Axes, rows: pd.DataFrame, downscalers: list[str], series: list[
     axis.tick_params(axis="y", length=0)
 
 
-def typical_images(means: pd.Series, count: int) -> list[str]:
-    """Pick image ids evenly through the ranking by mean score; one image: the median one."""
-    ranked = list(means.sort_values(kind="stable").index)
-    count = min(count, len(ranked))
-    positions = [(2 * i + 1) * len(ranked) // (2 * count) for i in range(count)]
-    return [ranked[position] for position in positions]
+def telling_images(scores: pd.DataFrame, count: int) -> list[str]:
+    """Pick the images to show: ranked by how far the downscalers lie apart on them, evenly from the first.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Score per image id (rows) and downscaler (columns).
+    count : int
+        1: the image on which the downscalers differ most; 2: that one and the median one; ...
+    """
+    spread = (scores.max(axis=1) - scores.min(axis=1)).sort_values(ascending=False, kind="stable")
+    count = min(count, len(spread))
+    return [str(spread.index[i * len(spread) // count]) for i in range(count)]
 
 
 def contact_sheet(

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from stages.core.files import read_json, write_text
 from stages.core.tables import read_table
-from stages.report.figures import contact_sheet, save, score_figure, typical_images
+from stages.report.figures import contact_sheet, save, score_figure, telling_images
 
 __all__ = ["draw", "write_page"]
 
@@ -39,7 +39,8 @@ def draw(recipe: dict[str, Any], table: pd.DataFrame, distortions: dict[str, Any
             ]
         )
         rows = rows[rows.finite]
-        for image_id in typical_images(rows.groupby("image_id")[lead].mean(), recipe["images"]):
+        means = rows.pivot_table(lead, index="image_id", columns="downscaler", aggfunc="mean")
+        for image_id in telling_images(means, recipe["images"]):
             mine = rows[rows.image_id == image_id]
             keys = zip(mine.downscaler, mine["sample"], mine[lead], strict=True)
             scores = {(downscaler, int(k)): float(value) for downscaler, k, value in keys}
