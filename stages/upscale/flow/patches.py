@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ __all__ = ["PatchSource", "training_files"]
 # Pillow's bicubic kernel reaches 2 LR pixels beyond an LR pixel's centre: with this margin (in LR
 # pixels) a crop's LR image equals the crop of the whole photograph's LR image.
 LR_MARGIN = 2
+JPEG_BLOCK = 16  # pixels: the period of a JPEG with halved chroma
+JPEG_QUALITY = (85, 98)
 
 
 def training_files(folder: Path, exclude_licence: str) -> list[tuple[Path, dict[str, str]]]:
@@ -72,10 +75,19 @@ class PatchSource:
         HR patch side in pixels, a multiple of `factor`.
     seed : int
         Seed of the crops.
+    jpeg : float
+        Share of the patches that go through a JPEG file of quality 85 to 98 with halved chroma, as
+        most photographs of the world did; its block grid lies anywhere.
+    candidates : int
+        Crops drawn per patch, of which the one with the most detail *in its LR image* is kept. A choice
+        by LR alone leaves the distribution of HR given LR, which the flow learns, as it is.
     """
 
-    def __init__(self, files: list[Path], factor: int, patch: int, seed: int) -> None:
+    def __init__(
+        self, files: list[Path], factor: int, patch: int, seed: int, *, jpeg: float = 0.0, candidates: int = 1
+    ) -> None:
         self.factor, self.patch, self.seed = factor, patch, seed
+        self.jpeg, self.candidates = jpeg, candidates
         self.outer = patch + 2 * LR_MARGIN * factor
         self.images = [np.asarray(Image.open(path).convert("RGB")) for path in files]
         for path, image in zip(files, self.images, strict=True):
@@ -93,16 +105,40 @@ class PatchSource:
         hr = np.empty((size, 3, self.patch, self.patch), np.uint8)
         side = self.patch // self.factor
         lr = np.empty((size, 3, side, side), np.uint8)
-        for i, index in enumerate(rng.choice(len(self.images), size=size, p=self.weights)):
-            image = self.images[index]
-            y = rng.integers(image.shape[0] - self.outer + 1)
-            x = rng.integers(image.shape[1] - self.outer + 1)
-            crop = np.rot90(image[y : y + self.outer, x : x + self.outer], int(rng.integers(4)))
-            if rng.integers(2):
-                crop = crop[:, ::-1]
-            crop = np.ascontiguousarray(crop)
-            small = np.asarray(Image.fromarray(crop).resize((side + 2 * LR_MARGIN,) * 2, Image.Resampling.BICUBIC))
-            m = LR_MARGIN * self.factor
-            hr[i] = crop[m : m + self.patch, m : m + self.patch].transpose(2, 0, 1)
-            lr[i] = small[LR_MARGIN : LR_MARGIN + side, LR_MARGIN : LR_MARGIN + side].transpose(2, 0, 1)
+        for i in range(size):
+            pairs = [self._pair(rng) for _ in range(self.candidates)]
+            hr[i], lr[i] = max(pairs, key=lambda pair: _detail(pair[1]))
         return hr, lr
+
+    def _pair(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        image = self.images[rng.choice(len(self.images), p=self.weights)]
+        # Room to place the JPEG's block grid, where the photograph has it.
+        room = min(JPEG_BLOCK - 1, min(image.shape[:2]) - self.outer) if rng.random() < self.jpeg else -1
+        outer = self.outer + max(room, 0)
+        y, x = (int(rng.integers(side - outer + 1)) for side in image.shape[:2])
+        crop = np.rot90(image[y : y + outer, x : x + outer], int(rng.integers(4)))
+        if rng.integers(2):
+            crop = crop[:, ::-1]
+        crop = np.ascontiguousarray(crop)
+        if room >= 0:
+            crop = _through_jpeg(crop, int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)))
+            y, x = (int(n) for n in rng.integers(room + 1, size=2))
+            crop = np.ascontiguousarray(crop[y : y + self.outer, x : x + self.outer])
+        side = self.patch // self.factor
+        small = np.asarray(Image.fromarray(crop).resize((side + 2 * LR_MARGIN,) * 2, Image.Resampling.BICUBIC))
+        m = LR_MARGIN * self.factor
+        hr = crop[m : m + self.patch, m : m + self.patch].transpose(2, 0, 1)
+        lr = small[LR_MARGIN : LR_MARGIN + side, LR_MARGIN : LR_MARGIN + side].transpose(2, 0, 1)
+        return hr, lr
+
+
+def _through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    return np.asarray(Image.open(file))
+
+
+def _detail(lr: NDArray[np.uint8]) -> float:
+    """Total variation of an LR image."""
+    levels = lr.astype(np.float32)
+    return float(np.abs(np.diff(levels, axis=1)).sum() + np.abs(np.diff(levels, axis=2)).sum())

@@ -24,10 +24,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stages.core.errors import UserError, run_stage
-from stages.core.files import atomic_path, write_json
+from stages.core.files import atomic_path, sha256_file, write_json
 from stages.core.seeds import generator
 from stages.upscale.flow.model import FlowConfig, FlowNet, bits_per_dimension
 from stages.upscale.flow.patches import PatchSource, training_files
+from stages.upscale.flow.sampler import load_network
 
 __all__ = ["TrainConfig", "train", "validation_bits"]
 
@@ -51,6 +52,8 @@ class TrainConfig:
     warmup_steps: int = 300
     clip_norm: float = 1.0
     ema: float = 0.999
+    jpeg: float = 0.75
+    candidates: int = 2
 
 
 def _cosine(step: int, steps: int, first: float, last: float) -> float:
@@ -128,6 +131,14 @@ class _State:
         if self.step:
             self.optimiser.load_state_dict(state["optimiser"])
 
+    def begin_from(self, weights: Path, config: TrainConfig) -> None:
+        start = load_network(weights)
+        if start.config != self.net.config:
+            raise UserError(f"{weights} holds another network than factor {config.factor} trains: leave --initial out")
+        self.net.load_state_dict(start.state_dict())
+        self.ema.load_state_dict(start.state_dict())
+        self.stage = "nll"
+
     @torch.no_grad()
     def average(self, decay: float) -> None:
         # A short memory at first, so that the average does not remember the initial weights.
@@ -135,13 +146,32 @@ class _State:
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.net.parameters()), 1 - decay)
 
 
-def train(config: TrainConfig, images: Path, validation: Path, out: Path, exclude_licence: str, log_every: int) -> Path:
-    """Train and return the path of the trained state, ``out/checkpoint.pt``; resume where it exists."""
+def train(
+    config: TrainConfig,
+    images: Path,
+    validation: Path,
+    out: Path,
+    *,
+    exclude_licence: str = "",
+    log_every: int = 50,
+    initial: Path | None = None,
+) -> Path:
+    """Train and return the path of the trained state, ``out/checkpoint.pt``; resume where it exists.
+
+    `initial` is a weight file to go on from: the L1 stage and the initialisation are left out then.
+    """
     if config.factor not in SIZES:
         raise UserError(f"--factor {config.factor}: trainable factors are {', '.join(map(str, SIZES))}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kept = training_files(images, exclude_licence)
-    source = PatchSource([path for path, _ in kept], config.factor, config.patch, config.seed)
+    source = PatchSource(
+        [path for path, _ in kept],
+        config.factor,
+        config.patch,
+        config.seed,
+        jpeg=config.jpeg,
+        candidates=config.candidates,
+    )
     out.mkdir(parents=True, exist_ok=True)
     record = {
         "config": asdict(config),
@@ -149,18 +179,21 @@ def train(config: TrainConfig, images: Path, validation: Path, out: Path, exclud
         "commit": _commit(),
         "torch": torch.__version__,
         "device": device.type,
+        "initial": sha256_file(initial) if initial else None,
     }
     write_json(out / "training.json", record)
     checkpoint = out / "checkpoint.pt"
     state = _State(config, device)
     if checkpoint.exists():
         state.load(checkpoint, config)
+    elif initial:
+        state.begin_from(initial, config)
     # A termination request saves the state at the next step; a SIGKILL loses at most 200 steps.
     stop: list[int] = []
     previous = signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
     log = (out / "log.jsonl").open("a", encoding="utf-8")
     total = config.l1_steps + config.nll_steps
-    done = state.step + (config.l1_steps if state.stage == "nll" else 0)
+    done = state.step + (config.l1_steps if state.stage == "nll" else 0)  # of --initial too: nothing left to do there
     bar = tqdm(total=total, initial=done, unit="step", disable=None)
     started = time.perf_counter()
     try:
@@ -262,6 +295,7 @@ def main() -> None:
     parser.add_argument("--validation", type=Path, required=True, help="folder of images that training never sees")
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and the log")
     parser.add_argument("--exclude-licence", default="", metavar="TEXT", help="leave out LICENSES.csv rows so begun")
+    parser.add_argument("--initial", type=Path, metavar="FILE", help="weights to go on from; no L1 stage then")
     parser.add_argument("--log-every", type=int, default=50, metavar="STEPS")
     for field in fields(TrainConfig):
         default = field.default
@@ -273,8 +307,9 @@ def main() -> None:
         arguments["images"],
         arguments["validation"],
         arguments["out"],
-        arguments["exclude_licence"],
-        arguments["log_every"],
+        exclude_licence=arguments["exclude_licence"],
+        log_every=arguments["log_every"],
+        initial=arguments["initial"],
     )
 
 
