@@ -26,8 +26,9 @@ from stages.core.weights import load_tensors, locate
 from stages.upscale import flow
 from stages.upscale.bijections import ChannelMix, bound, squeeze, unsqueeze
 from stages.upscale.check import check_upscaler
+from stages.upscale.eight_bit import to_samples
 from stages.upscale.flow.model import RESIDUAL_SCALE, FlowConfig, FlowNet, bits_per_dimension
-from stages.upscale.flow.sampler import load_network, to_samples
+from stages.upscale.flow.sampler import load_network
 
 ROOT = Path(__file__).resolve().parent.parent
 

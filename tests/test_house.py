@@ -33,7 +33,7 @@ def test_a_stage_imports_core_and_itself_only(room: str) -> None:
 
 def test_methods_are_found_by_their_file() -> None:
     assert known_methods("downscale") == ["command", "folder", "python", "resample"]
-    assert known_methods("upscale") == ["command", "flow"]
+    assert known_methods("upscale") == ["cascade", "command", "flow", "srflow"]
     assert known_methods("distort") == ["lpips", "pixel", "structural"]
     for stage, entry in ENTRY.items():
         for name in known_methods(stage):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -78,3 +79,51 @@ def test_offline_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch, address: 
         locate("w")
     with pytest.raises(UserError, match="no weights are called 'v'; known names: w"):
         locate("v")
+
+
+def _list_archived(monkeypatch: pytest.MonkeyPatch, archive: str) -> None:
+    entry = Weight("w", licence="none", citation="none", archive=archive, name="net.pth")
+    monkeypatch.setattr(weights, "catalogue", lambda: {"w": entry})
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_file_is_taken_from_its_archive(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str, cached: bool
+) -> None:
+    folder = torch_cache() if cached else tmp_path / "served"
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(folder / "all.zip", "w") as archive:
+        archive.writestr("models/net.pth", DATA)
+        archive.writestr("models/other.pth", b"other")
+    _list_archived(monkeypatch, address.replace("weights.pth", "all.zip"))
+    found = locate("w")
+    assert found.path == torch_cache() / "net.pth"
+    assert found.path.read_bytes() == DATA
+    assert found.sha256 == hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "is not a whole archive"), ("other.pth", "holds 0 files net.pth")]
+)
+def test_a_broken_archive_is_named(
+    monkeypatch: pytest.MonkeyPatch, address: str, content: str | None, message: str
+) -> None:
+    torch_cache().mkdir(parents=True)
+    path = torch_cache() / "all.zip"
+    path.write_bytes(b"not a zip")
+    if content:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(content, b"")
+    _list_archived(monkeypatch, address.replace("weights.pth", "all.zip"))
+    with pytest.raises(UserError, match=message):
+        locate("w")
+    assert [p.name for p in torch_cache().iterdir()] == ["all.zip"]
+
+
+def test_an_archive_that_is_gone_says_which_file_to_put_where(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    _list_archived(monkeypatch, address.replace("weights.pth", "all.zip"))
+    with pytest.raises(MissingWeights, match=r"put net\.pth into .*checkpoints"):
+        locate("w")
+    monkeypatch.setenv("IDA_RD_OFFLINE", "1")
+    with pytest.raises(MissingWeights, match=r"net\.pth: put a copy there \(it was part of http.*all\.zip\)"):
+        locate("w")

@@ -26,7 +26,8 @@ from stages.core.files import read_json, sha256_file, write_json, write_text
 from stages.core.images import image_files, read_image
 from stages.core.seeds import Draw
 from stages.distort import lpips, pixel
-from stages.upscale.flow.sampler import load_network, to_samples
+from stages.upscale.eight_bit import to_samples
+from stages.upscale.flow.sampler import load_network
 from stages.upscale.flow.train import validation_bits
 
 HEATS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)

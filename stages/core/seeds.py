@@ -7,7 +7,7 @@ result cannot depend on order, batch, worker or device, and two downscalers meet
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +38,19 @@ class Draw:
         Sample index k, from 0.
     attempt : int
         0, or the number of the retry after a sample that was not finite.
+    step : int
+        0, or the place of an upscaler in a chain of them.
     """
 
     seed: int
     image_id: str
     sample: int
     attempt: int = 0
+    step: int = 0
+
+    def at_step(self, step: int) -> Draw:
+        """The independent random numbers of another upscaler in a chain; the first is step 0."""
+        return replace(self, step=step)
 
     def normal(self, shape: tuple[int, ...], label: str = "latent") -> NDArray[np.float32]:
         """Standard normal numbers, float32, of `shape`; another label gives independent ones."""
@@ -54,4 +61,5 @@ class Draw:
         return int(self._generator("integer").integers(2**31))
 
     def _generator(self, label: str) -> np.random.Generator:
-        return generator(label, self.seed, self.image_id, self.sample, self.attempt)
+        steps = (self.step,) if self.step else ()
+        return generator(label, self.seed, self.image_id, self.sample, self.attempt, *steps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import shutil
 import tomllib
 import urllib.error
 import urllib.request
@@ -46,6 +47,8 @@ class Weight:
     sha256: tuple[str, ...] = ()
     file: str | None = None
     url: str | None = None
+    archive: str | None = None
+    name: str | None = None
     size: int | None = None
 
     def accepts(self, digest: str) -> bool:
@@ -106,14 +109,32 @@ def locate(weight_id: str, path: str | None = None, *, download: bool = True) ->
         if not shipped.is_file():
             raise MissingWeights(f"{shipped} (weights {weight_id}) is missing: restore it with git checkout")
         return _verified(weight, shipped)
-    assert weight.url is not None
-    cached = torch_cache() / weight.url.rsplit("/", 1)[1]
+    source = weight.url or weight.archive
+    assert source is not None
+    downloaded = torch_cache() / source.rsplit("/", 1)[1]
+    cached = torch_cache() / (weight.name or downloaded.name)
     if cached.is_file():
         return _verified(weight, cached)
-    if not download or os.environ.get("IDA_RD_OFFLINE"):
-        raise MissingWeights(f"weights {weight_id} are not at {cached}: download {weight.url} to there")
-    _download(weight, cached)
+    if not downloaded.is_file():
+        if not download or os.environ.get("IDA_RD_OFFLINE"):
+            hint = "download" if weight.url else f"put a copy there (it was part of {source}), or download"
+            raise MissingWeights(f"weights {weight_id} are not at {cached}: {hint} {source} to {downloaded.parent}")
+        _download(weight, source, downloaded)
+    if weight.archive is not None:
+        _extract(weight, downloaded, cached)
     return _verified(weight, cached)
+
+
+def _extract(weight: Weight, archive: Path, target: Path) -> None:
+    try:
+        with zipfile.ZipFile(archive) as files:
+            members = [name for name in files.namelist() if name.rsplit("/", 1)[-1] == target.name]
+            if len(members) != 1:
+                raise UserError(f"{archive}: holds {len(members)} files {target.name}, expected one; remove it")
+            with files.open(members[0]) as source, atomic_path(target) as partial, partial.open("wb") as file:
+                shutil.copyfileobj(source, file)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"{archive} (weights {weight.id}) is not a whole archive ({error}): remove it") from None
 
 
 def _verified(weight: Weight, path: Path) -> WeightFile:
@@ -127,10 +148,9 @@ def _verified(weight: Weight, path: Path) -> WeightFile:
     return WeightFile(weight, path, digest)
 
 
-def _download(weight: Weight, target: Path) -> None:
-    assert weight.url is not None
+def _download(weight: Weight, source: str, target: Path) -> None:
     try:
-        with urllib.request.urlopen(weight.url, timeout=CONNECT_TIMEOUT_S) as response, atomic_path(target) as partial:
+        with urllib.request.urlopen(source, timeout=CONNECT_TIMEOUT_S) as response, atomic_path(target) as partial:
             total = int(response.headers.get("Content-Length") or weight.size or 0) or None
             digest = hashlib.sha256()
             with (
@@ -141,12 +161,12 @@ def _download(weight: Weight, target: Path) -> None:
                     file.write(block)
                     digest.update(block)
                     bar.update(len(block))
-            if not weight.accepts(digest.hexdigest()):
-                raise UserError(f"{weight.url}: the download's sha256 {digest.hexdigest()} is not the expected one")
+            if weight.archive is None and not weight.accepts(digest.hexdigest()):
+                raise UserError(f"{source}: the download's sha256 {digest.hexdigest()} is not the expected one")
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise MissingWeights(
-            f"weights {weight.id} cannot be downloaded ({reason}): put {weight.url} at {target}"
+            f"weights {weight.id} cannot be downloaded ({reason}): put {weight.name or source} into {target.parent}"
         ) from None
 
 

@@ -1,6 +1,6 @@
 """``python -m stages.distort UPSCALER FACTOR DOWNSCALER``: write its rows below ``data/distortion/``."""
 
-import sys
+import argparse
 from pathlib import Path
 
 from stages.core.engine import device_name
@@ -15,7 +15,10 @@ PACKAGES = ("lpips", "numpy", "pillow", "piq", "torch", "torchvision")
 
 
 def main() -> None:
-    upscaler, factor, downscaler = sys.argv[1:]
+    parser = argparse.ArgumentParser(prog="python -m stages.distort", description=__doc__)
+    for name in ("upscaler", "factor", "downscaler"):
+        parser.add_argument(name)
+    upscaler, factor, downscaler = vars(parser.parse_args()).values()
     branch = Path(upscaler) / f"x{factor}" / downscaler
     table = distort_folder(read_recipe("distort"), Path("data/hr"), Path("data/sr") / branch)
     write_table(Path("data/distortion") / f"{branch}.csv", table)

@@ -227,6 +227,8 @@ def _upscale_recipe(
     module, values, recipe = _method(root, "upscale", "upscalers", name, entry)
     descriptor = module.describe(values, factor)
     found = {key: locate(key, path, download=download) for key, path in descriptor.weights.items()}
+    if "non-commercial" in descriptor.licence:
+        print(f"note: upscaler {name} x{factor} uses weights under {descriptor.licence}", file=sys.stderr)
     return recipe | {
         "factor": factor,
         "files": _user_files(root, module, values, factor),

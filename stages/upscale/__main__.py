@@ -1,6 +1,6 @@
 """``python -m stages.upscale NAME FACTOR DOWNSCALER``: write ``data/sr/<name>/x<factor>/<downscaler>/``."""
 
-import sys
+import argparse
 from pathlib import Path
 
 from stages.core.errors import run_stage
@@ -9,7 +9,10 @@ from stages.upscale.stage import upscale_folder
 
 
 def main() -> None:
-    name, factor, downscaler = sys.argv[1:]
+    parser = argparse.ArgumentParser(prog="python -m stages.upscale", description=__doc__)
+    for name in ("upscaler", "factor", "downscaler"):
+        parser.add_argument(name)
+    name, factor, downscaler = vars(parser.parse_args()).values()
     recipe = read_recipe("upscale", f"x{factor}", name)
     lr = Path("data/lr") / f"x{factor}" / downscaler
     upscale_folder(recipe, lr, Path("data/sr") / name / f"x{factor}" / downscaler)

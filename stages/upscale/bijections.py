@@ -16,7 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ChannelMix", "bound", "squeeze", "unsqueeze"]
+__all__ = [
+    "ChannelMix",
+    "actnorm_parameters",
+    "affine_decode",
+    "affine_encode",
+    "bound",
+    "mix_decode",
+    "mix_encode",
+    "mix_inverse",
+    "squeeze",
+    "unsqueeze",
+]
 
 
 def squeeze(x: Tensor, r: int = 2) -> Tensor:
@@ -34,11 +45,59 @@ def bound(x: Tensor, limit: float) -> Tensor:
     return limit * torch.tanh(x / limit)
 
 
-class ChannelMix(nn.Module):
-    """Actnorm followed by an invertible 1x1 convolution, applied as one affine map of the channels.
+def affine_encode(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Feature-conditional affine map: ``(x + shift) * scale``, log-determinant ``sum(log(scale))`` [3]_."""
+    return (x + shift) * scale
 
-    Encode: ``y = W ((x + bias) * exp(logs))``; per-pixel log-determinant
-    ``log |det W| + sum(logs)`` (Glow, table 1 [2]_).
+
+def affine_decode(y: Tensor, shift: Tensor, inverse_scale: Tensor) -> Tensor:
+    """Undo `affine_encode`, given one over its scale."""
+    return y * inverse_scale - shift
+
+
+def actnorm_parameters(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Bias and log-scale, (C,) each, by which ``(x + bias) * exp(logs)`` has zero mean and unit variance [2]_."""
+    std, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0)
+    return -mean, -(std + 1e-6).log()
+
+
+def mix_encode(x: Tensor, bias: Tensor, logs: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Actnorm, then invertible 1x1 convolution: ``W ((x + bias) * exp(logs))`` (Glow, table 1 [2]_).
+
+    Parameters
+    ----------
+    x : Tensor
+        (B, C, H, W).
+    bias, logs : Tensor
+        (C,).
+    weight : Tensor
+        (C, C), invertible.
+
+    Returns
+    -------
+    y : Tensor
+        Like x.
+    logdet : Tensor
+        0-d, of one image: its number of pixels times ``log |det W| + sum(logs)``.
+    """
+    scaled = weight * logs.exp()
+    y = F.conv2d(x, scaled[:, :, None, None], scaled @ bias)
+    per_pixel = torch.linalg.slogdet(weight.double())[1].to(x.dtype) + logs.sum()
+    return y, per_pixel * (x.shape[2] * x.shape[3])
+
+
+def mix_inverse(logs: Tensor, weight: Tensor) -> Tensor:
+    """The matrix ``diag(exp(-logs)) W^-1`` that undoes actnorm scale and 1x1 convolution: (C, C), float64."""
+    return torch.linalg.inv(weight.double()) * (-logs.double()).exp()[:, None]
+
+
+def mix_decode(y: Tensor, bias: Tensor, logs: Tensor, weight: Tensor) -> Tensor:
+    """Undo `mix_encode`. The small matrix is inverted in float64."""
+    return F.conv2d(y, mix_inverse(logs, weight).to(y.dtype)[:, :, None, None], -bias)
+
+
+class ChannelMix(nn.Module):
+    """Actnorm and invertible 1x1 convolution with their parameters; see `mix_encode`.
 
     Parameters
     ----------
@@ -55,19 +114,14 @@ class ChannelMix(nn.Module):
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         """Set bias and scale so that the actnorm's output on `x` has zero mean and unit variance."""
-        mean = x.mean(dim=(0, 2, 3))
-        std = x.std(dim=(0, 2, 3), correction=0).clamp_min(1e-6)
-        self.bias.copy_(-mean)
-        self.logs.copy_(-std.log())
+        bias, logs = actnorm_parameters(x)
+        self.bias.copy_(bias)
+        self.logs.copy_(logs)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``(y, logdet)``: y like x, logdet a 0-d tensor, the sum over the pixels of one image."""
-        scaled = self.weight * self.logs.exp()
-        y = F.conv2d(x, scaled[:, :, None, None], scaled @ self.bias)
-        per_pixel = torch.linalg.slogdet(self.weight.double())[1].to(x.dtype) + self.logs.sum()
-        return y, per_pixel * (x.shape[2] * x.shape[3])
+        """Return ``(y, logdet)``; see `mix_encode`."""
+        return mix_encode(x, self.bias, self.logs, self.weight)
 
     def decode(self, y: Tensor) -> Tensor:
-        """Invert `encode`. The small matrix is inverted in float64."""
-        inverse = torch.linalg.inv(self.weight.double()) * (-self.logs.double()).exp()[:, None]
-        return F.conv2d(y, inverse.to(y.dtype)[:, :, None, None], -self.bias)
+        """Invert `encode`."""
+        return mix_decode(y, self.bias, self.logs, self.weight)

@@ -1,7 +1,8 @@
 """``flow``: this project's compact conditional normalizing flow (embedded, no download).
 
 Stochastic and blind; trained on photographs downscaled by Pillow's bicubic filter. See the model
-card beside the weights for its data, their terms, and what it reaches.
+card beside the weights for its data, their terms, and what it reaches. Factors that no network has
+but two networks multiply to (16 is 4 times 4) are a cascade of these, both at the same heat.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pydantic import Field
 from stages.core.errors import UserError
 from stages.core.methods import Parameters as Base
 from stages.core.weights import catalogue
+from stages.upscale.cascade import Cascade, combine
 from stages.upscale.contract import Descriptor
 
 if TYPE_CHECKING:
@@ -29,27 +31,45 @@ class Parameters(Base):
     path: str | None = None
 
 
+def _steps(parameters: Parameters, factor: int) -> list[int]:
+    """Factors of the networks to apply one after the other."""
+    prefix = parameters.weights + ".x"
+    known = sorted(int(key.removeprefix(prefix)) for key in catalogue() if key.startswith(prefix))
+    if not known:
+        raise UserError(f"weights: no flow weights are called {parameters.weights!r}; use 'flow-compact'")
+    if factor in known:
+        return [factor]
+    # The first network has most to invent, so it is the one of the largest factor.
+    chains = [[first, factor // first] for first in reversed(known) if factor % first == 0 and factor // first in known]
+    if not chains:
+        possible = sorted({*known, *(a * b for a in known for b in known)})
+        raise UserError(f"factor {factor}: {parameters.weights} does factors {', '.join(map(str, possible))}")
+    return chains[0]
+
+
 def describe(parameters: Parameters, factor: int) -> Descriptor:
     """Describe the flow for a factor; raises UserError where no weights exist for it."""
-    weight_id = f"{parameters.weights}.x{factor}"
+    steps = _steps(parameters, factor)
+    if parameters.path is not None and len(steps) > 1:
+        raise UserError(f"path: factor {factor} takes several networks; use `method: cascade` with a path in each step")
     known = catalogue()
-    if weight_id not in known:
-        prefix = parameters.weights + ".x"
-        factors = [key.removeprefix(prefix) for key in known if key.startswith(prefix)]
-        if not factors:
-            raise UserError(f"weights: no flow weights are called {parameters.weights!r}; use 'flow-compact'")
-        raise UserError(f"factor {factor}: {parameters.weights} exists for factor {', '.join(factors)} only")
-    return Descriptor(
-        factor=factor,
-        stochastic=parameters.heat > 0,
-        blind=True,
-        licence=known[weight_id].licence,
-        weights={weight_id: parameters.path},
+    return combine(
+        [
+            Descriptor(
+                factor=step,
+                stochastic=parameters.heat > 0,
+                blind=True,
+                licence=known[f"{parameters.weights}.x{step}"].licence,
+                weights={f"{parameters.weights}.x{step}": parameters.path},
+            )
+            for step in steps
+        ]
     )
 
 
 def load(parameters: Parameters, factor: int, device: str) -> Upscaler:
-    """Load the network onto a torch device."""
+    """Load the network, or the two of a cascade, onto a torch device."""
     from stages.upscale.flow.sampler import FlowUpscaler
 
-    return FlowUpscaler(parameters, factor, device)
+    steps: list[Upscaler] = [FlowUpscaler(parameters, step, device) for step in _steps(parameters, factor)]
+    return steps[0] if len(steps) == 1 else Cascade(steps)

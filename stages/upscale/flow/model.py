@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.upscale.bijections import ChannelMix, bound, squeeze, unsqueeze
+from stages.upscale.bijections import ChannelMix, affine_decode, affine_encode, bound, squeeze, unsqueeze
 
 __all__ = ["Conditioning", "FlowConfig", "FlowNet", "bits_per_dimension"]
 
@@ -171,19 +171,19 @@ class FlowStep(nn.Module):
 
     def encode(self, x: Tensor, given: StepConditioning) -> tuple[Tensor, Tensor]:
         y, logdet = self.mix.encode(x)
-        y = (y + given.shift) * given.log_scale.exp()
+        y = affine_encode(y, given.shift, given.log_scale.exp())
         kept, moved = y[:, : self.kept], y[:, self.kept :]
         log_scale, shift = self._coupling(kept, given.hidden)
-        moved = (moved + shift) * log_scale.exp()
+        moved = affine_encode(moved, shift, log_scale.exp())
         logdet = logdet + given.log_scale.sum(dim=(1, 2, 3)) + log_scale.sum(dim=(1, 2, 3))
         return torch.cat([kept, moved], dim=1), logdet
 
     def decode(self, y: Tensor, given: StepConditioning) -> Tensor:
         kept, moved = y[:, : self.kept], y[:, self.kept :]
         log_scale, shift = self._coupling(kept, given.hidden)
-        moved = moved * (-log_scale).exp() - shift
+        moved = affine_decode(moved, shift, (-log_scale).exp())
         x = torch.cat([kept, moved], dim=1)
-        return self.mix.decode(x * (-given.log_scale).exp() - given.shift)
+        return self.mix.decode(affine_decode(x, given.shift, (-given.log_scale).exp()))
 
 
 class FlowNet(nn.Module):

@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from torch import Tensor
 
 from stages.core.errors import UserError
 from stages.core.seeds import Draw
 from stages.core.weights import load_tensors, locate
 from stages.upscale.contract import Samples
+from stages.upscale.eight_bit import to_samples
 from stages.upscale.flow.model import FlowConfig, FlowNet
 
 if TYPE_CHECKING:
     from stages.upscale.flow import Parameters
 
-__all__ = ["FlowUpscaler", "load_network", "to_samples"]
+__all__ = ["FlowUpscaler", "load_network"]
 
 
 def load_network(path: Path) -> FlowNet:
@@ -45,15 +45,6 @@ def load_network(path: Path) -> FlowNet:
     return net.eval().requires_grad_(False)
 
 
-def to_samples(sr: Tensor) -> Samples:
-    """Round images in [0, 1], (K, 3, H, W), to 8 bits, and report what is lost by it."""
-    finite = torch.isfinite(sr).flatten(1).all(dim=1)
-    levels = torch.nan_to_num(sr, nan=0.0, posinf=0.0, neginf=0.0) * 255
-    clipped = ((levels < -0.5) | (levels > 255.5)).flatten(1).double().mean(dim=1)
-    eight = levels.round().clamp(0, 255).to(torch.uint8)
-    return Samples(eight.cpu().numpy(), finite.cpu().numpy(), clipped.cpu().numpy())
-
-
 class FlowUpscaler:
     """The flow on a device; see `stages.upscale.contract.Upscaler`."""
 
@@ -68,9 +59,14 @@ class FlowUpscaler:
 
     @torch.inference_mode()
     def sample(self, lr: NDArray[np.uint8], draws: Sequence[Draw]) -> Samples:
-        """Reconstruct (3, h, w) uint8 once per draw; what depends on LR alone is computed once."""
+        """Reconstruct (3, h, w) uint8 once per draw; what depends on LR alone is computed once.
+
+        On a CPU the samples are decoded one by one: a batch is no faster there, and so a sample is the
+        same to the last bit whichever others are drawn with it.
+        """
         image = torch.from_numpy(np.ascontiguousarray(lr)).to(self.device)[None].float() / 255
         given = self.net.condition(image)
         shape = self.net.latent_shape(*lr.shape[1:])
         z = torch.from_numpy(np.stack([draw.normal(shape) for draw in draws])).to(self.device)
-        return to_samples(self.net.decode(self.heat * z, given))
+        group = 1 if self.device.type == "cpu" else len(draws)
+        return to_samples(torch.cat([self.net.decode(self.heat * part, given) for part in z.split(group)]))

@@ -1,0 +1,529 @@
+"""SRFlow: parity with the official networks, the fast decoder, checkpoints, presets, cascades."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import run, stage
+from golden.srflow.fill_weights import fill
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.core.errors import UserError
+from stages.core.files import sha256_file
+from stages.core.seeds import Draw, generator
+from stages.upscale import cascade, flow, srflow
+from stages.upscale.check import check_upscaler
+from stages.upscale.eight_bit import to_samples, to_samples_official
+from stages.upscale.srflow import decoder as decoder_module
+from stages.upscale.srflow.checkpoint import load_encoder, load_network
+from stages.upscale.srflow.config import CELEBA_X8, DF2K_X4, DF2K_X8, SRFlowConfig
+from stages.upscale.srflow.decoder import Decoder
+from stages.upscale.srflow.model import SRFlowNet
+from stages.upscale.srflow.sampler import SRFlowUpscaler
+
+HERE = Path(__file__).resolve().parent / "golden" / "srflow"
+TINY = SRFlowConfig(factor=4, blocks=2, stacked=(0, 1), features=8, growth=4, steps=2, hidden=16)
+OFFICIAL = {"SRFlow_DF2K_4X": DF2K_X4, "SRFlow_CelebA_8X": CELEBA_X8, "SRFlow_DF2K_8X": DF2K_X8}
+CONFIGS = {"tiny": TINY} | OFFICIAL
+UNUSED = ".f.0."
+
+# Largest allowed differences from the release's own float32 results, and from its float64 ones.
+FLOAT32 = {
+    "feat": 2e-5,
+    "rrdb_out": 2e-5,
+    "dec_h0_sr": 1e-4,
+    "dec_h09_sr": 5e-4,
+    "eps": 1e-4,
+    "nll": 2e-5,
+    "logdet": 0.1,
+}
+FLOAT64 = {
+    "feat": 2e-5,
+    "rrdb_out": 1e-5,
+    "dec_h0_sr": 1e-5,
+    "dec_h09_sr": 1e-5,
+    "eps": 1e-4,
+    "nll": 1e-7,
+    "logdet": 1e-3,
+}
+
+
+def golden_folder(name: str, shared: Path) -> Path:
+    return HERE if name == "tiny" else shared / "golden" / "srflow"
+
+
+def shapes_of(name: str, folder: Path) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of the checkpoint, the unused ones too."""
+    keys = json.loads((folder / f"keys_{name}.json").read_text())["keys"]
+    return {key: tuple(shape) for key, shape, _ in keys}
+
+
+def filled(config: SRFlowConfig, dtype: torch.dtype = torch.float32) -> SRFlowNet:
+    """A network with the golden weights."""
+    net = SRFlowNet(config)
+    values = fill({key: tuple(value.shape) for key, value in net.state_dict().items()})
+    net.load_state_dict({key: torch.from_numpy(value) for key, value in values.items()})
+    return net.to(dtype).eval().requires_grad_(False)
+
+
+def image(array: NDArray[np.uint8], dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(array.astype(np.float32) / np.float32(255)).to(dtype)
+
+
+def worst(golden: dict[str, NDArray[Any]], name: str, value: Tensor, dtype: torch.dtype) -> None:
+    """Assert that a value is within tolerance of the golden one of its precision."""
+    double = dtype == torch.float64
+    key = name + "_f64" if double and name + "_f64" in golden else name
+    kind = next(k for k in (FLOAT64 if double else FLOAT32) if k in name)
+    limit = (FLOAT64 if double else FLOAT32)[kind]
+    if double and key == name and kind not in ("feat", "eps", "rrdb_out"):
+        limit = FLOAT32[kind]  # only a float32 result of the release is known
+    difference = float(np.abs(value.double().numpy() - golden[key].astype(np.float64)).max())
+    assert difference <= limit, f"{key}: {difference} > {limit}"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_keys_and_shapes_are_the_official_ones(name: str, request: pytest.FixtureRequest) -> None:
+    folder = HERE if name == "tiny" else golden_folder(name, request.getfixturevalue("shared"))
+    expected = {key: shape for key, shape in shapes_of(name, folder).items() if UNUSED not in key}
+    with torch.device("meta"):
+        net = SRFlowNet(CONFIGS[name])
+    assert {key: tuple(value.shape) for key, value in net.state_dict().items()} == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_features_samples_latents_and_likelihood_equal_the_golden_ones(
+    name: str, dtype: torch.dtype, request: pytest.FixtureRequest
+) -> None:
+    folder = HERE if name == "tiny" else golden_folder(name, request.getfixturevalue("shared"))
+    path = folder / f"golden_{name}.npz"
+    if not path.exists():
+        pytest.skip(f"needs {path}, which does not exist")
+    golden = dict(np.load(path))
+    config = CONFIGS[name]
+    net = filled(config, dtype)
+    hr, lr = image(golden["hr_u8"], dtype), image(golden["lr_u8"], dtype)
+    features = net.RRDB(lr)
+    worst(golden, "rrdb_out", net.RRDB.image(lr), dtype)
+    for level in range(config.levels):
+        f = features.conditioning(level)
+        worst(golden, f"feat_level{level + 1}_chan_mean", f.mean((2, 3)), dtype)
+        worst(golden, f"feat_level{level + 1}_chan_std", f.std((2, 3), correction=0), dtype)
+        worst(golden, f"feat_level{level + 1}_corner", f[:, :, -1, -1], dtype)
+        worst(golden, f"feat_level{level + 1}_11", f[:, :, 1, 1], dtype)
+
+    count = len(config.latent_shapes(2, 2))
+    hot = [torch.from_numpy(golden[f"dec_h09_eps{i}"]).to(dtype) for i in range(count)]
+    cold = [torch.zeros_like(latent) for latent in hot]
+    fast = Decoder(net)
+    for latents, heat in ((hot, "h09"), (cold, "h0")):
+        sr, logdet = net.decode(latents, features)
+        worst(golden, f"dec_{heat}_sr", sr, dtype)
+        worst(golden, f"dec_{heat}_logdet", logdet, dtype)
+        alone = [fast.decode([z[b : b + 1] for z in latents], net.RRDB(lr[b : b + 1])) for b in range(len(lr))]
+        worst(golden, f"dec_{heat}_sr", torch.cat(alone), dtype)
+
+    nll, latents, logdet = net.nll(hr, lr)
+    worst(golden, "enc_nll", nll, dtype)
+    worst(golden, "enc_logdet", logdet, dtype)
+    for i, latent in enumerate(latents):
+        worst(golden, f"enc_eps{i}", latent, dtype)
+    back, undone = net.decode(latents, features)
+    assert float((back - hr).abs().max()) < (1e-4 if dtype == torch.float32 else 1e-11)
+    torch.testing.assert_close(undone, -logdet, rtol=1e-6, atol=0.05 if dtype == torch.float32 else 1e-7)
+
+    nll, latents, logdet = net.nll(hr, lr, noise=torch.from_numpy(golden["noise_u"]).to(dtype))
+    worst(golden, "encnoise_nll", nll, dtype)
+    worst(golden, "encnoise_logdet", logdet, dtype)
+    worst(golden, "encnoise_eps_last", latents[-1], dtype)
+
+
+def test_a_seeded_official_sample(shared: Path) -> None:
+    golden = np.load(shared / "golden" / "srflow" / "tiny_seeded.npz")
+    heat = float(golden["heat"])
+    net, lr = filled(TINY), image(golden["lr_u8"], torch.float32)
+    torch.manual_seed(int(golden["seed"]))
+    shapes = TINY.latent_shapes(*lr.shape[2:])
+    # The release draws the last latent first, then those of the splits, deepest first.
+    latents = [torch.randn(len(lr), *shape) * heat for shape in reversed(shapes)][::-1]
+    assert np.array_equal(latents[-1].numpy(), golden["z"])
+    np.testing.assert_allclose(net.decode(latents, net.RRDB(lr))[0], golden["sr"], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def training() -> dict[str, NDArray[Any]]:
+    return dict(np.load(HERE / "tiny_training.npz"))
+
+
+@pytest.fixture(scope="module")
+def tiny_images() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    golden = np.load(HERE / "golden_tiny.npz")
+    return golden["hr_u8"], golden["lr_u8"]
+
+
+def _close(gradients: dict[str, Tensor], golden: dict[str, NDArray[Any]], prefix: str) -> int:
+    compared = 0
+    for key, value in golden.items():
+        if key.startswith(prefix):
+            mine = gradients[key.removeprefix(prefix)].double().numpy()
+            assert np.abs(mine - value).max() <= 1e-4 * max(np.abs(value).max(), 1e-6), key
+            compared += 1
+    return compared
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_gradients_equal_the_golden_ones(
+    dtype: torch.dtype, training: dict[str, NDArray[Any]], tiny_images: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+) -> None:
+    hr, lr = (torch.from_numpy(x).to(dtype) / 255 for x in tiny_images)
+    net = filled(TINY, dtype).requires_grad_(True)
+    loss = net.nll(hr, lr)[0].mean()
+    suffix = "f64" if dtype == torch.float64 else "f32"
+    assert float(loss.detach()) == pytest.approx(float(training[f"loss0_{suffix}"]), abs=1e-5)
+    loss.backward()
+    used = {key: p.grad for key, p in net.named_parameters() if p.grad is not None}
+    assert _close(used, training, "grad/") == len(used) > 200
+
+    net.zero_grad()
+    features = net.RRDB(lr)
+    zeros = [torch.zeros(len(lr), *shape, dtype=dtype) for shape in TINY.latent_shapes(*lr.shape[2:])]
+    loss = (net.decode(zeros, features)[0] - hr).abs().mean()
+    assert float(loss.detach()) == pytest.approx(float(training[f"l1_loss_{suffix}"]), abs=1e-5)
+    loss.backward()
+    assert _close({key: p.grad for key, p in net.named_parameters() if p.grad is not None}, training, "l1grad/")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_six_steps_of_adam_equal_the_golden_ones(
+    dtype: torch.dtype, training: dict[str, NDArray[Any]], tiny_images: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+) -> None:
+    hr, lr = (torch.from_numpy(x).to(dtype) / 255 for x in tiny_images)
+    net = filled(TINY, dtype).requires_grad_(True)
+    optimiser = torch.optim.Adam(net.parameters(), lr=5e-4)
+    losses = []
+    for _ in range(6):
+        optimiser.zero_grad()
+        loss = net.nll(hr, lr)[0].mean()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    suffix = "f64" if dtype == torch.float64 else "f32"
+    np.testing.assert_allclose(losses, training[f"adam_losses_{suffix}"], atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_data_dependent_initialisation_equals_the_golden_one(
+    dtype: torch.dtype, training: dict[str, NDArray[Any]], tiny_images: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+) -> None:
+    hr, lr = (torch.from_numpy(x).to(dtype) / 255 for x in tiny_images)
+    net = filled(TINY, dtype)
+    for key, p in net.named_parameters():
+        if ".actnorm." in key:
+            p.zero_()
+    nll = net.nll(hr, lr, initialise=True)[0]
+    suffix = "f64" if dtype == torch.float64 else "f32"
+    np.testing.assert_allclose(nll, training[f"init_nll_{suffix}"], atol=1e-5)
+    state = net.state_dict()
+    compared = 0
+    for key, value in training.items():
+        if key.startswith("init/"):
+            np.testing.assert_allclose(state[key.removeprefix("init/")], value, atol=2e-5, err_msg=key)
+            compared += 1
+    assert compared == sum(".actnorm." in key for key in state)
+    again = net.nll(hr, lr, initialise=True)[0]  # what is set is not set anew
+    torch.testing.assert_close(again, nll, rtol=0, atol=1e-5)
+
+
+@settings(max_examples=12)
+@given(
+    factor=st.sampled_from([4, 8]),
+    stacked=st.sampled_from([(0,), (1,), (0, 1)]),
+    sides=st.tuples(st.integers(1, 3), st.integers(1, 4)),
+    count=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_the_fast_decoder_is_the_literal_one(
+    factor: int, stacked: tuple[int, ...], sides: tuple[int, int], count: int, seed: int
+) -> None:
+    config = SRFlowConfig(factor=factor, blocks=2, stacked=stacked, features=6, growth=3, steps=2, hidden=5)
+    net = filled(config, torch.float64)
+    random = generator("decoder", seed)
+    lr = torch.from_numpy(random.random((1, 3, 2 * sides[0], 2 * sides[1])))
+    latents = [torch.from_numpy(random.standard_normal((count, *s))) for s in config.latent_shapes(*lr.shape[2:])]
+    literal = torch.cat([net.decode([z[k : k + 1] for z in latents], net.RRDB(lr))[0] for k in range(count)])
+    fast = Decoder(net).decode(latents, net.RRDB(lr))
+    torch.testing.assert_close(fast, literal, rtol=1e-9, atol=1e-9)
+    back, _ = net.encode(literal, net.RRDB(lr.expand(count, -1, -1, -1)))
+    for mine, drawn in zip(back, latents, strict=True):
+        torch.testing.assert_close(mine, drawn, rtol=1e-7, atol=1e-7)
+
+
+def test_a_sample_is_the_same_whichever_others_are_drawn_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = filled(TINY)
+    lr = torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    latents = [torch.randn(5, *s, generator=torch.Generator().manual_seed(1)) for s in TINY.latent_shapes(6, 8)]
+    together = Decoder(net).decode(latents, net.RRDB(lr))
+    for k in range(5):
+        assert torch.equal(Decoder(net).decode([z[k : k + 1] for z in latents], net.RRDB(lr))[0], together[k])
+    monkeypatch.setattr(decoder_module, "_group", lambda _: 2)  # as on a GPU
+    torch.testing.assert_close(Decoder(net).decode(latents, net.RRDB(lr)), together, rtol=0, atol=1e-5)
+
+
+# Checkpoints
+
+
+@pytest.fixture
+def tiny_file(tmp_path: Path) -> Path:
+    path = tmp_path / "SRFlow_tiny.pth"
+    torch.save(filled(TINY).state_dict(), path)
+    return path
+
+
+def test_a_checkpoint_loads_with_module_prefix_and_unused_keys(tmp_path: Path) -> None:
+    shapes = shapes_of("tiny", HERE)
+    assert any(UNUSED in key for key in shapes)
+    state = {f"module.{key}": torch.from_numpy(value) for key, value in fill(shapes).items()}
+    torch.save(state, tmp_path / "x.pth")
+    net = SRFlowNet(TINY)
+    load_network(tmp_path / "x.pth", net)
+    for key, value in filled(TINY).state_dict().items():
+        assert torch.equal(net.state_dict()[key], value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("RRDB.conv_first.bias"), "is missing: RRDB.conv_first.bias"),
+        (lambda s: s.update({"RRDB.extra": torch.zeros(1)}), "is unknown: RRDB.extra"),
+        (lambda s: s.update({"RRDB.conv_first.bias": torch.zeros(9)}), "RRDB.conv_first.bias (9,) for (8,)"),
+    ],
+)
+def test_a_wrong_checkpoint_is_refused_by_key(tiny_file: Path, change: Any, message: str) -> None:
+    state = torch.load(tiny_file, weights_only=True)
+    change(state)
+    torch.save(state, tiny_file)
+    net = SRFlowNet(TINY)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    with pytest.raises(UserError) as error:
+        load_network(tiny_file, net)
+    assert message in str(error.value)
+    assert str(tiny_file) in str(error.value)
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+
+
+def test_many_missing_keys_are_counted_not_listed(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "x.pth")
+    with pytest.raises(UserError, match="and 215 more") as error:
+        load_network(tmp_path / "x.pth", SRFlowNet(TINY))
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("prefix", ["", "RRDB.", "module.RRDB."])
+def test_an_encoder_only_checkpoint_loads_into_the_encoder(tmp_path: Path, prefix: str) -> None:
+    state = filled(TINY).RRDB.state_dict()
+    torch.save({prefix + key: value for key, value in state.items()}, tmp_path / "RRDB.pth")
+    net = SRFlowNet(TINY)
+    load_encoder(tmp_path / "RRDB.pth", net)
+    assert all(torch.equal(net.RRDB.state_dict()[key], value) for key, value in state.items())
+    torch.save({"upconv1.weight": state["upconv1.weight"]}, tmp_path / "RRDB.pth")
+    with pytest.raises(UserError, match="is missing: conv_first"):
+        load_encoder(tmp_path / "RRDB.pth", net)
+
+
+# The method
+
+
+def weights_in_cache(folder: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Put files with the golden weights where the official ones would lie."""
+    cache = folder / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    for name in names:
+        torch.save({f"module.{k}": v for k, v in filled(OFFICIAL[name]).state_dict().items()}, cache / f"{name}.pth")
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+    monkeypatch.setenv("IDA_RD_OFFLINE", "1")
+
+
+def test_presets_are_the_official_ones() -> None:
+    p = srflow.Parameters()
+    assert srflow._steps(p, 4) == [("df2k_x4", 1.1)]
+    assert srflow._steps(p, 8) == [("celeba_x8", 1.0)]
+    assert srflow._steps(p, 32) == [("celeba_x8", 1.0), ("df2k_x4", 0.1)]
+    assert srflow._steps(srflow.Parameters(weights="df2k_x8"), 8) == [("df2k_x8", 0.9)]
+    assert srflow._steps(srflow.Parameters(heat=0.8), 4) == [("df2k_x4", 0.8)]
+    described = srflow.describe(p, 32)
+    assert (described.factor, described.stochastic, described.blind) == (32, True, True)
+    assert set(described.weights) == {"srflow.celeba_x8", "srflow.df2k_x4"}
+    assert "non-commercial" in described.licence
+    assert not srflow.describe(srflow.Parameters(heat=0), 4).stochastic
+
+
+@pytest.mark.parametrize(
+    ("parameters", "factor", "message"),
+    [
+        ({}, 16, "presets for factors 4, 8, 32"),
+        ({"weights": "df2k_x4"}, 8, "df2k_x4 is for factor 4"),
+        ({"heat": 0.9}, 32, "heat per step"),
+    ],
+)
+def test_impossible_settings_are_refused(parameters: dict[str, Any], factor: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        srflow.describe(srflow.Parameters(**parameters), factor)
+
+
+def test_the_official_network_keeps_the_contract_and_samples_as_the_literal_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights_in_cache(tmp_path, monkeypatch, "SRFlow_DF2K_4X")
+    check_upscaler(srflow, {}, 4)
+    upscaler = srflow.load(srflow.Parameters(heat=0.3), 4, "cpu")
+    lr = generator("lr").integers(0, 256, (3, 9, 12), dtype=np.uint8)
+    draws = [Draw(0, "image", k) for k in range(2)]
+    result = upscaler.sample(lr, draws)
+    assert result.sr.shape == (2, 3, 36, 48)
+    # The literal network, on the odd side mirrored without repeating the edge, cropped after.
+    net = filled(DF2K_X4)
+    even = np.concatenate([lr, lr[:, -2:-1]], axis=1)
+    z = [np.stack([d.normal(s, f"latent {i}") for d in draws]) for i, s in enumerate(DF2K_X4.latent_shapes(10, 12))]
+    features = net.RRDB((torch.from_numpy(even)[None].float() / 255).expand(2, -1, -1, -1))
+    sr = net.decode([0.3 * torch.from_numpy(x) for x in z], features)[0][:, :, :36]
+    expected = to_samples(sr)
+    assert np.abs(result.sr.astype(int) - expected.sr.astype(int)).max() <= 1
+    np.testing.assert_allclose(result.clipped, expected.clipped, atol=1e-3)
+
+
+def test_compat_truncates_and_blackens() -> None:
+    sr = torch.tensor([0.999, math.nan, math.inf, -math.inf, 1.7, 0.5]).view(1, 1, 1, 6).expand(1, 3, 1, 6)
+    official = to_samples_official(sr)
+    assert official.sr[0, 0, 0].tolist() == [254, 0, 255, 0, 255, 127]
+    assert official.finite.all()
+    assert official.clipped[0] == pytest.approx(4 / 6)
+    ours = to_samples(sr)
+    assert not ours.finite.any()
+    assert ours.sr[0, 0, 0, [0, 5]].tolist() == [255, 128]
+
+
+def test_compat_is_off_by_default_and_reaches_the_samples(tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert srflow.Parameters().compat == "none"
+    monkeypatch.setitem(srflow.NETWORKS, "df2k_x4", TINY)
+    lr = generator("lr").integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    draws = [Draw(0, "image", 0)]
+    paths: Any = {"df2k_x4": str(tiny_file)}
+    ours = srflow.load(srflow.Parameters(paths=paths), 4, "cpu").sample(lr, draws).sr.astype(int)
+    theirs = srflow.load(srflow.Parameters(paths=paths, compat="official"), 4, "cpu").sample(lr, draws).sr.astype(int)
+    assert set(np.unique(ours - theirs)) == {0, 1}
+
+
+# Cascades
+
+
+def test_a_cascade_is_its_steps_one_after_the_other(tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(srflow.NETWORKS, "df2k_x4", TINY)
+    step = {"method": "srflow", "factor": 4, "paths": {"df2k_x4": str(tiny_file)}}
+    parameters = cascade.Parameters(steps=[step | {"heat": 0.5}, step | {"heat": 0.1}])
+    assert cascade.describe(parameters, 16).factor == 16
+    lr = generator("lr").integers(0, 256, (3, 3, 4), dtype=np.uint8)
+    draws = [Draw(0, "image", k) for k in range(2)]
+    result = cascade.load(parameters, 16, "cpu").sample(lr, draws)
+    first = SRFlowUpscaler(TINY, "srflow.df2k_x4", str(tiny_file), 0.5, "cpu").sample(lr, draws)
+    second = SRFlowUpscaler(TINY, "srflow.df2k_x4", str(tiny_file), 0.1, "cpu")
+    for k, draw in enumerate(draws):
+        expected = second.sample(first.sr[k], [draw.at_step(1)])
+        assert np.array_equal(result.sr[k], expected.sr[0])
+        assert result.clipped[k] == max(first.clipped[k], expected.clipped[0])
+
+
+def test_the_steps_of_a_cascade_draw_independent_numbers() -> None:
+    draw = Draw(0, "image", 1)
+    assert draw.at_step(0) == draw
+    a, b = draw.normal((1000,)), draw.at_step(1).normal((1000,))
+    assert abs(np.corrcoef(a, b)[0, 1]) < 0.15
+
+
+def test_a_sample_lost_at_one_step_is_lost() -> None:
+    class Fixed:
+        def __init__(self, finite: list[bool]) -> None:
+            self.finite = finite
+
+        def sample(self, lr: NDArray[np.uint8], draws: Any) -> Any:
+            kept = [self.finite[draw.sample] for draw in draws]
+            sr = np.repeat(np.repeat(lr[None], 2, axis=2), 2, axis=3).repeat(len(draws), axis=0)
+            return cascade.Samples(sr, np.array(kept), np.zeros(len(draws)))
+
+    chain = cascade.Cascade([Fixed([True, False, True]), Fixed([True, True, False])])
+    result = chain.sample(np.zeros((3, 2, 2), np.uint8), [Draw(0, "i", k) for k in range(3)])
+    assert result.finite.tolist() == [True, False, False]
+    assert result.sr.shape == (3, 3, 8, 8)
+
+
+def test_the_embedded_flow_cascades_to_sixteen() -> None:
+    assert flow._steps(flow.Parameters(), 16) == [4, 4]
+    check_upscaler(flow, {}, 16)
+    with pytest.raises(UserError, match="does factors 4,"):
+        flow.describe(flow.Parameters(), 6)
+
+
+@pytest.mark.parametrize(
+    ("steps", "factor", "message"),
+    [
+        ([{"method": "flow", "factor": 4}, {"method": "flow", "factor": 4}], 8, "multiply to 16"),
+        ([{"method": "flow", "factor": 4}, {"method": "flow"}], 16, "steps.1.factor"),
+        ([{"factor": 4}, {"method": "flow", "factor": 4}], 16, "steps.0.method"),
+        ([{"method": "flwo", "factor": 4}, {"method": "flow", "factor": 4}], 16, "steps.0.method.*'flow'"),
+        ([{"method": "flow", "factor": 4, "heet": 1}, {"method": "flow", "factor": 4}], 16, "steps.0.heet.*'heat'"),
+    ],
+)
+def test_a_wrong_cascade_is_refused(steps: list[dict[str, Any]], factor: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        cascade.describe(cascade.Parameters(steps=steps), factor)
+
+
+def test_a_cascades_recipe_follows_the_code_of_its_steps() -> None:
+    step = {"method": "flow", "factor": 4}
+    files = cascade.files(cascade.Parameters(steps=[step, step]), 16)
+    assert {path.parent.name for path in files} == {"flow"}
+
+
+# In the pipeline
+
+
+def test_a_file_of_unknown_hash_is_taken_and_its_hash_is_in_the_recipe(project: Path, tiny_file: Path) -> None:
+    params = (project / "params.yaml").read_text()
+    entry = f"  theirs: {{method: srflow, paths: {{df2k_x4: {tiny_file}}}}}\n"
+    (project / "params.yaml").write_text(params.replace("\nsamples: 2", f"\n{entry}samples: 2"))
+    done = stage("plan", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "note: upscaler theirs x4 uses weights under CC BY-NC-SA 4.0, non-commercial" in done.stderr
+    recipe = json.loads((project / "data/plan/upscale/x4/theirs.json").read_text())
+    assert recipe["weights"] == {"srflow.df2k_x4": sha256_file(tiny_file)}
+    # The tiny network is not the official one: the stage says so in one line, and writes nothing.
+    run("git", "init", "--quiet", cwd=project)
+    failed = run("dvc", "repro", "upscale@theirs-bicubic-4", cwd=project, check=False)
+    assert "is not this SRFlow network: is missing: RRDB.RRDB_trunk.2" in failed.stderr + failed.stdout
+    assert not (project / "data/sr/theirs/x4/bicubic").exists()
+
+
+def test_absent_files_stop_the_plan_and_say_where_to_put_them(project: Path, tmp_path: Path) -> None:
+    params = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(params.replace("\nsamples: 2", "\n  theirs: {method: srflow}\nsamples: 2"))
+    done = stage("plan", cwd=project, env={"TORCH_HOME": str(tmp_path / "none")})
+    assert done.returncode == 2
+    assert "SRFlow_DF2K_4X.pth: put a copy there" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["downscale", "upscale", "distort"])
+def test_a_stage_called_without_its_arguments_says_which(project: Path, name: str) -> None:
+    done = stage(name, cwd=project)
+    assert done.returncode == 2
+    assert "the following arguments are required" in done.stderr
+    assert "Traceback" not in done.stderr
