@@ -52,7 +52,7 @@ def affine_encode(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 def affine_decode(y: Tensor, shift: Tensor, inverse_scale: Tensor) -> Tensor:
     """Undo `affine_encode`, given one over its scale."""
-    return y * inverse_scale - shift
+    return (y * inverse_scale).sub_(shift)
 
 
 def actnorm_parameters(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -148,6 +148,7 @@ class Decoder:
         else:
             _add_phases(hidden, step.phases, blocks, ratio)
         for_features, for_coupling = hidden.chunk(2, dim=1)
+        for_coupling = for_coupling.contiguous(memory_format=torch.channels_last)  # read once per sample
         shift, inverse = step.features_net(F.relu(for_features))
         return torch.cat([_invert(step, part, for_coupling, shift, inverse) for part in x.split(group)])
 
@@ -159,7 +160,7 @@ def _group(x: Tensor) -> int:
 def _invert(step: _Step, x: Tensor, for_coupling: Tensor, shift: Tensor, inverse: Tensor) -> Tensor:
     """Undo coupling, feature-conditional map and channel mix, of some of the samples."""
     kept = x[:, : step.kept.weight.shape[1]]
-    moved = affine_decode(x[:, kept.shape[1] :], *step.coupling_net(F.relu_(step.kept(kept) + for_coupling)))
+    moved = affine_decode(x[:, kept.shape[1] :], *step.coupling_net(F.relu_(step.kept(kept).add_(for_coupling))))
     return step.mix(affine_decode(torch.cat([kept, moved], dim=1), shift, inverse))
 
 

@@ -138,7 +138,10 @@ class RRDBEncoder(nn.Module):
 
     def image(self, lr: Tensor) -> Tensor:
         """The encoder's own reconstruction, (B, 3, H, W): what it is pre-trained by."""
-        x, _ = self._trunk(lr)
-        for up in self._ups():
-            x = _rectify(up(F.interpolate(x, scale_factor=2, mode="nearest")))
+        return self.head(self(lr))
+
+    def head(self, features: Features) -> Tensor:
+        """From the finest features to the encoder's own reconstruction."""
+        up = self._ups()[-1]
+        x = _rectify(up(F.interpolate(features.levels[0], scale_factor=2, mode="nearest")))
         return self.conv_last(_rectify(self.HRconv(x)))
