@@ -2,6 +2,7 @@
 # make test    set up, run all tests
 # make check   formatter, linter, type checker
 # make figures the README's figures anew, from the last run
+# make experiments  give the experiments the pipeline of the root
 # make lock    write requirements.lock anew from pyproject.toml
 #
 # PIP_ARGS goes to pip install: `make repro PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"`
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: repro test check env dev figures lock
+.PHONY: repro test check env dev experiments figures lock
 
 repro: $(VENV)/.installed .dvc/config
 	@python -m stages.plan --check; code=$$?; \
@@ -49,6 +50,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 figures: $(VENV)/.installed
 	python docs/figures/make.py
+
+experiments: $(VENV)/.installed
+	python experiments/sync.py
 
 lock:
 	$(BIN)/python -m pip install --quiet uv

@@ -4,7 +4,8 @@
 
 The peer is the same network evaluated layer by layer (`SRFlowNet`), once per sample, with the encoder,
 its image branch and the log-determinant, as the official scripts do. Both sides are warmed up and timed
-in turn, in this process; the last line is JSON. `--large SIDE` also samples one image of that LR side in a fresh process and
+in turn, in this process; the last line is JSON. `--large SIDE` also samples one image of that LR side
+in a fresh process and
 reports its peak memory.
 """
 

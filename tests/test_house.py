@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run
 
 from stages.core.methods import ENTRY, find_method, known_methods
 from stages.core.weights import catalogue
@@ -38,6 +38,16 @@ def test_methods_are_found_by_their_file() -> None:
     for stage, entry in ENTRY.items():
         for name in known_methods(stage):
             assert callable(getattr(find_method(stage, name, where="x"), entry))
+
+
+def test_every_experiment_has_the_pipeline_of_the_root() -> None:
+    done = run("python", "experiments/sync.py", "--check", cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent.name for path in (ROOT / "experiments").glob("*/dvc.yaml")))
+def test_dvc_understands_every_experiment(folder: str) -> None:
+    assert run("dvc", "stage", "list", f"experiments/{folder}/dvc.yaml", cwd=ROOT).stdout
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:

@@ -2,8 +2,8 @@
 
     python experiments/train-flow-compact/card.py --run RUN --weights FILE --validation BSDS500/val --lpips ALEXNET
 
-Writes ``FILE`` with the endings ``.md`` (the card) and ``.json`` (its figures), and ``CREDITS.csv``
-beside it.
+Writes ``FILE`` with the endings ``.md`` (the card), ``.json`` (its figures), ``.webp`` (the heat curve,
+and samples of photographs inside the scikit-image package) and ``.csv`` (the credits).
 """
 
 from __future__ import annotations
@@ -15,23 +15,33 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 import numpy as np
+import skimage
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 from stages.core.errors import UserError, run_stage
-from stages.core.files import read_json, sha256_file, write_json, write_text
+from stages.core.files import atomic_path, read_json, sha256_file, write_json, write_text
 from stages.core.images import image_files, read_image
 from stages.core.seeds import Draw
 from stages.distort import lpips, pixel
 from stages.upscale.eight_bit import to_samples
+from stages.upscale.flow.model import FlowNet
 from stages.upscale.flow.sampler import load_network
 from stages.upscale.flow.train import validation_bits
 
 HEATS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 CROP = 256
+SHOWN_HEATS = (0.0, 0.7, 0.9, 1.0, 1.1)
+# Name, top and left of what is shown of scikit-image's photographs (public domain or CC0).
+SHOWN = (("astronaut", 30, 160), ("coffee", 150, 200), ("chelsea", 80, 120))
+SHOWN_SIDE = 144
 CREDIT = ("file", "title", "author", "licence", "source")
 
 
@@ -87,6 +97,37 @@ def measure(weights: Path, validation: Path, backbone: Path, count: int, samples
     }
 
 
+def figure(net: FlowNet, figures: dict, path: Path) -> None:
+    """Draw the heat curve and samples at several heats."""
+    columns = ["HR", "bicubic", *(f"heat {heat}" for heat in SHOWN_HEATS)]
+    plot = plt.figure(figsize=(12, 8))
+    parts = plot.subfigures(2, 1, height_ratios=(1, 2), squeeze=False)[:, 0]
+    axes = parts[0].subplots(1, 2)
+    for ax, name, label in zip(axes, ("lpips", "psnr"), ("LPIPS (AlexNet), lower is better", "PSNR (dB)"), strict=True):
+        ax.plot(HEATS, [figures["heats"][str(heat)][name] for heat in HEATS], marker="o")
+        ax.axvline(figures["preset_heat"], color="grey", linestyle=":")
+        ax.set(xlabel="heat", ylabel=label)
+    grid = parts[1].subplots(len(SHOWN), len(columns))
+    for row, (name, y, x) in zip(grid, SHOWN, strict=True):
+        photo = read_image(Path(skimage.__file__).parent / "data" / f"{name}.png")
+        hr = np.ascontiguousarray(photo[y : y + SHOWN_SIDE, x : x + SHOWN_SIDE])
+        small = Image.fromarray(hr).resize((SHOWN_SIDE // net.config.factor,) * 2, Image.Resampling.BICUBIC)
+        lr = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() / 255
+        with torch.inference_mode():
+            given = net.condition(lr)
+            z = torch.from_numpy(Draw(0, name, 0).normal(net.latent_shape(*lr.shape[2:])))[None]
+            samples = [net.decode(heat * z, given) for heat in SHOWN_HEATS]
+        images = [hr, *(to_samples(sr).sr[0].transpose(1, 2, 0) for sr in (given.base, *samples))]
+        for ax, image, title in zip(row, images, columns, strict=True):
+            ax.imshow(image)
+            ax.set_axis_off()
+            if name == SHOWN[0][0]:
+                ax.set_title(title, fontsize=9)
+    with atomic_path(path) as temporary:
+        plot.savefig(temporary, format="webp", dpi=110, pil_kwargs={"quality": 90})
+    plt.close(plot)
+
+
 def card(figures: dict, training: dict, log: list[dict], weights: Path) -> str:
     """Set the model card as Markdown."""
     config, last = training["config"], log[-1]
@@ -97,6 +138,11 @@ def card(figures: dict, training: dict, log: list[dict], weights: Path) -> str:
     )
     curve = "\n".join(f"| {e['step']} | {e['validation_bits']:.3f} |" for e in log if "validation_bits" in e)
     shown = figures["validation"]
+    start = f"weights with sha256 `{training['initial']}`" if training.get("initial") else "scratch"
+    share, drawn = config.get("jpeg", 0), config.get("candidates", 1)
+    jpeg = f"{share:.0%} of the patches went through JPEG (quality 85 to 98, halved chroma). " if share else ""
+    jpeg += f"Of {drawn} crops, the one with most detail in LR was taken. " if drawn > 1 else ""
+    l1 = "" if training.get("initial") else f"{config['l1_steps']} of L1 loss, batch {config['l1_batch']}; "
     return f"""# Model card: {weights.stem}
 
 A compact conditional normalizing flow p(HR | LR), x{config["factor"]}, {figures["parameters"] / 1e6:.2f} million parameters, stored as float16.
@@ -105,17 +151,18 @@ Written by `experiments/train-flow-compact/card.py`; the figures are in `{weight
 * **Use**: the embedded upscaler of this project: it runs with no download and ranks downscalers. It is not a
   state-of-the-art super-resolution model, and its scores are not comparable with SRFlow's.
 * **Licence of the weights**: Apache-2.0. sha256 `{sha256_file(weights)}`.
-* **Training data**: {len(training["images"])} photographs, each credited in `CREDITS.csv`, long side 1200 pixels at most, with their
+* **Training data**: {len(training["images"])} photographs, each credited in `{weights.stem}.csv`, long side 1200 pixels at most, with their
   licences as declared at the source: {", ".join(f"{name} ({n})" for name, n in licences.most_common())}.
   CC BY-SA photographs were left out. Among them are images of the CLIC 2025 sets: do not evaluate on those.
-  LR images by Pillow's bicubic filter alone; the model has seen no other downscaler.
+  {jpeg}LR images by Pillow's bicubic filter alone; the model has seen no other downscaler.
 * **Bias of the data**: wallpapers and stock portraits: landscapes, shallow depth of field, little fine texture or text.
 
 ## Training
 
 | | |
 |---|---|
-| steps | {config["l1_steps"]} of L1 loss, batch {config["l1_batch"]}; {config["nll_steps"]} of negative log-likelihood, batch {config["nll_batch"]}; patches of {config["patch"]} pixels |
+| steps | {l1}{config["nll_steps"]} of negative log-likelihood, batch {config["nll_batch"]}; patches of {config["patch"]} pixels |
+| began from | {start} |
 | seed | {config["seed"]} |
 | code | commit `{training["commit"]}` |
 | torch, device | {training["torch"]}, {training["device"]} |
@@ -134,6 +181,8 @@ The preset heat, **{figures["preset_heat"]}**, is that of lowest LPIPS here.
 | heat | PSNR (dB) | LPIPS (AlexNet) |
 |---|---|---|
 {heats}
+
+![Heat curve, and samples at several heats]({weights.stem}.webp)
 """
 
 
@@ -160,7 +209,8 @@ def main() -> None:
     figures = measure(a.weights, a.validation, a.lpips, a.count, a.samples)
     write_json(a.weights.with_suffix(".json"), figures)
     write_text(a.weights.with_suffix(".md"), card(figures, training, log, a.weights))
-    write_text(a.weights.with_name("CREDITS.csv"), credits(training))
+    write_text(a.weights.with_suffix(".csv"), credits(training))
+    figure(load_network(a.weights), figures, a.weights.with_suffix(".webp"))
     print(json.dumps(figures))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from functools import partial
 from pathlib import Path
@@ -64,11 +65,24 @@ def _one(method: ModuleType, recipe: dict[str, Any], target: Path, unit: tuple[s
         hr = read_image(path)
     except ImageError as error:
         raise UserError(f"{path}: {error}; run `dvc repro balance`") from None
+    steps, seed = recipe.get("degrade", []), recipe.get("seed", 0)
     try:
-        lr = apply(method, hr, recipe["factor"], recipe["parameters"], image_id=image_id, seed=recipe.get("seed", 0))
+        hr = _degrade(hr, steps, "before", seed=seed, image_id=image_id)
+        lr = apply(method, hr, recipe["factor"], recipe["parameters"], image_id=image_id, seed=seed)
+        lr = _degrade(lr, steps, "after", seed=seed, image_id=image_id)
     except UserError as error:
         raise UserError(f"downscaler {recipe['name']}, image {image_id}: {error}") from None
     write_png(target / f"{image_id}.png", lr)
+
+
+def _degrade(
+    image: NDArray[np.uint8], steps: list[dict[str, Any]], when: str, *, seed: int, image_id: str
+) -> NDArray[np.uint8]:
+    if not steps:
+        return image
+    # Looked up at run time, as a method is: its code is part of the recipe where there are steps, and only there.
+    degrade = importlib.import_module("stages.downscale.degrade")
+    return degrade.apply_steps(image, steps, when, seed=seed, image_id=image_id)
 
 
 def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path) -> None:

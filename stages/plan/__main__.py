@@ -13,14 +13,14 @@ from stages.core.recipes import PLAN
 from stages.plan.stage import make_recipes, read_parameters, same_on_disk, write_recipes
 
 STALE = 3
+ROOT = Path(__file__).resolve().parent.parent.parent  # of the code; data and params.yaml are where this is run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.plan", description="Check params.yaml, write the recipes.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 3: out of date")
     check = parser.parse_args().check
-    root = Path.cwd()
-    recipes = make_recipes(read_parameters(root / "params.yaml"), root, download=not check)
+    recipes = make_recipes(read_parameters(Path("params.yaml")), ROOT, download=not check)
     if check:
         if not same_on_disk(recipes, PLAN):
             raise SystemExit(STALE)

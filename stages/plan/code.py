@@ -20,7 +20,7 @@ def code_hashes(root: Path, *entries: Path) -> dict[str, str]:
     Parameters
     ----------
     root : Path
-        Folder from which the pipeline runs: the root of absolute imports.
+        The root of absolute imports: of this repository, or of the user's own modules.
     entries : Path
         Source files under `root`, or the user's elsewhere.
 

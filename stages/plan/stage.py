@@ -7,6 +7,7 @@ torch.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 import sys
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ def read_parameters(path: Path) -> RunParameters:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: run this in the root of the repository") from None
+        raise UserError(f"{path} does not exist: run this in the root of the repository or in an experiment") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     try:
@@ -93,7 +94,11 @@ def _user_files(root: Path, module: ModuleType, values: Any, factor: int) -> dic
         return {}
     hashes: dict[str, str] = {}
     for path in module.files(values, factor):
-        hashes |= code_hashes(root, path) if path.suffix == ".py" else {path.name: sha256_file(path)}
+        if path.suffix == ".py":
+            # A user's module imports from where the pipeline runs; a method of ours, from the code's root.
+            hashes |= code_hashes(root if path.is_relative_to(root / "stages") else Path.cwd(), path)
+        else:
+            hashes[path.name] = sha256_file(path)
     return hashes
 
 
@@ -108,7 +113,7 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
     ----------
     parameters : RunParameters
     root : Path
-        Root of the repository.
+        Root of the code. Data, and modules of the user's own, are found from the working directory.
     download : bool
         Whether missing weights may be downloaded.
 
@@ -214,9 +219,15 @@ def _data_recipes(parameters: RunParameters, root: Path) -> Recipes:
 def _downscale_recipe(
     parameters: RunParameters, root: Path, name: str, entry: MethodEntry, factor: int
 ) -> dict[str, Any]:
-    module, values, recipe = _method(root, "downscale", "downscalers", name, entry)
+    method = {key: value for key, value in entry.items() if key != "degrade"}
+    module, values, recipe = _method(root, "downscale", "downscalers", name, method)
     recipe |= {"factor": factor, "files": _user_files(root, module, values, factor)}
-    if getattr(module, "RANDOM", False):
+    if "degrade" in entry:
+        degrade = importlib.import_module("stages.downscale.degrade")
+        assert degrade.__file__ is not None
+        recipe["degrade"] = degrade.check_steps(entry["degrade"], where=f"downscalers.{name}.degrade")
+        recipe["code"] |= code_hashes(root, Path(degrade.__file__))
+    if getattr(module, "RANDOM", False) or recipe.get("degrade"):
         recipe["seed"] = parameters.seed
     return recipe
 

@@ -1,0 +1,51 @@
+"""Give every experiment the root pipeline: ``python experiments/sync.py`` (or ``make experiments``).
+
+An experiment is a folder with its own ``params.yaml``; its ``dvc.yaml`` is that of the root, with the
+path of the code adjusted, so it runs by ``dvc repro`` in that folder and keeps its data there. With
+``--check`` nothing is written; exit code 1 names what is out of date.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+HEADER = (
+    "# Written by `make experiments` from the root's dvc.yaml: change that one. What runs is said in params.yaml.\n"
+)
+
+
+def experiments() -> list[Path]:
+    """Folders whose ``params.yaml`` is one of the pipeline."""
+    found = sorted((ROOT / "experiments").rglob("params.yaml"))
+    return [path.parent for path in found if "downscalers" in yaml.safe_load(path.read_text(encoding="utf-8"))]
+
+
+def pipeline(folder: Path) -> str:
+    """The text of an experiment's ``dvc.yaml``."""
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    body = text[text.index("stages:\n") :]
+    code = Path(os.path.relpath(ROOT / "stages", folder)).as_posix()
+    return HEADER + body.replace("      - stages\n", f"      - {code}\n")
+
+
+def main() -> None:
+    stale = []
+    for folder in experiments():
+        path, text = folder / "dvc.yaml", pipeline(folder)
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(str(path.relative_to(ROOT)))
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+    if stale:
+        print(f"{'out of date' if '--check' in sys.argv else 'written'}: {', '.join(stale)}")
+    raise SystemExit(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    main()

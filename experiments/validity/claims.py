@@ -1,0 +1,150 @@
+"""Does the instrument measure? Judge the claims on the runs in ``order``, ``ladders`` and ``factors``.
+
+Every claim is a paired difference: per image, the mean over samples of one condition minus that of
+the other (they share their latents), and a bootstrap interval of its mean over the images. A claim
+holds if the interval excludes zero on the right side. Writes ``metrics/validity.json`` and
+``metrics/tables/{claims,heat}.md`` beside this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+
+from stages.aggregate.statistics import bootstrap_interval, summarise
+from stages.core.errors import UserError, run_stage
+from stages.core.files import write_json, write_text
+from stages.core.tables import read_table
+
+HERE = Path(__file__).resolve().parent
+CONFIDENCE, RESAMPLES, SEED = 0.95, 10000, 0
+DISTORTION = "lpips-alex"
+PRESET = "heat-09"  # the heat of params.yaml's flow-compact; chosen on BSDS500 val, in its model card
+DETERMINISTIC = "heat-0"
+# Whoever stands in a later group loses more than all in an earlier one.
+ORDER = [["bilinear", "bicubic"], ["lanczos"], ["box"], ["nearest"]]
+LADDERS = {
+    "blur": ["none", "blur-1", "blur-2", "blur-3"],
+    "noise": ["none", "noise-005", "noise-010", "noise-020"],
+    "contrast up": ["none", "contrast-150", "contrast-200", "contrast-250"],
+    "contrast down": ["none", "contrast-075", "contrast-050", "contrast-025"],
+    "levels": ["none", "levels-15", "levels-10", "levels-5"],
+}
+FACTORS = [4, 8, 16]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``more`` loses more than ``less``, by ``difference`` [low, high]."""
+
+    group: str
+    less: str
+    more: str
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def holds(self) -> bool:
+        return self.low > 0
+
+
+def image_means(run: str, upscaler: str, factor: int, downscaler: str) -> pd.Series:
+    """Mean distortion per image of a branch."""
+    path = HERE / run / "data" / "distortion" / upscaler / f"x{factor}" / f"{downscaler}.csv"
+    rows = read_table(path, hint=f"run `dvc repro` in experiments/validity/{run}")
+    _, means = summarise(rows, DISTORTION, confidence=CONFIDENCE, resamples=100, seed=SEED)
+    return means
+
+
+def claim(group: str, less: tuple[str, pd.Series], more: tuple[str, pd.Series]) -> Claim:
+    """Compare two conditions on the images that both have."""
+    difference: NDArray[np.float64] = (more[1] - less[1]).dropna().to_numpy(np.float64)
+    low, high = bootstrap_interval(difference, CONFIDENCE, RESAMPLES, SEED)
+    return Claim(group, less[0], more[0], float(difference.mean()), low, high)
+
+
+def order_claims(upscaler: str) -> list[Claim]:
+    """Every downscaler of a group against every one of the next."""
+    means = {name: image_means("order", upscaler, 4, name) for group in ORDER for name in group}
+    return [
+        claim(f"order, {upscaler}", (less, means[less]), (more, means[more]))
+        for earlier, later in pairwise(ORDER)
+        for less in earlier
+        for more in later
+    ]
+
+
+def ladder_claims() -> list[Claim]:
+    """Every rung of every ladder against the one before."""
+    claims = []
+    for ladder, rungs in LADDERS.items():
+        means = [(name, image_means("ladders", "flow-compact", 4, name)) for name in rungs]
+        claims += [claim(f"ladder: {ladder}", less, more) for less, more in pairwise(means)]
+    return claims
+
+
+def factor_claims() -> list[Claim]:
+    """Every factor against the one before, for each downscaler of that run."""
+    claims = []
+    for name in ("bicubic", "lanczos"):
+        means = [(f"x{factor} {name}", image_means("factors", "flow-compact", factor, name)) for factor in FACTORS]
+        claims += [claim("factors", less, more) for less, more in pairwise(means)]
+    return claims
+
+
+def heat_table(heats: dict[str, float]) -> str:
+    """Mean per heat and downscaler, and bilinear minus bicubic."""
+    names = [name for group in ORDER for name in group]
+    lines = ["| heat | " + " | ".join(names) + " | bilinear - bicubic |", "|---" * (len(names) + 2) + "|"]
+    for upscaler, heat in heats.items():
+        means = {name: image_means("order", upscaler, 4, name) for name in names}
+        turn = claim("", ("bicubic", means["bicubic"]), ("bilinear", means["bilinear"]))
+        cells = " | ".join(f"{means[name].mean():.4f}" for name in names)
+        lines.append(f"| {heat} | {cells} | {turn.difference:+.4f} [{turn.low:+.4f}, {turn.high:+.4f}] |")
+    return "\n".join(lines) + "\n"
+
+
+def claims_table(claims: list[Claim]) -> str:
+    """A row per claim."""
+    lines = ["| | loses less | loses more | difference of LPIPS | |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {c.group} | {c.less} | {c.more} | {c.difference:+.4f} [{c.low:+.4f}, {c.high:+.4f}] |"
+        f" {'holds' if c.holds else '**reversed**' if c.high < 0 else '**not shown**'} |"
+        for c in claims
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    entries = yaml.safe_load((HERE / "order" / "params.yaml").read_text(encoding="utf-8"))["upscalers"]
+    heats = {name: float(entry["heat"]) for name, entry in entries.items()}
+    if PRESET not in heats or DETERMINISTIC not in heats:
+        raise UserError(f"order/params.yaml: upscalers need {PRESET} and {DETERMINISTIC}")
+    groups = {
+        "order": order_claims(PRESET),
+        "ladders": ladder_claims(),
+        "factors": factor_claims(),
+        "deterministic": order_claims(DETERMINISTIC),
+    }
+    figures = {
+        name: {f"{c.less} < {c.more}": {"difference": c.difference, "low": c.low, "high": c.high} for c in claims}
+        for name, claims in groups.items()
+    }
+    counts = {f"{name}_hold": f"{sum(c.holds for c in claims)} of {len(claims)}" for name, claims in groups.items()}
+    write_json(HERE / "metrics" / "validity.json", counts | figures)
+    write_text(
+        HERE / "metrics" / "tables" / "claims.md", claims_table([c for claims in groups.values() for c in claims])
+    )
+    write_text(HERE / "metrics" / "tables" / "heat.md", heat_table(heats))
+    print(claims_table([c for claims in groups.values() for c in claims]))
+
+
+if __name__ == "__main__":
+    run_stage(main)

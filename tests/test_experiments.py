@@ -1,0 +1,136 @@
+"""The experiments: they run in folders of their own, and their tables follow from the rows."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, run
+from numpy.typing import NDArray
+from PIL import Image
+
+FOLDERS = sorted(path.parent for path in (ROOT / "experiments").glob("*/*/params.yaml"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_an_experiments_parameters_are_valid(folder: Path, tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+    here = tmp_path / "run"
+    here.mkdir()
+    (tmp_path / "images").mkdir()
+    Image.fromarray(astronaut[:256, :256]).save(tmp_path / "images" / "a.png")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["distortions"] = {"psnr": {"method": "pixel"}}  # what it is about is in the rest; no weights are here
+    (here / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    # In a folder of its own, with the code elsewhere.
+    run("python", "-m", "stages.plan", cwd=here, env={"PYTHONPATH": str(ROOT)})
+    recipe = json.loads(next((here / "data/plan/downscale/x4").glob("*.json")).read_text())
+    assert "stages/downscale/resample.py" in recipe["code"]
+
+
+def test_an_experiment_runs_where_it_lies(finished: Path, tmp_path: Path) -> None:
+    """The root's small run, as an experiment two folders down, gives the same scores."""
+    for name in ("stages", ".dvc/config", ".dvcignore", ".gitignore"):
+        source, target = finished / name, tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
+    experiment = tmp_path / "experiments" / "a" / "b"
+    experiment.mkdir(parents=True)
+    shutil.copyfile(ROOT / "experiments" / "sync.py", tmp_path / "experiments" / "sync.py")
+    shutil.copyfile(finished / "dvc.yaml", tmp_path / "dvc.yaml")
+    shutil.copyfile(finished / "params.yaml", tmp_path / "params.yaml")
+    shutil.copyfile(finished / "params.yaml", experiment / "params.yaml")
+    shutil.copytree(finished / "photos", experiment / "photos")
+    run("python", "experiments/sync.py", cwd=tmp_path)
+    run("git", "init", "--quiet", cwd=tmp_path)
+    environment = {"PYTHONPATH": str(tmp_path)}
+    run("dvc", "repro", cwd=experiment, env=environment)
+    for name in ("metrics/ida_rd.json", "metrics/tables/ida_rd.md"):
+        assert (experiment / name).read_bytes() == (finished / name).read_bytes()
+    again = run("dvc", "repro", cwd=experiment, env=environment).stdout
+    assert "up to date" in again
+    # An edit of the code reruns its branch there too.
+    mine = tmp_path / "stages" / "downscale" / "mine.py"
+    mine.write_text(mine.read_text() + "\n# edited\n")
+    stdout = run("dvc", "repro", cwd=experiment, env=environment).stdout
+    assert "Running stage 'downscale@mine-4'" in stdout
+    assert "Running stage 'downscale@bicubic-4'" not in stdout
+
+
+@pytest.fixture(scope="module")
+def claims() -> ModuleType:
+    path = ROOT / "experiments" / "validity" / "claims.py"
+    spec = importlib.util.spec_from_file_location("claims", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["claims"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _rows(folder: Path, branch: str, level: float, images: NDArray[np.float64]) -> None:
+    path = folder / f"{branch}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {
+            "image_id": f"i{i}",
+            "sample": k,
+            "finite": True,
+            "attempts": 1,
+            "clipped": 0.0,
+            "lpips-alex": level * x + 0.001 * k,
+        }
+        for i, x in enumerate(images)
+        for k in range(2)
+    ]
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+
+def test_claims_are_judged_by_paired_differences(
+    claims: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "HERE", tmp_path)
+    monkeypatch.setattr(claims, "RESAMPLES", 500)
+    shutil.copytree(ROOT / "experiments/validity/order", tmp_path / "order", ignore=lambda *_: ["data", "metrics"])
+    images = np.random.default_rng(0).uniform(0.1, 1, 30)  # images differ far more than conditions do
+    heats = yaml.safe_load((tmp_path / "order/params.yaml").read_text())["upscalers"]
+    levels = {"bilinear": 1.02, "bicubic": 1.0, "lanczos": 1.05, "box": 1.1, "nearest": 2}
+    for heat in heats:
+        for name, level in levels.items():
+            _rows(tmp_path / "order/data/distortion" / heat / "x4", name, 1.2 if heat == "heat-0" else level, images)
+    for ladder in claims.LADDERS.values():
+        for rung, name in enumerate(ladder):
+            _rows(tmp_path / "ladders/data/distortion/flow-compact/x4", name, 1 + 0.1 * rung, images)
+    for factor in claims.FACTORS:
+        for name in ("bicubic", "lanczos"):
+            level = {4: 1, 8: 1.5, 16: 1.4}[factor]  # x16 below x8: a claim that fails
+            _rows(tmp_path / "factors/data/distortion/flow-compact" / f"x{factor}", name, level, images)
+    claims.main()
+    figures = json.loads((tmp_path / "metrics/validity.json").read_text())
+    assert figures["order_hold"] == "4 of 4"
+    assert figures["ladders_hold"] == "15 of 15"
+    assert figures["factors_hold"] == "2 of 4"
+    assert figures["deterministic_hold"] == "0 of 4"
+    found = figures["order"]["bicubic < lanczos"]
+    assert found["difference"] == pytest.approx(0.05 * images.mean())
+    assert 0 < found["low"] < found["difference"] < found["high"]
+    table = (tmp_path / "metrics/tables/claims.md").read_text()
+    assert table.count("holds") == 4 + 15 + 2
+    assert table.count("**reversed**") == 2
+    assert "| 0.9 |" in (tmp_path / "metrics/tables/heat.md").read_text()
+
+
+def test_a_missing_run_is_named(claims: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "HERE", tmp_path)
+    with pytest.raises(Exception, match="run `dvc repro` in experiments/validity/ladders"):
+        claims.ladder_claims()
+    assert not os.listdir(tmp_path)
