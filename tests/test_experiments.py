@@ -119,6 +119,7 @@ def test_claims_are_judged_by_paired_differences(
     assert figures["order_hold"] == "4 of 4"
     assert figures["ladders_hold"] == "15 of 15"
     assert figures["factors_hold"] == "2 of 4"
+    assert (figures["samples"], figures["not_finite"]) == ((7 * 5 + 16 + 6) * 60, 0)
     assert figures["deterministic_hold"] == "0 of 4"
     found = figures["order"]["bicubic < lanczos"]
     assert found["difference"] == pytest.approx(0.05 * images.mean())

@@ -18,9 +18,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.torch import save_file
 
 from stages.core.errors import UserError
+from stages.core.files import sha256_file
 from stages.core.seeds import Draw, generator
 from stages.core.weights import load_tensors, locate
 from stages.upscale import flow
@@ -28,7 +30,9 @@ from stages.upscale.bijections import ChannelMix, bound, squeeze, unsqueeze
 from stages.upscale.check import check_upscaler
 from stages.upscale.eight_bit import to_samples
 from stages.upscale.flow.model import RESIDUAL_SCALE, FlowConfig, FlowNet, bits_per_dimension
+from stages.upscale.flow.patches import PatchSource
 from stages.upscale.flow.sampler import load_network
+from stages.upscale.flow.train import TrainConfig, train
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -167,7 +171,7 @@ def test_clipped_pixels_are_counted() -> None:
 
 
 def test_a_factor_without_weights_is_refused_by_name() -> None:
-    with pytest.raises(UserError, match="factor 3: flow-compact exists for factor 4"):
+    with pytest.raises(UserError, match="factor 3: flow-compact does factors 4"):
         flow.describe(flow.Parameters(), 3)
 
 
@@ -251,8 +255,6 @@ def test_training_resumes_after_a_kill_and_gives_the_same_weights(tmp_path: Path
 
 
 def test_patches_are_a_function_of_seed_and_step(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
-    from stages.upscale.flow.patches import PatchSource
-
     _photos(tmp_path / "photos", astronaut)
     files = sorted((tmp_path / "photos").iterdir())
     first, second = (PatchSource(files, 4, 32, seed=0).batch("nll", 5, 3) for _ in range(2))
@@ -262,8 +264,6 @@ def test_patches_are_a_function_of_seed_and_step(tmp_path: Path, astronaut: NDAr
 
 
 def test_a_patchs_lr_image_is_the_crop_of_the_whole_photographs(astronaut: NDArray[np.uint8], tmp_path: Path) -> None:
-    from PIL import Image
-
     from stages.core.images import write_png
     from stages.upscale.flow.patches import LR_MARGIN
 
@@ -274,6 +274,57 @@ def test_a_patchs_lr_image_is_the_crop_of_the_whole_photographs(astronaut: NDArr
     small = np.asarray(Image.fromarray(outer).resize((side + 2 * LR_MARGIN,) * 2, Image.Resampling.BICUBIC))
     inner = small[LR_MARGIN:-LR_MARGIN, LR_MARGIN:-LR_MARGIN]
     assert np.array_equal(inner, whole[y // 4 + LR_MARGIN :, x // 4 + LR_MARGIN :][:side, :side])
+
+
+@pytest.mark.parametrize("factor", [4, 8])
+@pytest.mark.parametrize("jpeg", [0.0, 1.0])
+def test_a_patchs_lr_image_is_its_own_and_jpeg_comes_before(
+    tmp_path: Path, astronaut: NDArray[np.uint8], jpeg: float, factor: int
+) -> None:
+    _photos(tmp_path / "photos", astronaut)
+    files = sorted((tmp_path / "photos").iterdir())
+    hr, lr = PatchSource(files, factor, 64, seed=0, jpeg=jpeg).batch("nll", 0, 6)
+    photos = [np.asarray(Image.open(path)).astype(int) for path in files]
+    found = 0
+    for patch, small in zip(hr.transpose(0, 2, 3, 1), lr.transpose(0, 2, 3, 1), strict=True):
+        size = (64 // factor,) * 2
+        again = np.asarray(Image.fromarray(np.ascontiguousarray(patch)).resize(size, Image.Resampling.BICUBIC))
+        assert np.array_equal(again[2:-2, 2:-2], small[2:-2, 2:-2])  # further in than the kernel reaches
+        turns = [np.rot90(m, k) for m in (patch, patch[:, ::-1]) for k in range(4)]
+        windows = (np.lib.stride_tricks.sliding_window_view(p, (64, 64, 3))[::1, ::1, 0] for p in photos)
+        found += any((w[:, :, 8, 8] == t[8, 8]).all(-1).any() and _occurs(w, t) for w in windows for t in turns)
+    assert found == (0 if jpeg else 6)
+
+
+def _occurs(windows: NDArray[np.int_], patch: NDArray[np.uint8]) -> bool:
+    ys, xs = np.nonzero((windows[:, :, 8, 8] == patch[8, 8]).all(-1))
+    return any(np.array_equal(windows[y, x], patch) for y, x in zip(ys, xs, strict=True))
+
+
+def test_the_candidate_with_most_detail_is_kept(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+    _photos(tmp_path / "photos", astronaut)
+    files = sorted((tmp_path / "photos").iterdir())
+
+    def detail(candidates: int) -> float:
+        lr = PatchSource(files, 4, 32, seed=0, candidates=candidates).batch("nll", 0, 40)[1].astype(float)
+        return float(np.abs(np.diff(lr, axis=3)).mean())
+
+    assert detail(4) > 1.15 * detail(1)
+
+
+def test_training_goes_on_from_weights(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+    _photos(tmp_path / "photos", astronaut)
+    shipped = locate("flow-compact.x4").path
+    config = TrainConfig(patch=32, nll_steps=1, nll_batch=1, warmup_steps=1000)
+    photos = tmp_path / "photos"
+    state = torch.load(train(config, photos, photos, tmp_path / "run", initial=shipped), weights_only=True)
+    assert (state["stage"], state["step"]) == ("nll", 1)
+    start = load_tensors(shipped)
+    assert all((state["net"][key] - value.float()).abs().max() < 1e-5 for key, value in start.items())
+    record = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert record["initial"] == sha256_file(shipped)
+    with pytest.raises(UserError, match="another network than factor 8"):
+        train(TrainConfig(factor=8, patch=32), photos, photos, tmp_path / "other", initial=shipped)
 
 
 def test_generators_are_keyed_by_type_and_value() -> None:

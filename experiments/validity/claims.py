@@ -63,6 +63,17 @@ def image_means(run: str, upscaler: str, factor: int, downscaler: str) -> pd.Ser
     return means
 
 
+def sample_counts() -> dict[str, float]:
+    """How many samples all runs hold, how many of them were lost, and the largest clipped share of a branch."""
+    tables = [read_table(path, hint="") for path in sorted(HERE.glob("*/data/distortion/*/*/*.csv"))]
+    return {
+        "samples": sum(len(rows) for rows in tables),
+        "not_finite": sum(int((~rows.finite).sum()) for rows in tables),
+        "drawn_again": sum(int((rows.attempts > 1).sum()) for rows in tables),
+        "largest_clipped_share": max(float(rows.clipped.mean()) for rows in tables),
+    }
+
+
 def claim(group: str, less: tuple[str, pd.Series], more: tuple[str, pd.Series]) -> Claim:
     """Compare two conditions on the images that both have."""
     difference: NDArray[np.float64] = (more[1] - less[1]).dropna().to_numpy(np.float64)
@@ -138,7 +149,7 @@ def main() -> None:
         for name, claims in groups.items()
     }
     counts = {f"{name}_hold": f"{sum(c.holds for c in claims)} of {len(claims)}" for name, claims in groups.items()}
-    write_json(HERE / "metrics" / "validity.json", counts | figures)
+    write_json(HERE / "metrics" / "validity.json", counts | sample_counts() | figures)
     write_text(
         HERE / "metrics" / "tables" / "claims.md", claims_table([c for claims in groups.values() for c in claims])
     )
