@@ -289,7 +289,7 @@ def test_a_patchs_lr_image_is_its_own_and_jpeg_comes_before(
     for patch, small in zip(hr.transpose(0, 2, 3, 1), lr.transpose(0, 2, 3, 1), strict=True):
         size = (64 // factor,) * 2
         again = np.asarray(Image.fromarray(np.ascontiguousarray(patch)).resize(size, Image.Resampling.BICUBIC))
-        assert np.array_equal(again[2:-2, 2:-2], small[2:-2, 2:-2])  # further in than the kernel reaches
+        assert np.array_equal(again[3:-3, 3:-3], small[3:-3, 3:-3])  # further in than the kernel reaches
         turns = [np.rot90(m, k) for m in (patch, patch[:, ::-1]) for k in range(4)]
         windows = (np.lib.stride_tricks.sliding_window_view(p, (64, 64, 3))[::1, ::1, 0] for p in photos)
         found += any((w[:, :, 8, 8] == t[8, 8]).all(-1).any() and _occurs(w, t) for w in windows for t in turns)
@@ -299,6 +299,21 @@ def test_a_patchs_lr_image_is_its_own_and_jpeg_comes_before(
 def _occurs(windows: NDArray[np.int_], patch: NDArray[np.uint8]) -> bool:
     ys, xs = np.nonzero((windows[:, :, 8, 8] == patch[8, 8]).all(-1))
     return any(np.array_equal(windows[y, x], patch) for y, x in zip(ys, xs, strict=True))
+
+
+@pytest.mark.parametrize("name", ["bilinear", "lanczos", "box"])
+def test_lr_images_are_made_by_the_filters_that_are_named(
+    tmp_path: Path, astronaut: NDArray[np.uint8], name: str
+) -> None:
+    _photos(tmp_path / "photos", astronaut)
+    files = sorted((tmp_path / "photos").iterdir())
+    hr, lr = PatchSource(files, 4, 64, seed=0, filters=[name]).batch("nll", 0, 3)
+    for patch, small in zip(hr.transpose(0, 2, 3, 1), lr.transpose(0, 2, 3, 1), strict=True):
+        image = Image.fromarray(np.ascontiguousarray(patch))
+        again = np.asarray(image.resize((16, 16), Image.Resampling[name.upper()]))
+        assert np.array_equal(again[3:-3, 3:-3], small[3:-3, 3:-3])
+    with pytest.raises(UserError, match="--filters bilnear: did you mean 'bilinear'"):
+        PatchSource(files, 4, 64, seed=0, filters=["bilnear"])
 
 
 def test_the_candidate_with_most_detail_is_kept(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
@@ -323,8 +338,8 @@ def test_training_goes_on_from_weights(tmp_path: Path, astronaut: NDArray[np.uin
     assert all((state["net"][key] - value.float()).abs().max() < 1e-5 for key, value in start.items())
     record = json.loads((tmp_path / "run" / "training.json").read_text())
     assert record["initial"] == sha256_file(shipped)
-    with pytest.raises(UserError, match="another network than factor 8"):
-        train(TrainConfig(factor=8, patch=32), photos, photos, tmp_path / "other", initial=shipped)
+    with pytest.raises(UserError, match="another network than x8"):
+        train(TrainConfig(network="x8", patch=32), photos, photos, tmp_path / "other", initial=shipped)
 
 
 def test_generators_are_keyed_by_type_and_value() -> None:

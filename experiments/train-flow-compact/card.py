@@ -87,6 +87,7 @@ def measure(weights: Path, validation: Path, backbone: Path, count: int, samples
                     rows.setdefault(key, {}).setdefault(name, []).append(float(value))
     means = {key: {name: float(np.mean(values)) for name, values in columns.items()} for key, columns in rows.items()}
     return {
+        "factor": factor,
         "validation": {"images": len(crops), "crop": CROP, "samples": samples},
         "bits_per_dimension": validation_bits(net, validation, crop=160, count=count),
         "heats": means,
@@ -145,7 +146,7 @@ def card(figures: dict, training: dict, log: list[dict], weights: Path) -> str:
     l1 = "" if training.get("initial") else f"{config['l1_steps']} of L1 loss, batch {config['l1_batch']}; "
     return f"""# Model card: {weights.stem}
 
-A compact conditional normalizing flow p(HR | LR), x{config["factor"]}, {figures["parameters"] / 1e6:.2f} million parameters, stored as float16.
+A compact conditional normalizing flow p(HR | LR), x{figures["factor"]}, {figures["parameters"] / 1e6:.2f} million parameters, stored as float16.
 Written by `experiments/train-flow-compact/card.py`; the figures are in `{weights.stem}.json`.
 
 * **Use**: the embedded upscaler of this project: it runs with no download and ranks downscalers. It is not a

@@ -12,6 +12,8 @@ References
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,7 +43,9 @@ def unsqueeze(x: Tensor, r: int = 2) -> Tensor:
 
 
 def bound(x: Tensor, limit: float) -> Tensor:
-    """Smooth, odd, identity-at-zero map into (-limit, limit): ``limit * tanh(x / limit)``."""
+    """Smooth, odd, identity-at-zero map into (-limit, limit): ``limit * tanh(x / limit)``; the identity if inf."""
+    if math.isinf(limit):
+        return x
     return limit * torch.tanh(x / limit)
 
 

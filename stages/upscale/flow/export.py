@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from stages.core.errors import UserError, run_stage
 from stages.core.files import write_bytes
-from stages.upscale.flow.train import SIZES
+from stages.upscale.flow.train import NETWORKS
 
 __all__ = ["export"]
 
@@ -29,7 +29,7 @@ def export(run: Path, out: Path) -> None:
     if state["stage"] != "nll":
         raise UserError(f"{checkpoint}: the run has not reached its likelihood stage yet; let it go on")
     tensors = {name: tensor.half().contiguous() for name, tensor in state["ema"].items()}
-    config = SIZES[state["config"]["factor"]].as_dict()
+    config = NETWORKS[state["config"]["network"]].as_dict()
     write_bytes(out, save(tensors, metadata={"format": "pt", "config": json.dumps(config)}))
 
 

@@ -53,6 +53,8 @@ class FlowConfig:
         Channels of the features above LR size.
     steps, hidden : tuple of int
         Flow steps and coupling width per level, from the finest level to LR size.
+    bounded : bool
+        Whether features and shifts are bounded (log-scales always are).
     """
 
     factor: int = 4
@@ -61,6 +63,7 @@ class FlowConfig:
     fine_width: int = 32
     steps: tuple[int, ...] = (6, 8)
     hidden: tuple[int, ...] = (32, 64)
+    bounded: bool = True
 
     def __post_init__(self) -> None:
         levels = int(math.log2(self.factor))
@@ -126,6 +129,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
+        self.limit = FEATURE_BOUND if config.bounded else math.inf
         width, fine = config.encoder_width, config.fine_width
         self.head = _conv(3, width, 3)
         self.blocks = nn.Sequential(*[_ResidualBlock(width) for _ in range(config.encoder_blocks)])
@@ -137,19 +141,20 @@ class Encoder(nn.Module):
     def forward(self, lr: Tensor) -> list[Tensor]:
         head = self.head(lr - 0.5)
         f = head + self.tail(self.blocks(head))
-        features = [bound(f, FEATURE_BOUND)]
+        features = [bound(f, self.limit)]
         for up, fine in zip(self.up, self.fine, strict=True):
             f = F.relu(F.pixel_shuffle(up(F.relu(f)), 2))
             f = f + fine(f)
-            features.append(bound(f, FEATURE_BOUND))
+            features.append(bound(f, self.limit))
         return features[::-1]
 
 
 class FlowStep(nn.Module):
     """Channel mix, feature-conditional affine map, feature-conditional affine coupling."""
 
-    def __init__(self, channels: int, features: int, hidden: int) -> None:
+    def __init__(self, channels: int, features: int, hidden: int, *, bounded: bool = True) -> None:
         super().__init__()
+        self.limit = SHIFT_BOUND if bounded else math.inf
         self.kept = channels // 2
         self.mix = ChannelMix(channels)
         self.affine = _conv(features, 2 * channels, 1, zero=True)
@@ -161,13 +166,13 @@ class FlowStep(nn.Module):
     def condition(self, features: Tensor) -> StepConditioning:
         log_scale, shift = self.affine(features).chunk(2, dim=1)
         return StepConditioning(
-            bound(log_scale, AFFINE_LOG_SCALE_BOUND), bound(shift, SHIFT_BOUND), self.from_features(features)
+            bound(log_scale, AFFINE_LOG_SCALE_BOUND), bound(shift, self.limit), self.from_features(features)
         )
 
     def _coupling(self, kept: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         h = F.relu(self.from_latent(kept.clamp(-COUPLING_INPUT_CLAMP, COUPLING_INPUT_CLAMP)) + hidden)
         log_scale, shift = self.last(F.relu(self.middle(h))).chunk(2, dim=1)
-        return bound(log_scale, COUPLING_LOG_SCALE_BOUND), bound(shift, SHIFT_BOUND)
+        return bound(log_scale, COUPLING_LOG_SCALE_BOUND), bound(shift, self.limit)
 
     def encode(self, x: Tensor, given: StepConditioning) -> tuple[Tensor, Tensor]:
         y, logdet = self.mix.encode(x)
@@ -205,7 +210,9 @@ class FlowNet(nn.Module):
         for level, (steps, hidden) in enumerate(zip(config.steps, config.hidden, strict=True)):
             channels = 12 * 4**level
             width = config.encoder_width if level == last else config.fine_width
-            levels.append(nn.ModuleList(FlowStep(channels, width, hidden) for _ in range(steps)))
+            levels.append(
+                nn.ModuleList(FlowStep(channels, width, hidden, bounded=config.bounded) for _ in range(steps))
+            )
         self.levels = nn.ModuleList(levels)
 
     def _steps(self, level: int) -> list[FlowStep]:

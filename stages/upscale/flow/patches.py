@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.core.errors import UserError
+from stages.core.errors import UserError, did_you_mean
 from stages.core.files import sha256_file
 from stages.core.seeds import generator
 
 __all__ = ["PatchSource", "training_files"]
 
-# Pillow's bicubic kernel reaches 2 LR pixels beyond an LR pixel's centre: with this margin (in LR
-# pixels) a crop's LR image equals the crop of the whole photograph's LR image.
-LR_MARGIN = 2
+# Pillow's widest kernel (lanczos) reaches 3 LR pixels beyond an LR pixel's centre: with this margin (in
+# LR pixels) a crop's LR image equals the crop of the whole photograph's LR image.
+LR_MARGIN = 3
+FILTERS = ("bicubic", "bilinear", "lanczos", "box", "hamming")
 JPEG_BLOCK = 16  # pixels: the period of a JPEG with halved chroma
 JPEG_QUALITY = (85, 98)
 
@@ -81,13 +83,26 @@ class PatchSource:
     candidates : int
         Crops drawn per patch, of which the one with the most detail *in its LR image* is kept. A choice
         by LR alone leaves the distribution of HR given LR, which the flow learns, as it is.
+    filters : list of str
+        Pillow's filters that make the LR images, one of them drawn for each patch.
     """
 
     def __init__(
-        self, files: list[Path], factor: int, patch: int, seed: int, *, jpeg: float = 0.0, candidates: int = 1
+        self,
+        files: list[Path],
+        factor: int,
+        patch: int,
+        seed: int,
+        *,
+        jpeg: float = 0.0,
+        candidates: int = 1,
+        filters: Sequence[str] = ("bicubic",),
     ) -> None:
+        if unknown := [name for name in filters if name not in FILTERS]:
+            raise UserError(f"--filters {unknown[0]}: {did_you_mean(unknown[0], FILTERS)}")
         self.factor, self.patch, self.seed = factor, patch, seed
         self.jpeg, self.candidates = jpeg, candidates
+        self.filters = [Image.Resampling[name.upper()] for name in filters]
         self.outer = patch + 2 * LR_MARGIN * factor
         self.images = [np.asarray(Image.open(path).convert("RGB")) for path in files]
         for path, image in zip(files, self.images, strict=True):
@@ -125,7 +140,8 @@ class PatchSource:
             y, x = (int(n) for n in rng.integers(room + 1, size=2))
             crop = np.ascontiguousarray(crop[y : y + self.outer, x : x + self.outer])
         side = self.patch // self.factor
-        small = np.asarray(Image.fromarray(crop).resize((side + 2 * LR_MARGIN,) * 2, Image.Resampling.BICUBIC))
+        resampling = self.filters[rng.integers(len(self.filters))]
+        small = np.asarray(Image.fromarray(crop).resize((side + 2 * LR_MARGIN,) * 2, resampling))
         m = LR_MARGIN * self.factor
         hr = crop[m : m + self.patch, m : m + self.patch].transpose(2, 0, 1)
         lr = small[LR_MARGIN : LR_MARGIN + side, LR_MARGIN : LR_MARGIN + side].transpose(2, 0, 1)

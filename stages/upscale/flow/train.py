@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from stages.core.errors import UserError, run_stage
+from stages.core.errors import UserError, did_you_mean, run_stage
 from stages.core.files import atomic_path, sha256_file, write_json
 from stages.core.seeds import generator
 from stages.upscale.flow.model import FlowConfig, FlowNet, bits_per_dimension
@@ -32,14 +32,21 @@ from stages.upscale.flow.sampler import load_network
 
 __all__ = ["TrainConfig", "train", "validation_bits"]
 
-SIZES = {4: FlowConfig(4, steps=(6, 8), hidden=(32, 64)), 8: FlowConfig(8, steps=(4, 6, 8), hidden=(24, 48, 64))}
+# What `--network` can name. The first two are those that ship; the others are for ablations.
+NETWORKS = {
+    "x4": FlowConfig(4, steps=(6, 8), hidden=(32, 64)),
+    "x8": FlowConfig(8, steps=(4, 6, 8), hidden=(24, 48, 64)),
+    "x4-unbounded": FlowConfig(4, steps=(6, 8), hidden=(32, 64), bounded=False),
+    "x4-deep-encoder": FlowConfig(4, encoder_blocks=16, steps=(6, 8), hidden=(32, 64)),
+    "x4-more-steps": FlowConfig(4, steps=(10, 12), hidden=(32, 64)),
+}
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """What decides the trained weights (with the images and the library versions)."""
 
-    factor: int = 4
+    network: str = "x4"
     seed: int = 0
     patch: int = 80
     l1_steps: int = 2000
@@ -54,6 +61,7 @@ class TrainConfig:
     ema: float = 0.999
     jpeg: float = 0.75
     candidates: int = 2
+    filters: str = "bicubic"
 
 
 def _cosine(step: int, steps: int, first: float, last: float) -> float:
@@ -89,7 +97,7 @@ def validation_bits(net: FlowNet, folder: Path, crop: int = 160, count: int = 50
 
 
 def _network(config: TrainConfig, device: torch.device) -> FlowNet:
-    return FlowNet(SIZES[config.factor]).to(device).to(memory_format=torch.channels_last)
+    return FlowNet(NETWORKS[config.network]).to(device).to(memory_format=torch.channels_last)
 
 
 class _State:
@@ -134,7 +142,7 @@ class _State:
     def begin_from(self, weights: Path, config: TrainConfig) -> None:
         start = load_network(weights)
         if start.config != self.net.config:
-            raise UserError(f"{weights} holds another network than factor {config.factor} trains: leave --initial out")
+            raise UserError(f"{weights} holds another network than {config.network}: leave --initial out")
         self.net.load_state_dict(start.state_dict())
         self.ema.load_state_dict(start.state_dict())
         self.stage = "nll"
@@ -160,17 +168,18 @@ def train(
 
     `initial` is a weight file to go on from: the L1 stage and the initialisation are left out then.
     """
-    if config.factor not in SIZES:
-        raise UserError(f"--factor {config.factor}: trainable factors are {', '.join(map(str, SIZES))}")
+    if config.network not in NETWORKS:
+        raise UserError(f"--network {config.network}: {did_you_mean(config.network, NETWORKS)}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kept = training_files(images, exclude_licence)
     source = PatchSource(
         [path for path, _ in kept],
-        config.factor,
+        NETWORKS[config.network].factor,
         config.patch,
         config.seed,
         jpeg=config.jpeg,
         candidates=config.candidates,
+        filters=config.filters.split(","),
     )
     out.mkdir(parents=True, exist_ok=True)
     record = {
