@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -314,6 +315,23 @@ def test_lr_images_are_made_by_the_filters_that_are_named(
         assert np.array_equal(again[3:-3, 3:-3], small[3:-3, 3:-3])
     with pytest.raises(UserError, match="--filters bilnear: did you mean 'bilinear'"):
         PatchSource(files, 4, 64, seed=0, filters=["bilnear"])
+
+
+def test_photographs_are_shown_reduced_and_sharpened_where_asked(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+    _photos(tmp_path / "photos", astronaut)
+    files = sorted((tmp_path / "photos").iterdir())
+
+    def edges(**options: Any) -> float:
+        hr = PatchSource(files, 4, 32, seed=0, **options).batch("nll", 0, 60)[0].astype(float)
+        return float(np.abs(np.diff(hr, axis=3)).mean())
+
+    assert edges(scales=(1.0, 2.0)) > 1.1 * edges()  # there is more in a pixel of a reduced photograph
+    assert edges(sharpen=1.0) > 1.1 * edges()
+    assert edges(sharpen=0.5) == pytest.approx((edges() + edges(sharpen=1.0)) / 2, rel=0.1)
+    with pytest.raises(UserError, match="would enlarge"):
+        PatchSource(files, 4, 32, seed=0, scales=(0.5,))
+    with pytest.raises(UserError, match="reduced by 8 smaller than 56 x 56"):
+        PatchSource(files, 4, 32, seed=0, scales=(1.0, 8.0))
 
 
 def test_the_candidate_with_most_detail_is_kept(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:

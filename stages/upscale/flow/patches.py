@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from stages.core.errors import UserError, did_you_mean
 from stages.core.files import sha256_file
@@ -23,6 +23,8 @@ LR_MARGIN = 3
 FILTERS = ("bicubic", "bilinear", "lanczos", "box", "hamming")
 JPEG_BLOCK = 16  # pixels: the period of a JPEG with halved chroma
 JPEG_QUALITY = (85, 98)
+SHARPEN_RADIUS = (0.4, 1.0)  # pixels
+SHARPEN_PERCENT = (20, 150)
 
 
 def training_files(folder: Path, exclude_licence: str) -> list[tuple[Path, dict[str, str]]]:
@@ -83,6 +85,10 @@ class PatchSource:
     candidates : int
         Crops drawn per patch, of which the one with the most detail *in its LR image* is kept. A choice
         by LR alone leaves the distribution of HR given LR, which the flow learns, as it is.
+    scales : list of float
+        The photographs are also shown reduced by these factors, each with the same probability.
+    sharpen : float
+        Share of the patches that are sharpened by an unsharp mask, as many cameras and editors do.
     filters : list of str
         Pillow's filters that make the LR images, one of them drawn for each patch.
     """
@@ -97,19 +103,28 @@ class PatchSource:
         jpeg: float = 0.0,
         candidates: int = 1,
         filters: Sequence[str] = ("bicubic",),
+        scales: Sequence[float] = (1.0,),
+        sharpen: float = 0.0,
     ) -> None:
         if unknown := [name for name in filters if name not in FILTERS]:
             raise UserError(f"--filters {unknown[0]}: {did_you_mean(unknown[0], FILTERS)}")
         self.factor, self.patch, self.seed = factor, patch, seed
-        self.jpeg, self.candidates = jpeg, candidates
+        self.jpeg, self.candidates, self.sharpen = jpeg, candidates, sharpen
         self.filters = [Image.Resampling[name.upper()] for name in filters]
         self.outer = patch + 2 * LR_MARGIN * factor
-        self.images = [np.asarray(Image.open(path).convert("RGB")) for path in files]
-        for path, image in zip(files, self.images, strict=True):
-            if min(image.shape[:2]) < self.outer:
-                raise UserError(f"{path}: smaller than {self.outer} x {self.outer} pixels, too small to train on")
-        pixels = np.array([image.shape[0] * image.shape[1] for image in self.images], dtype=float)
-        self.weights = pixels / pixels.sum()
+        if any(scale < 1 for scale in scales):
+            raise UserError(f"--scales: {min(scales)} would enlarge the photographs; from 1 up")
+        self.images = []
+        self.weights = []
+        for scale in scales:
+            images = [_reduced(path, scale) for path in files]
+            for path, image in zip(files, images, strict=True):
+                if min(image.shape[:2]) < self.outer:
+                    side = f"{self.outer} x {self.outer} pixels"
+                    raise UserError(f"{path}: reduced by {scale:g} smaller than {side}, too small to train on")
+            pixels = np.array([image.shape[0] * image.shape[1] for image in images], dtype=float)
+            self.images.append(images)
+            self.weights.append(pixels / pixels.sum())
 
     def batch(self, stage: str, step: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return HR (B, 3, patch, patch) and LR (B, 3, patch/factor, patch/factor), uint8.
@@ -126,7 +141,8 @@ class PatchSource:
         return hr, lr
 
     def _pair(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        image = self.images[rng.choice(len(self.images), p=self.weights)]
+        scale = rng.integers(len(self.images)) if len(self.images) > 1 else 0
+        image = self.images[scale][rng.choice(len(self.weights[scale]), p=self.weights[scale])]
         # Room to place the JPEG's block grid, where the photograph has it.
         room = min(JPEG_BLOCK - 1, min(image.shape[:2]) - self.outer) if rng.random() < self.jpeg else -1
         outer = self.outer + max(room, 0)
@@ -135,6 +151,8 @@ class PatchSource:
         if rng.integers(2):
             crop = crop[:, ::-1]
         crop = np.ascontiguousarray(crop)
+        if self.sharpen and rng.random() < self.sharpen:
+            crop = _sharpened(crop, rng.uniform(*SHARPEN_RADIUS), int(rng.integers(*SHARPEN_PERCENT)))
         if room >= 0:
             crop = _through_jpeg(crop, int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)))
             y, x = (int(n) for n in rng.integers(room + 1, size=2))
@@ -146,6 +164,18 @@ class PatchSource:
         hr = crop[m : m + self.patch, m : m + self.patch].transpose(2, 0, 1)
         lr = small[LR_MARGIN : LR_MARGIN + side, LR_MARGIN : LR_MARGIN + side].transpose(2, 0, 1)
         return hr, lr
+
+
+def _reduced(path: Path, scale: float) -> NDArray[np.uint8]:
+    image = Image.open(path).convert("RGB")
+    if scale == 1:
+        return np.asarray(image)
+    size = (round(image.width / scale), round(image.height / scale))
+    return np.asarray(image.resize(size, Image.Resampling.LANCZOS))
+
+
+def _sharpened(image: NDArray[np.uint8], radius: float, percent: int) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.UnsharpMask(radius, percent, threshold=0)))
 
 
 def _through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

@@ -62,6 +62,8 @@ class TrainConfig:
     jpeg: float = 0.75
     candidates: int = 2
     filters: str = "bicubic"
+    scales: str = "1"
+    sharpen: float = 0.0
 
 
 def _cosine(step: int, steps: int, first: float, last: float) -> float:
@@ -180,6 +182,8 @@ def train(
         jpeg=config.jpeg,
         candidates=config.candidates,
         filters=config.filters.split(","),
+        scales=[float(scale) for scale in config.scales.split(",")],
+        sharpen=config.sharpen,
     )
     out.mkdir(parents=True, exist_ok=True)
     record = {
