@@ -356,8 +356,23 @@ def test_training_goes_on_from_weights(tmp_path: Path, astronaut: NDArray[np.uin
     assert all((state["net"][key] - value.float()).abs().max() < 1e-5 for key, value in start.items())
     record = json.loads((tmp_path / "run" / "training.json").read_text())
     assert record["initial"] == sha256_file(shipped)
-    with pytest.raises(UserError, match="another network than x8"):
+    with pytest.raises(UserError, match="cannot begin a network x8"):
         train(TrainConfig(network="x8", patch=32), photos, photos, tmp_path / "other", initial=shipped)
+
+
+def test_a_network_grows_without_changing_its_function() -> None:
+    torch.manual_seed(0)
+    small = _random_net(FlowConfig(4, encoder_blocks=1, steps=(1, 2), hidden=(8, 8)), 0)
+    large = FlowNet(FlowConfig(4, encoder_blocks=3, steps=(2, 4), hidden=(8, 8)))
+    large.grow_from(small)
+    hr, lr = torch.rand(2, 3, 16, 24), torch.rand(2, 3, 4, 6)
+    mine, theirs = (net.encode(hr, net.condition(lr)) for net in (large, small))
+    torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-4)
+    loss = bits_per_dimension(*mine).mean()
+    loss.backward()
+    assert all(p.grad is not None and p.grad.any() for n, p in large.named_parameters() if n.endswith("last.weight"))
+    with pytest.raises(ValueError, match="more than"):
+        small.grow_from(large)
 
 
 def test_generators_are_keyed_by_type_and_value() -> None:

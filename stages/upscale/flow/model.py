@@ -215,6 +215,33 @@ class FlowNet(nn.Module):
             )
         self.levels = nn.ModuleList(levels)
 
+    @torch.no_grad()
+    def grow_from(self, smaller: FlowNet) -> None:
+        """Take over the function of a network with fewer encoder blocks or flow steps.
+
+        The first blocks and steps become those of `smaller`; the others are set to do nothing, and learn
+        to do something in further training.
+
+        Raises
+        ------
+        ValueError
+            The networks differ in more than the number of blocks and steps.
+        """
+        mine, theirs = self.state_dict(), smaller.state_dict()
+        if smaller.config.factor != self.config.factor or any(
+            key not in mine or mine[key].shape != value.shape for key, value in theirs.items()
+        ):
+            raise ValueError("they differ in more than the number of blocks and steps")
+        for name, module in self.named_modules():
+            if f"{name}.weight" in theirs or not name:
+                continue
+            if name.startswith("encoder.blocks.") and name.endswith(".second"):
+                nn.init.zeros_(cast(nn.Conv2d, module).weight)
+                nn.init.zeros_(cast(Tensor, cast(nn.Conv2d, module).bias))
+            if isinstance(module, ChannelMix):
+                nn.init.eye_(module.weight)
+        self.load_state_dict(mine | theirs)
+
     def _steps(self, level: int) -> list[FlowStep]:
         return cast(list[FlowStep], list(cast(nn.ModuleList, self.levels[level])))
 

@@ -39,6 +39,7 @@ NETWORKS = {
     "x4-unbounded": FlowConfig(4, steps=(6, 8), hidden=(32, 64), bounded=False),
     "x4-deep-encoder": FlowConfig(4, encoder_blocks=16, steps=(6, 8), hidden=(32, 64)),
     "x4-more-steps": FlowConfig(4, steps=(10, 12), hidden=(32, 64)),
+    "x4-large": FlowConfig(4, encoder_blocks=16, steps=(8, 12), hidden=(32, 64)),
 }
 
 
@@ -142,11 +143,13 @@ class _State:
             self.optimiser.load_state_dict(state["optimiser"])
 
     def begin_from(self, weights: Path, config: TrainConfig) -> None:
-        start = load_network(weights)
-        if start.config != self.net.config:
-            raise UserError(f"{weights} holds another network than {config.network}: leave --initial out")
-        self.net.load_state_dict(start.state_dict())
-        self.ema.load_state_dict(start.state_dict())
+        try:
+            self.net.grow_from(load_network(weights))
+        except ValueError as error:
+            raise UserError(
+                f"{weights} cannot begin a network {config.network}: {error}; leave --initial out"
+            ) from None
+        self.ema.load_state_dict(self.net.state_dict())
         self.stage = "nll"
 
     @torch.no_grad()
@@ -308,7 +311,9 @@ def main() -> None:
     parser.add_argument("--validation", type=Path, required=True, help="folder of images that training never sees")
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and the log")
     parser.add_argument("--exclude-licence", default="", metavar="TEXT", help="leave out LICENSES.csv rows so begun")
-    parser.add_argument("--initial", type=Path, metavar="FILE", help="weights to go on from; no L1 stage then")
+    parser.add_argument(
+        "--initial", type=Path, metavar="FILE", help="weights to go on from, of this or a smaller network; no L1"
+    )
     parser.add_argument("--log-every", type=int, default=50, metavar="STEPS")
     for field in fields(TrainConfig):
         default = field.default
