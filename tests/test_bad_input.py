@@ -155,3 +155,11 @@ def test_a_full_disk(small_disk: Path, project: Path) -> None:
     filler.unlink()
     assert stage("balance", cwd=small_disk).returncode == 0
     assert len(list((small_disk / "data/hr").glob("*.png"))) == 4
+
+
+@pytest.mark.parametrize("name", ["downscale", "upscale", "distort"])
+def test_a_stage_called_without_its_arguments_says_which(project: Path, name: str) -> None:
+    done = stage(name, cwd=project)
+    assert done.returncode == 2
+    assert "the following arguments are required" in done.stderr
+    assert "Traceback" not in done.stderr

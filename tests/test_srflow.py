@@ -1,4 +1,4 @@
-"""SRFlow: parity with the official networks, the fast decoder, checkpoints, presets, cascades."""
+"""SRFlow: parity with the official networks, the fast decoder, checkpoints, presets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from stages.core.errors import UserError
 from stages.core.files import sha256_file
 from stages.core.seeds import Draw, generator
-from stages.upscale import cascade, flow, srflow
+from stages.upscale import srflow
 from stages.upscale.check import check_upscaler
 from stages.upscale.eight_bit import to_samples, to_samples_official
 from stages.upscale.srflow import decoder as decoder_module
@@ -28,7 +28,6 @@ from stages.upscale.srflow.checkpoint import load_encoder, load_network
 from stages.upscale.srflow.config import CELEBA_X8, DF2K_X4, DF2K_X8, SRFlowConfig
 from stages.upscale.srflow.decoder import Decoder
 from stages.upscale.srflow.model import SRFlowNet
-from stages.upscale.srflow.sampler import SRFlowUpscaler
 
 HERE = Path(__file__).resolve().parent / "golden" / "srflow"
 TINY = SRFlowConfig(factor=4, blocks=2, stacked=(0, 1), features=8, growth=4, steps=2, hidden=16)
@@ -424,76 +423,6 @@ def test_compat_is_off_by_default_and_reaches_the_samples(tiny_file: Path, monke
     assert set(np.unique(ours - theirs)) == {0, 1}
 
 
-# Cascades
-
-
-def test_a_cascade_is_its_steps_one_after_the_other(tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(srflow.NETWORKS, "df2k_x4", TINY)
-    step = {"method": "srflow", "factor": 4, "paths": {"df2k_x4": str(tiny_file)}}
-    parameters = cascade.Parameters(steps=[step | {"heat": 0.5}, step | {"heat": 0.1}])
-    assert cascade.describe(parameters, 16).factor == 16
-    lr = generator("lr").integers(0, 256, (3, 3, 4), dtype=np.uint8)
-    draws = [Draw(0, "image", k) for k in range(2)]
-    result = cascade.load(parameters, 16, "cpu").sample(lr, draws)
-    first = SRFlowUpscaler(TINY, "srflow.df2k_x4", str(tiny_file), 0.5, "cpu").sample(lr, draws)
-    second = SRFlowUpscaler(TINY, "srflow.df2k_x4", str(tiny_file), 0.1, "cpu")
-    for k, draw in enumerate(draws):
-        expected = second.sample(first.sr[k], [draw.at_step(1)])
-        assert np.array_equal(result.sr[k], expected.sr[0])
-        assert result.clipped[k] == max(first.clipped[k], expected.clipped[0])
-
-
-def test_the_steps_of_a_cascade_draw_independent_numbers() -> None:
-    draw = Draw(0, "image", 1)
-    assert draw.at_step(0) == draw
-    a, b = draw.normal((1000,)), draw.at_step(1).normal((1000,))
-    assert abs(np.corrcoef(a, b)[0, 1]) < 0.15
-
-
-def test_a_sample_lost_at_one_step_is_lost() -> None:
-    class Fixed:
-        def __init__(self, finite: list[bool]) -> None:
-            self.finite = finite
-
-        def sample(self, lr: NDArray[np.uint8], draws: Any) -> Any:
-            kept = [self.finite[draw.sample] for draw in draws]
-            sr = np.repeat(np.repeat(lr[None], 2, axis=2), 2, axis=3).repeat(len(draws), axis=0)
-            return cascade.Samples(sr, np.array(kept), np.zeros(len(draws)))
-
-    chain = cascade.Cascade([Fixed([True, False, True]), Fixed([True, True, False])])
-    result = chain.sample(np.zeros((3, 2, 2), np.uint8), [Draw(0, "i", k) for k in range(3)])
-    assert result.finite.tolist() == [True, False, False]
-    assert result.sr.shape == (3, 3, 8, 8)
-
-
-def test_the_embedded_flow_cascades_to_sixteen() -> None:
-    assert flow._steps(flow.Parameters(), 16) == [4, 4]
-    check_upscaler(flow, {}, 16)
-    with pytest.raises(UserError, match="does factors 4,"):
-        flow.describe(flow.Parameters(), 6)
-
-
-@pytest.mark.parametrize(
-    ("steps", "factor", "message"),
-    [
-        ([{"method": "flow", "factor": 4}, {"method": "flow", "factor": 4}], 8, "multiply to 16"),
-        ([{"method": "flow", "factor": 4}, {"method": "flow"}], 16, "steps.1.factor"),
-        ([{"factor": 4}, {"method": "flow", "factor": 4}], 16, "steps.0.method"),
-        ([{"method": "flwo", "factor": 4}, {"method": "flow", "factor": 4}], 16, "steps.0.method.*'flow'"),
-        ([{"method": "flow", "factor": 4, "heet": 1}, {"method": "flow", "factor": 4}], 16, "steps.0.heet.*'heat'"),
-    ],
-)
-def test_a_wrong_cascade_is_refused(steps: list[dict[str, Any]], factor: int, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        cascade.describe(cascade.Parameters(steps=steps), factor)
-
-
-def test_a_cascades_recipe_follows_the_code_of_its_steps() -> None:
-    step = {"method": "flow", "factor": 4}
-    files = cascade.files(cascade.Parameters(steps=[step, step]), 16)
-    assert {path.parent.name for path in files} == {"flow"}
-
-
 # In the pipeline
 
 
@@ -520,11 +449,3 @@ def test_absent_files_stop_the_plan_and_say_where_to_put_them(project: Path, tmp
     assert done.returncode == 2
     assert "SRFlow_DF2K_4X.pth: put a copy there" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize("name", ["downscale", "upscale", "distort"])
-def test_a_stage_called_without_its_arguments_says_which(project: Path, name: str) -> None:
-    done = stage(name, cwd=project)
-    assert done.returncode == 2
-    assert "the following arguments are required" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -1,9 +1,10 @@
-"""Measure trained weights and write their model card: nothing in it is typed by hand.
+"""Write the model card of trained weights: nothing in it is typed by hand.
 
-    python experiments/train-flow-compact/card.py --run RUN --weights FILE --validation BSDS500/val --lpips ALEXNET
+    python card.py --runs FIRST ... LAST --weights FILE --figures FIGURES.json
 
-Writes ``FILE`` with the endings ``.md`` (the card), ``.json`` (its figures), ``.webp`` (the heat curve,
-and samples of photographs inside the scikit-image package) and ``.csv`` (the credits).
+The runs are the trainings that led to the weights, in order; the figures are those of ``measure.py``.
+Writes ``FILE`` with the endings ``.md`` (the card), ``.webp`` (the heat curve, and samples of photographs
+inside the scikit-image package) and ``.csv`` (the credits).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import csv
 import io
 import json
 from collections import Counter
+from operator import itemgetter
 from pathlib import Path
 
 import matplotlib
@@ -22,22 +24,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import skimage
 import torch
-from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
-from stages.core.errors import UserError, run_stage
-from stages.core.files import atomic_path, read_json, sha256_file, write_json, write_text
-from stages.core.images import image_files, read_image
+from stages.core.errors import run_stage
+from stages.core.files import atomic_path, read_json, sha256_file, write_text
+from stages.core.images import read_image
 from stages.core.seeds import Draw
-from stages.distort import lpips, pixel
 from stages.upscale.eight_bit import to_samples
 from stages.upscale.flow.model import FlowNet
 from stages.upscale.flow.sampler import load_network
-from stages.upscale.flow.train import validation_bits
 
-HEATS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
-CROP = 256
 SHOWN_HEATS = (0.0, 0.7, 0.9, 1.0, 1.1)
 # Name, top and left of what is shown of scikit-image's photographs (public domain or CC0).
 SHOWN = (("astronaut", 30, 160), ("coffee", 150, 200), ("chelsea", 80, 120))
@@ -45,67 +41,15 @@ SHOWN_SIDE = 144
 CREDIT = ("file", "title", "author", "licence", "source")
 
 
-def _crops(folder: Path, count: int) -> dict[str, NDArray[np.uint8]]:
-    """Centre crops (256, 256, 3), uint8, of the first `count` images."""
-    crops = {}
-    for image_id, path in list(image_files(folder, what="--validation").items())[:count]:
-        image = read_image(path)
-        y, x = (image.shape[0] - CROP) // 2, (image.shape[1] - CROP) // 2
-        if min(y, x) < 0:
-            raise UserError(f"{path}: smaller than {CROP} x {CROP} pixels")
-        crops[image_id] = np.ascontiguousarray(image[y : y + CROP, x : x + CROP])
-    return crops
-
-
-def measure(weights: Path, validation: Path, backbone: Path, count: int, samples: int) -> dict:
-    """Measure bits per dimension, PSNR and LPIPS against heat, beside plain bicubic enlargement."""
-    net = load_network(weights)
-    factor = net.config.factor
-    crops = _crops(validation, count)
-    distances = {
-        "psnr": pixel.load(pixel.Parameters(), "cpu"),
-        "lpips": lpips.load(lpips.Parameters(path=str(backbone)), "cpu"),
-    }
-    rows: dict[str, dict[str, list[float]]] = {}
-    lost = clipped = total = 0.0
-    with torch.inference_mode():
-        for image_id, crop in tqdm(crops.items(), disable=None):
-            hr = np.ascontiguousarray(crop.transpose(2, 0, 1))
-            small = Image.fromarray(crop).resize((CROP // factor,) * 2, Image.Resampling.BICUBIC)
-            lr = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() / 255
-            given = net.condition(lr)
-            z = np.stack([Draw(0, image_id, k).normal(net.latent_shape(*lr.shape[2:])) for k in range(samples)])
-            images = {"bicubic": to_samples(given.base).sr}
-            for heat in HEATS:
-                result = to_samples(net.decode(heat * torch.from_numpy(z[: 1 if heat == 0 else samples]), given))
-                images[str(heat)] = result.sr
-                lost, clipped, total = lost + (~result.finite).sum(), clipped + result.clipped.sum(), total + len(z)
-            for name, distance in distances.items():
-                reference = distance.reference(hr)  # type: ignore[attr-defined]
-                for key, sr in images.items():
-                    value = distance.distance(reference, sr).mean()  # type: ignore[attr-defined]
-                    rows.setdefault(key, {}).setdefault(name, []).append(float(value))
-    means = {key: {name: float(np.mean(values)) for name, values in columns.items()} for key, columns in rows.items()}
-    return {
-        "factor": factor,
-        "validation": {"images": len(crops), "crop": CROP, "samples": samples},
-        "bits_per_dimension": validation_bits(net, validation, crop=160, count=count),
-        "heats": means,
-        "preset_heat": min((h for h in HEATS if h), key=lambda heat: means[str(heat)]["lpips"]),
-        "not_finite": lost / total,
-        "clipped": clipped / total,
-        "parameters": sum(p.numel() for p in net.parameters()),
-    }
-
-
 def figure(net: FlowNet, figures: dict, path: Path) -> None:
     """Draw the heat curve and samples at several heats."""
+    heats = [float(key) for key in figures["heats"] if key != "bicubic"]
     columns = ["HR", "bicubic", *(f"heat {heat}" for heat in SHOWN_HEATS)]
     plot = plt.figure(figsize=(12, 8))
     parts = plot.subfigures(2, 1, height_ratios=(1, 2), squeeze=False)[:, 0]
     axes = parts[0].subplots(1, 2)
     for ax, name, label in zip(axes, ("lpips", "psnr"), ("LPIPS (AlexNet), lower is better", "PSNR (dB)"), strict=True):
-        ax.plot(HEATS, [figures["heats"][str(heat)][name] for heat in HEATS], marker="o")
+        ax.plot(heats, [figures["heats"][str(heat)][name] for heat in heats], marker="o")
         ax.axvline(figures["preset_heat"], color="grey", linestyle=":")
         ax.set(xlabel="heat", ylabel=label)
     grid = parts[1].subplots(len(SHOWN), len(columns))
@@ -129,21 +73,40 @@ def figure(net: FlowNet, figures: dict, path: Path) -> None:
     plt.close(plot)
 
 
-def card(figures: dict, training: dict, log: list[dict], weights: Path) -> str:
-    """Set the model card as Markdown."""
+def phase(training: dict, log: list[dict]) -> str:
+    """Set one training as a row of the card's table."""
     config, last = training["config"], log[-1]
-    licences = Counter(row.get("licence", "not stated") for row in training["images"])
+    begun = bool(training.get("initial"))
+    start = f"`{training['initial'][:12]}`" if begun else "scratch"
+    steps = "" if begun else f"{config['l1_steps']} of L1 loss, then "
+    share, drawn = config.get("jpeg", 0), config.get("candidates", 1)
+    extra = [f"{share:.0%} through JPEG"] if share else []
+    extra += [f"the more detailed of {drawn} crops"] if drawn > 1 else []
+    bits = [e["validation_bits"] for e in log if "validation_bits" in e]
+    return (
+        f"| {start} | {steps}{config['nll_steps']} of NLL | {config['nll_batch']} x {config['patch']}^2 |"
+        f" {', '.join(extra) or 'none'} | {config['seed']} | {last['skipped']} | {last['seconds'] / 60:.0f} |"
+        f" {training['device']}, torch {training['torch'].split('+')[0]} | `{training['commit'][:12]}` | {bits[-1]:.3f} |"
+    )
+
+
+def card(figures: dict, phases: list[tuple[dict, list[dict]]], weights: Path) -> str:
+    """Set the model card as Markdown."""
+    images = phases[-1][0]["images"]
+    licences = Counter(row.get("licence", "not stated") for row in images)
     heats = "\n".join(
         f"| {'bicubic enlargement' if key == 'bicubic' else key} | {row['psnr']:.2f} | {row['lpips']:.4f} |"
-        for key, row in figures["heats"].items()
+        f" {format(row['between'], '.4f') if 'between' in row else '-'} |"
+        for key, row in sorted(figures["heats"].items(), key=lambda item: (item[0] != "bicubic", item[0]))
     )
-    curve = "\n".join(f"| {e['step']} | {e['validation_bits']:.3f} |" for e in log if "validation_bits" in e)
-    shown = figures["validation"]
-    start = f"weights with sha256 `{training['initial']}`" if training.get("initial") else "scratch"
-    share, drawn = config.get("jpeg", 0), config.get("candidates", 1)
-    jpeg = f"{share:.0%} of the patches went through JPEG (quality 85 to 98, halved chroma). " if share else ""
-    jpeg += f"Of {drawn} crops, the one with most detail in LR was taken. " if drawn > 1 else ""
-    l1 = "" if training.get("initial") else f"{config['l1_steps']} of L1 loss, batch {config['l1_batch']}; "
+    rows = "\n".join(phase(*one) for one in phases)
+    shown, preset = figures["validation"], figures["heats"][str(figures["preset_heat"])]
+    variance = preset["between"] / 2
+    filters = "\n".join(
+        f"| {name} | {value:.4f} |" for name, value in sorted(figures["filters_at_preset"].items(), key=itemgetter(1))
+    )
+    largest = ", ".join(f"{key}: {value:.2f}" for key, value in figures["largest_pixel_at_preset"].items())
+    bits = ", ".join(f"{value:.3f} on {crop} x {crop}" for crop, value in figures["bits_per_dimension"].items())
     return f"""# Model card: {weights.stem}
 
 A compact conditional normalizing flow p(HR | LR), x{figures["factor"]}, {figures["parameters"] / 1e6:.2f} million parameters, stored as float16.
@@ -152,38 +115,40 @@ Written by `experiments/train-flow-compact/card.py`; the figures are in `{weight
 * **Use**: the embedded upscaler of this project: it runs with no download and ranks downscalers. It is not a
   state-of-the-art super-resolution model, and its scores are not comparable with SRFlow's.
 * **Licence of the weights**: Apache-2.0. sha256 `{sha256_file(weights)}`.
-* **Training data**: {len(training["images"])} photographs, each credited in `{weights.stem}.csv`, long side 1200 pixels at most, with their
+* **Training data**: {len(images)} photographs, each credited in `{weights.stem}.csv`, long side 1200 pixels at most, with their
   licences as declared at the source: {", ".join(f"{name} ({n})" for name, n in licences.most_common())}.
   CC BY-SA photographs were left out. Among them are images of the CLIC 2025 sets: do not evaluate on those.
-  {jpeg}LR images by Pillow's bicubic filter alone; the model has seen no other downscaler.
+  LR images by Pillow's bicubic filter alone; the model has seen no other downscaler.
 * **Bias of the data**: wallpapers and stock portraits: landscapes, shallow depth of field, little fine texture or text.
 
 ## Training
 
-| | |
-|---|---|
-| steps | {l1}{config["nll_steps"]} of negative log-likelihood, batch {config["nll_batch"]}; patches of {config["patch"]} pixels |
-| began from | {start} |
-| seed | {config["seed"]} |
-| code | commit `{training["commit"]}` |
-| torch, device | {training["torch"]}, {training["device"]} |
-| time | {last["seconds"] / 60:.0f} minutes; {last["skipped"]} steps skipped for a gradient that was not finite |
-
-| step | bits per dimension, validation |
-|---|---|
-{curve}
+| from | steps | batch, patches | augmentation | seed | skipped (gradient not finite) | minutes | on | code | validation, bits/dim at the end |
+|---|---|---|---|---|---|---|---|---|---|
+{rows}
 
 ## Quality
 
-On {shown["images"]} centre crops of {shown["crop"]} x {shown["crop"]} pixels of BSDS500 val (never trained on), LR by Pillow's bicubic filter, {shown["samples"]} samples:
-**{figures["bits_per_dimension"]:.3f} bits per dimension** (160 x 160 crops). Samples that were not finite: {figures["not_finite"]:.4%}; clipped sub-pixels: {figures["clipped"]:.3%}.
-The preset heat, **{figures["preset_heat"]}**, is that of lowest LPIPS here.
+On {shown["images"]} centre crops of {shown["crop"]} x {shown["crop"]} pixels of BSDS500 val (never trained on), LR by Pillow's bicubic filter, {shown["samples"]} samples.
+Bits per dimension, by size of the centre crop: **{bits}**.
+Samples that were not finite: {figures["not_finite"]:.4%}; clipped sub-pixels: {figures["clipped"]:.3%}. Largest absolute pixel at the preset heat, of
+LR images as trained and of those with Gaussian noise, before clipping to [0, 1]: {largest}.
 
-| heat | PSNR (dB) | LPIPS (AlexNet) |
-|---|---|---|
+The preset heat, **{figures["preset_heat"]}**, is that of lowest LPIPS here. The last column is the LPIPS between two samples. LPIPS is a
+squared distance of features, so half of that is the variance part of the score, {variance:.4f} at the preset heat, and the
+rest, {preset["lpips"] - variance:.4f}, the squared bias: a ratio of {variance / (preset["lpips"] - variance):.2f}; a true posterior has 1.
+
+| heat | PSNR (dB) | LPIPS (AlexNet) | LPIPS between samples |
+|---|---|---|---|
 {heats}
 
 ![Heat curve, and samples at several heats]({weights.stem}.webp)
+
+LPIPS at the preset heat, by the filter that made the LR image:
+
+| filter | LPIPS (AlexNet) |
+|---|---|
+{filters}
 """
 
 
@@ -198,21 +163,19 @@ def credits(training: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--run", type=Path, required=True, help="the --out of the training run")
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="the --out of each training, in order")
     parser.add_argument("--weights", type=Path, required=True, help="the exported .safetensors file")
-    parser.add_argument("--validation", type=Path, required=True, help="folder of images never trained on")
-    parser.add_argument("--lpips", type=Path, required=True, help="torchvision's AlexNet weights")
-    parser.add_argument("--count", type=int, default=50, help="validation images")
-    parser.add_argument("--samples", type=int, default=2, help="samples an image")
+    parser.add_argument("--figures", type=Path, required=True, help="what measure.py wrote")
     a = parser.parse_args()
-    training = read_json(a.run / "training.json", hint="--run takes the --out of a training run")
-    log = [json.loads(line) for line in (a.run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    figures = measure(a.weights, a.validation, a.lpips, a.count, a.samples)
-    write_json(a.weights.with_suffix(".json"), figures)
-    write_text(a.weights.with_suffix(".md"), card(figures, training, log, a.weights))
-    write_text(a.weights.with_suffix(".csv"), credits(training))
+    phases = []
+    for run in a.runs:
+        training = read_json(run / "training.json", hint="--runs takes the --out of training runs")
+        lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        phases.append((training, [json.loads(line) for line in lines]))
+    figures = read_json(a.figures, hint="measure.py writes it")
+    write_text(a.weights.with_suffix(".md"), card(figures, phases, a.weights))
+    write_text(a.weights.with_suffix(".csv"), credits(phases[-1][0]))
     figure(load_network(a.weights), figures, a.weights.with_suffix(".webp"))
-    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -38,19 +38,19 @@ class Draw:
         Sample index k, from 0.
     attempt : int
         0, or the number of the retry after a sample that was not finite.
-    step : int
-        0, or the place of an upscaler in a chain of them.
+    steps : tuple of int
+        Places of the upscaler in the chains that it is part of, outermost first; () for one by itself.
     """
 
     seed: int
     image_id: str
     sample: int
     attempt: int = 0
-    step: int = 0
+    steps: tuple[int, ...] = ()
 
     def at_step(self, step: int) -> Draw:
-        """The independent random numbers of another upscaler in a chain; the first is step 0."""
-        return replace(self, step=step)
+        """The random numbers of upscaler `step`, from 0, of a chain. The first has what the chain itself has."""
+        return replace(self, steps=(*self.steps, step))
 
     def normal(self, shape: tuple[int, ...], label: str = "latent") -> NDArray[np.float32]:
         """Standard normal numbers, float32, of `shape`; another label gives independent ones."""
@@ -61,5 +61,9 @@ class Draw:
         return int(self._generator("integer").integers(2**31))
 
     def _generator(self, label: str) -> np.random.Generator:
-        steps = (self.step,) if self.step else ()
+        # Without the zeros at the end, the first upscaler of a chain meets what it would meet alone;
+        # no other one of the chain does, since of two places neither begins the other.
+        steps = self.steps
+        while steps and steps[-1] == 0:
+            steps = steps[:-1]
         return generator(label, self.seed, self.image_id, self.sample, self.attempt, *steps)

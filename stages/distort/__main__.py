@@ -1,8 +1,8 @@
 """``python -m stages.distort UPSCALER FACTOR DOWNSCALER``: write its rows below ``data/distortion/``."""
 
-import argparse
 from pathlib import Path
 
+from stages.core.arguments import arguments
 from stages.core.engine import device_name
 from stages.core.environment import environment
 from stages.core.errors import run_stage
@@ -15,10 +15,7 @@ PACKAGES = ("lpips", "numpy", "pillow", "piq", "torch", "torchvision")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.distort", description=__doc__)
-    for name in ("upscaler", "factor", "downscaler"):
-        parser.add_argument(name)
-    upscaler, factor, downscaler = vars(parser.parse_args()).values()
+    upscaler, factor, downscaler = arguments("stages.distort", __doc__, "upscaler", "factor", "downscaler")
     branch = Path(upscaler) / f"x{factor}" / downscaler
     table = distort_folder(read_recipe("distort"), Path("data/hr"), Path("data/sr") / branch)
     write_table(Path("data/distortion") / f"{branch}.csv", table)

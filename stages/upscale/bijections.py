@@ -27,6 +27,7 @@ __all__ = [
     "mix_decode",
     "mix_encode",
     "mix_inverse",
+    "mix_logdet",
     "squeeze",
     "unsqueeze",
 ]
@@ -43,19 +44,22 @@ def unsqueeze(x: Tensor, r: int = 2) -> Tensor:
 
 
 def bound(x: Tensor, limit: float) -> Tensor:
-    """Smooth, odd, identity-at-zero map into (-limit, limit): ``limit * tanh(x / limit)``; the identity if inf."""
+    """Smooth, odd map of any shape into (-limit, limit): ``limit * tanh(x / limit)``; the identity if inf."""
     if math.isinf(limit):
         return x
     return limit * torch.tanh(x / limit)
 
 
 def affine_encode(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Feature-conditional affine map: ``(x + shift) * scale``, log-determinant ``sum(log(scale))`` [3]_."""
+    """Feature-conditional affine map ``(x + shift) * scale`` [3]_, all of one shape (B, C, H, W), scale > 0.
+
+    Its log-determinant is ``sum(log(scale))`` over C, H and W.
+    """
     return (x + shift) * scale
 
 
 def affine_decode(y: Tensor, shift: Tensor, inverse_scale: Tensor) -> Tensor:
-    """Undo `affine_encode`, given one over its scale."""
+    """Undo `affine_encode`, (B, C, H, W), given one over its scale."""
     return (y * inverse_scale).sub_(shift)
 
 
@@ -86,8 +90,12 @@ def mix_encode(x: Tensor, bias: Tensor, logs: Tensor, weight: Tensor) -> tuple[T
     """
     scaled = weight * logs.exp()
     y = F.conv2d(x, scaled[:, :, None, None], scaled @ bias)
-    per_pixel = torch.linalg.slogdet(weight.double())[1].to(x.dtype) + logs.sum()
-    return y, per_pixel * (x.shape[2] * x.shape[3])
+    return y, mix_logdet(logs, weight, x.shape[2] * x.shape[3])
+
+
+def mix_logdet(logs: Tensor, weight: Tensor, pixels: int) -> Tensor:
+    """Log-determinant of `mix_encode` on an image of `pixels` pixels: 0-d, in nats, of the type of `logs`."""
+    return (torch.linalg.slogdet(weight.double())[1].to(logs.dtype) + logs.sum()) * pixels
 
 
 def mix_inverse(logs: Tensor, weight: Tensor) -> Tensor:
@@ -96,7 +104,7 @@ def mix_inverse(logs: Tensor, weight: Tensor) -> Tensor:
 
 
 def mix_decode(y: Tensor, bias: Tensor, logs: Tensor, weight: Tensor) -> Tensor:
-    """Undo `mix_encode`. The small matrix is inverted in float64."""
+    """Undo `mix_encode`: (B, C, H, W) to the same shape. The small matrix is inverted in float64."""
     return F.conv2d(y, mix_inverse(logs, weight).to(y.dtype)[:, :, None, None], -bias)
 
 

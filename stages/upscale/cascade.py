@@ -43,7 +43,7 @@ def _steps(parameters: Parameters) -> list[tuple[ModuleType, Any, int]]:
     for i, step in enumerate(parameters.steps):
         where = f"steps.{i}"
         factor = step.get("factor")
-        if not isinstance(factor, int) or factor < 2:
+        if type(factor) is not int or factor < 2:  # true is an int, too
             raise UserError(f"{where}.factor: give the factor of this step, a whole number from 2 up")
         if not isinstance(step.get("method"), str):
             raise UserError(f"{where}.method: is missing: name the method of this step")
@@ -117,7 +117,7 @@ class Cascade:
 
         A sample is finite if it was at every step; its clipped share is the largest of the steps'.
         """
-        sr, finite, clipped = self.upscalers[0].sample(lr, draws)
+        sr, finite, clipped = self.upscalers[0].sample(lr, [draw.at_step(0) for draw in draws])
         for step, upscaler in enumerate(self.upscalers[1:], start=1):
             # Each sample is another LR image now, so each is reconstructed by itself.
             parts = [upscaler.sample(sr[k], [draw.at_step(step)]) for k, draw in enumerate(draws)]

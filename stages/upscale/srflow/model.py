@@ -28,6 +28,7 @@ from stages.upscale.bijections import (
     affine_encode,
     mix_decode,
     mix_encode,
+    mix_logdet,
     squeeze,
     unsqueeze,
 )
@@ -168,9 +169,8 @@ class FlowStep(nn.Module):
         logdet = torch.zeros((), dtype=y.dtype, device=y.device)
         if self.affine is not None:
             y, logdet = self.affine.decode(y, features)
-        x = mix_decode(y, *self._mix())
-        per_pixel = torch.linalg.slogdet(self.invconv.weight.double())[1].to(y.dtype) + self.actnorm.logs.sum()
-        return x, logdet - per_pixel * (y.shape[2] * y.shape[3])
+        bias, logs, weight = self._mix()
+        return mix_decode(y, bias, logs, weight), logdet - mix_logdet(logs, weight, y.shape[2] * y.shape[3])
 
 
 class Squeeze(nn.Module):
