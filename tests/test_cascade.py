@@ -92,8 +92,10 @@ def test_a_sample_lost_at_one_step_is_lost() -> None:
 
 def test_the_embedded_flow_cascades_to_sixteen() -> None:
     assert flow._steps(flow.Parameters(), 16) == [4, 4]
+    assert flow._steps(flow.Parameters(), 32) == [8, 4]
+    assert flow._steps(flow.Parameters(), 64) == [8, 8]
     check_upscaler(flow, {}, 16)
-    with pytest.raises(UserError, match="does factors 4,"):
+    with pytest.raises(UserError, match="does factors 4, 8,"):
         flow.describe(flow.Parameters(), 6)
 
 
@@ -102,6 +104,7 @@ def test_the_embedded_flow_cascades_to_sixteen() -> None:
     [
         ([{"method": "flow", "factor": 4}, {"method": "flow", "factor": 4}], 8, "multiply to 16"),
         ([{"method": "flow", "factor": 4}, {"method": "flow"}], 16, "steps.1.factor"),
+        ([{"method": "flow", "factor": 4}, {"method": "flow", "factor": True}], 4, "steps.1.factor"),
         ([{"factor": 4}, {"method": "flow", "factor": 4}], 16, "steps.0.method"),
         ([{"method": "flwo", "factor": 4}, {"method": "flow", "factor": 4}], 16, "steps.0.method.*'flow'"),
         ([{"method": "flow", "factor": 4, "heet": 1}, {"method": "flow", "factor": 4}], 16, "steps.0.heet.*'heat'"),

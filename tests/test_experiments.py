@@ -32,8 +32,10 @@ def test_an_experiments_parameters_are_valid(folder: Path, tmp_path: Path, astro
     (here / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     # In a folder of its own, with the code elsewhere.
     run("python", "-m", "stages.plan", cwd=here, env={"PYTHONPATH": str(ROOT)})
-    recipe = json.loads(next((here / "data/plan/downscale/x4").glob("*.json")).read_text())
-    assert "stages/downscale/resample.py" in recipe["code"]
+    for path in (here / "data/plan/downscale/x4").glob("*.json"):
+        recipe = json.loads(path.read_text())
+        assert f"stages/downscale/{recipe['method']}.py" in recipe["code"]
+        assert ("stages/downscale/kernels.py" in recipe["code"]) == (recipe["method"] in ("dpid", "perceptual"))
 
 
 def test_an_experiment_runs_where_it_lies(finished: Path, tmp_path: Path) -> None:
@@ -104,7 +106,8 @@ def test_claims_are_judged_by_paired_differences(
     images = np.random.default_rng(0).uniform(0.1, 1, 30)  # images differ far more than conditions do
     noise = np.random.default_rng(1)
     heats = yaml.safe_load((tmp_path / "order/params.yaml").read_text())["upscalers"]
-    levels = {"bilinear": 1.02, "bicubic": 1.0, "lanczos": 1.05, "box": 1.1, "nearest": 2}
+    levels = {"bilinear": 1.02, "bicubic": 1, "lanczos": 1.05, "dpid": 1.1, "l0": 1.2, "perceptual": 1.2, "nearest": 2}
+    levels["box"] = 1.07
     for heat in heats:
         for name, level in levels.items():
             folder = tmp_path / "order/data/distortion" / heat / "x4"
@@ -121,18 +124,18 @@ def test_claims_are_judged_by_paired_differences(
             _rows(tmp_path / "factors/data/distortion/flow-compact" / f"x{factor}", name, level, images)
     claims.main()
     figures = json.loads((tmp_path / "metrics/validity.json").read_text())
-    assert figures["order_hold"] == "4 of 4"
+    assert figures["order_hold"] == "8 of 8"
     assert figures["ladders_hold"] == "15 of 15"
     assert figures["factors_hold"] == "2 of 4"
-    assert (figures["samples"], figures["not_finite"]) == ((7 * 5 + 16 + 6) * 60, 0)
-    assert figures["deterministic_hold"] == "0 of 4"
+    assert (figures["samples"], figures["not_finite"]) == ((7 * 8 + 16 + 6) * 60, 0)
+    assert figures["deterministic_hold"] == "0 of 8"
     deterministic = figures["deterministic"].values()
     assert any(c["difference"] > 0 > c["low"] for c in deterministic), "a difference that is not shown must be there"
     found = figures["order"]["bicubic < lanczos"]
     assert found["difference"] == pytest.approx(0.05 * images.mean())
     assert 0 < found["low"] < found["difference"] < found["high"]
     table = (tmp_path / "metrics/tables/claims.md").read_text()
-    assert table.count("holds") == 4 + 15 + 2
+    assert table.count("holds") == 8 + 15 + 2
     assert table.count("**reversed**") == 2
     assert "| 0.9 |" in (tmp_path / "metrics/tables/heat.md").read_text()
 

@@ -32,7 +32,7 @@ def test_a_stage_imports_core_and_itself_only(room: str) -> None:
 
 
 def test_methods_are_found_by_their_file() -> None:
-    assert known_methods("downscale") == ["command", "folder", "python", "resample"]
+    assert known_methods("downscale") == ["command", "dpid", "folder", "l0", "perceptual", "python", "resample"]
     assert known_methods("upscale") == ["cascade", "command", "flow", "srflow"]
     assert known_methods("distort") == ["lpips", "pixel", "structural"]
     for stage, entry in ENTRY.items():
@@ -75,7 +75,7 @@ def test_every_embedded_weight_is_small_and_has_a_card() -> None:
         path = ROOT / str(weight.file)
         assert path.stat().st_size <= 6_000_000
         assert "Training data" in path.with_suffix(".md").read_text()
-        assert (path.parent / "CREDITS.csv").stat().st_size > 0
+        assert path.with_suffix(".csv").read_text().startswith("file,title,author,licence,source")
 
 
 def test_no_measuring_image_or_weight_is_part_of_the_repository() -> None:

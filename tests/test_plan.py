@@ -45,7 +45,7 @@ BAD = [
     ("factors", [1], "factors.0: input should be greater than or equal to 2"),
     ("factors", [4, 4], "factors: names a factor twice"),
     ("factors", [4, 3], "images.crop is 64, which factor 3 does not divide"),
-    ("factors", [8], "factor 8: flow-compact does factors 4, 16"),
+    ("factors", [2], "factor 2: flow-compact does factors 4, 8, 16, 32, 64"),
     ("factors", [], "factors: "),
     ("samples", 0, "samples: input should be greater than or equal to 1"),
     ("samples", 2.5, "samples: give a whole number"),

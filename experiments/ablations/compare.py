@@ -16,11 +16,12 @@ def row(name: str, figures: dict) -> str:
     heat = str(figures["preset_heat"])
     drawn, filters = figures["heats"][heat], figures["filters_at_preset"]
     variance = drawn["between"] / 2
+    ratio = variance / (drawn["lpips"] - variance)
     order = " < ".join(sorted(filters, key=lambda key: filters[key]))
     noisy = next(value for key, value in figures["largest_pixel_at_preset"].items() if key != "bicubic")
     return (
         f"| {name} | {figures['parameters'] / 1e6:.2f} M | {figures['bits_per_dimension']['160']:.3f} |"
-        f" {figures['heats']['0.0']['psnr']:.2f} | {drawn['lpips']:.4f} | {variance / (drawn['lpips'] - variance):.2f} |"
+        f" {figures['heats']['0.0']['psnr']:.2f} | {drawn['lpips']:.4f} | {ratio:.2f} |"
         f" {noisy:.1f} | {order} |"
     )
 

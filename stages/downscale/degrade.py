@@ -21,15 +21,11 @@ from pydantic import Field, model_validator
 from stages.core.errors import UserError, did_you_mean
 from stages.core.methods import Parameters, validate
 from stages.core.seeds import generator
+from stages.downscale.eight_bit import round_levels
 
 __all__ = ["STEPS", "Contrast", "GaussianBlur", "GaussianNoise", "Quantization", "Step", "apply_steps", "check_steps"]
 
 Pixels = NDArray[np.uint8]
-
-
-def _round(levels: NDArray[np.floating]) -> Pixels:
-    """Grey levels to 8 bits: half up, clipped."""
-    return np.clip(np.floor(levels + 0.5), 0, 255).astype(np.uint8)
 
 
 class Step(Parameters):
@@ -65,7 +61,7 @@ class GaussianBlur(Step):
         blurred = image.astype(np.float64)
         for axis in (0, 1):
             blurred = correlate1d(blurred, kernel, axis=axis, mode="reflect")
-        return _round(blurred)
+        return round_levels(blurred)
 
 
 class GaussianNoise(Step):
@@ -77,7 +73,7 @@ class GaussianNoise(Step):
     sigma: float = Field(ge=0, le=10)
 
     def apply(self, image: Pixels, rng: np.random.Generator) -> Pixels:
-        return _round(image + 255 * self.sigma * rng.standard_normal(image.shape))
+        return round_levels(image + 255 * self.sigma * rng.standard_normal(image.shape))
 
 
 class Contrast(Step):
@@ -109,9 +105,9 @@ class Quantization(Step):
         if self.mode == "palette":
             return np.asarray(Image.fromarray(image).quantize(self.n, Image.Quantize.MEDIANCUT).convert("RGB"))
         if self.mode == "levels":
-            return _round(np.floor(image / 255 * (self.n - 1) + 0.5) * 255 / (self.n - 1))
+            return round_levels(np.floor(image / 255 * (self.n - 1) + 0.5) * 255 / (self.n - 1))
         step = 20 - self.n
-        return _round(np.floor(image / step + 0.5) * step)
+        return round_levels(np.floor(image / step + 0.5) * step)
 
 
 STEPS: dict[str, type[Step]] = {

@@ -43,7 +43,7 @@ def _steps(parameters: Parameters) -> list[tuple[ModuleType, Any, int]]:
     for i, step in enumerate(parameters.steps):
         where = f"steps.{i}"
         factor = step.get("factor")
-        if type(factor) is not int or factor < 2:  # true is an int, too
+        if not isinstance(factor, int) or factor < 2:
             raise UserError(f"{where}.factor: give the factor of this step, a whole number from 2 up")
         if not isinstance(step.get("method"), str):
             raise UserError(f"{where}.method: is missing: name the method of this step")

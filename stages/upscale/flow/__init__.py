@@ -2,7 +2,7 @@
 
 Stochastic and blind; trained on photographs downscaled by Pillow's bicubic filter. See the model
 card beside the weights for its data, their terms, and what it reaches. Factors that no network has
-but two networks multiply to (16 is 4 times 4) are a cascade of these, both at the same heat.
+but two networks multiply to (16 is 4 times 4, 32 is 8 times 4) are a cascade of these, both at the same heat.
 """
 
 from __future__ import annotations
