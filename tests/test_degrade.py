@@ -22,8 +22,10 @@ from stages.downscale.degrade import (
     Contrast,
     GaussianBlur,
     GaussianNoise,
+    Jpeg,
     Quantization,
     apply_steps,
+    bicubic_noise_gain,
     check_steps,
 )
 
@@ -38,6 +40,10 @@ BY_NAME: dict[str, Any] = {
 
 def bicubic(hr: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(hr).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def degraded(image: NDArray[np.uint8], steps: Any, when: str, *, seed: int, image_id: str) -> NDArray[np.uint8]:
+    return apply_steps(image, steps, when, factor=4, seed=seed, image_id=image_id)[0]
 
 
 def check_golden(path: Path, hr: NDArray[np.uint8]) -> None:
@@ -105,14 +111,49 @@ def test_exact_blur_is_the_gaussian_and_pillows_is_near_it(astronaut: NDArray[np
 def test_noise_has_its_standard_deviation_and_depends_on_image_and_step_alone() -> None:
     grey = np.full((200, 200, 3), 128, np.uint8)
     steps = check_steps([{"gaussian_noise": {"sigma": 0.05}}], where="x")
-    first = apply_steps(grey, steps, "after", seed=0, image_id="a")
+    first = degraded(grey, steps, "after", seed=0, image_id="a")
     assert first.std() == pytest.approx(0.05 * 255, rel=0.01)
-    assert np.array_equal(first, apply_steps(grey, steps, "after", seed=0, image_id="a"))
-    assert not np.array_equal(first, apply_steps(grey, steps, "after", seed=0, image_id="b"))
-    assert not np.array_equal(first, apply_steps(grey, steps, "after", seed=1, image_id="a"))
-    twice = apply_steps(grey, steps * 2, "after", seed=0, image_id="a")
+    assert np.array_equal(first, degraded(grey, steps, "after", seed=0, image_id="a"))
+    assert not np.array_equal(first, degraded(grey, steps, "after", seed=0, image_id="b"))
+    assert not np.array_equal(first, degraded(grey, steps, "after", seed=1, image_id="a"))
+    twice = degraded(grey, steps * 2, "after", seed=0, image_id="a")
     assert twice.std() == pytest.approx(0.05 * 255 * np.sqrt(2), rel=0.02)  # the second step's noise is its own
-    assert np.array_equal(apply_steps(grey, steps, "before", seed=0, image_id="a"), grey)
+    assert np.array_equal(degraded(grey, steps, "before", seed=0, image_id="a"), grey)
+
+
+def test_units_are_those_of_the_named_image(astronaut: NDArray[np.uint8]) -> None:
+    hr = np.ascontiguousarray(astronaut[:256, 96:352])
+
+    def at(image: NDArray[np.uint8], when: str, **step: Any) -> NDArray[np.uint8]:
+        return degraded(
+            image, check_steps([{"gaussian_blur": step | {"when": when}}], where="x"), when, seed=0, image_id=""
+        )
+
+    assert np.array_equal(at(hr, "before", sigma=1, units="lr"), at(hr, "before", sigma=4))
+    assert np.array_equal(at(hr, "before", sigma=3, units="hr"), at(hr, "before", sigma=3))
+    assert np.array_equal(at(hr, "after", sigma=2, units="hr"), at(hr, "after", sigma=0.5))
+    assert np.array_equal(at(hr, "after", sigma=2, units="lr"), at(hr, "after", sigma=2))
+    # Noise before that is measured in LR units has that strength in the LR image.
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    steps = check_steps([{"gaussian_noise": {"sigma": 0.02, "when": "before", "units": "lr"}}], where="x")
+    for factor in (3, 4, 8):
+        noisy, draws = apply_steps(grey, steps, "before", factor=factor, seed=0, image_id="a")
+        lr = np.asarray(Image.fromarray(noisy[:240, :240]).resize((240 // factor,) * 2, Image.Resampling.BICUBIC))
+        assert lr[2:-2, 2:-2].std() == pytest.approx(0.02 * 255, rel=0.05)
+        assert draws[0]["gaussian_noise"]["sigma"] == pytest.approx(0.02 / bicubic_noise_gain(factor))
+
+
+def test_jpeg_loses_more_at_a_lower_quality(astronaut: NDArray[np.uint8]) -> None:
+    image = np.ascontiguousarray(astronaut[:64, :64])
+    rng = np.random.default_rng(0)
+    losses = [np.square(Jpeg(quality=q).apply(image, rng) - image.astype(float)).mean() for q in (95, 60, 30, 5)]
+    assert losses == sorted(losses)
+    assert 10 * np.log10(255**2 / losses[0]) > 30
+    full = Jpeg(quality=90, subsampling="4:4:4").apply(image, rng)
+    assert (
+        np.square(full - image.astype(float)).mean()
+        < np.square(Jpeg(quality=90).apply(image, rng) - image.astype(float)).mean()
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,6 +170,8 @@ def test_noise_has_its_standard_deviation_and_depends_on_image_and_step_alone() 
         ([{"quantization": {"n": 20, "mode": "step20"}}], "at most 19"),
         ([{"contrast": {}}], r"x\.0\.contrast\.factor: is missing"),
         ([{"contrast": {"factor": 1, "when": "during"}}], "when"),
+        ([{"jpeg": {"quality": 0}}], r"jpeg\.quality: .*greater than or equal to 1"),
+        ([{"gaussian_blur": {"sigma": 1, "units": "px"}}], r"units: .*'hr' or 'lr'"),
     ],
 )
 def test_bad_steps_give_one_clear_line(given: Any, message: str) -> None:
@@ -144,6 +187,7 @@ def test_every_degradation_keeps_shape_and_type(astronaut: NDArray[np.uint8]) ->
         "gaussian_noise": {"sigma": 0.1},
         "contrast": {"factor": 2},
         "quantization": {"n": 5},
+        "jpeg": {"quality": 40},
     }
     assert set(parameters) == set(STEPS)
     for kind, values in parameters.items():
@@ -166,13 +210,22 @@ def test_a_degraded_downscaler_in_the_pipeline(project: Path) -> None:
     assert "stages/downscale/degrade.py" not in recipes["bicubic"]["code"]
     assert "seed" in recipes["poor"]
     rng = np.random.default_rng(0)
+    assert not (project / "data/lr/x4/bicubic/draws.json").exists()
+    drawn = json.loads((project / "data/lr/x4/poor/draws.json").read_text())
+    assert set(drawn) == {path.stem for path in (project / "data/hr").glob("*.png")}
     for path in (project / "data/hr").glob("*.png"):
         hr = read_image(path)
+        noise = {
+            "gaussian_noise": {"sigma": 0.1, "when": "after"},
+            "generator": ["degrade", 0, path.stem, 2],
+            "step": 2,
+        }
+        assert drawn[path.stem] == {"after": [noise]}
         poor = check_steps([{"gaussian_blur": {"sigma": 1}}, {"gaussian_noise": {"sigma": 0.1}}], where="x")
         lr = bicubic(Contrast(factor=0.5).apply(hr, rng), 16)
         # The noise is that of the third step, so a step that does nothing stands before these two.
         nothing = check_steps([{"contrast": {"factor": 1}}], where="x")
-        expected = apply_steps(lr, nothing + poor, "after", seed=0, image_id=path.stem)
+        expected = degraded(lr, nothing + poor, "after", seed=0, image_id=path.stem)
         assert np.array_equal(read_image(project / f"data/lr/x4/poor/{path.stem}.png"), expected)
         assert np.array_equal(read_image(project / f"data/lr/x4/bicubic/{path.stem}.png"), bicubic(hr, 16))
 

@@ -32,7 +32,17 @@ def test_a_stage_imports_core_and_itself_only(room: str) -> None:
 
 
 def test_methods_are_found_by_their_file() -> None:
-    assert known_methods("downscale") == ["command", "dpid", "folder", "l0", "perceptual", "python", "resample"]
+    assert known_methods("downscale") == [
+        "bsrgan-fixed",
+        "bsrgan-type4",
+        "command",
+        "dpid",
+        "folder",
+        "l0",
+        "perceptual",
+        "python",
+        "resample",
+    ]
     assert known_methods("upscale") == ["cascade", "command", "flow", "srflow"]
     assert known_methods("distort") == ["lpips", "pixel", "structural"]
     for stage, entry in ENTRY.items():

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stages.core.engine import run_units
 from stages.core.errors import UserError
+from stages.core.files import write_json
 from stages.core.images import ImageError, image_files, read_image, read_size, write_png
 from stages.core.methods import find_method
 from stages.core.seeds import generator
@@ -22,15 +23,22 @@ __all__ = ["apply", "downscale_folder"]
 
 
 def apply(
-    method: ModuleType, hr: NDArray[np.uint8], factor: int, parameters: dict[str, Any], *, image_id: str, seed: int
+    method: ModuleType,
+    hr: NDArray[np.uint8],
+    factor: int,
+    parameters: dict[str, Any],
+    *,
+    image_id: str,
+    seed: int,
+    draws: dict[str, Any] | None = None,
 ) -> NDArray[np.uint8]:
     """Downscale one image and check what comes back.
 
     Parameters
     ----------
     method : module
-        With ``downscale(hr, size, *, rng, **parameters)``; it also gets ``image_id`` where its
-        signature asks for it.
+        With ``downscale(hr, size, *, rng, **parameters)``; it also gets ``image_id`` and ``draws`` where
+        its signature asks for them.
     hr : ndarray
         (H, W, 3), uint8; H and W multiples of `factor`.
     factor : int
@@ -38,6 +46,8 @@ def apply(
     image_id : str
     seed : int
         The generator depends on (seed, image_id), not on order or worker.
+    draws : dict, optional
+        Where a random method can write what it drew, as JSON.
 
     Returns
     -------
@@ -45,7 +55,9 @@ def apply(
         (H / factor, W / factor, 3), uint8.
     """
     height, width = hr.shape[0] // factor, hr.shape[1] // factor
-    extra = {"image_id": image_id} if "image_id" in inspect.signature(method.downscale).parameters else {}
+    offered = {"image_id": image_id, "draws": {} if draws is None else draws}
+    wanted = inspect.signature(method.downscale).parameters
+    extra = {key: value for key, value in offered.items() if key in wanted}
     rng = generator("downscale", seed, image_id)
     lr = method.downscale(hr, (height, width), rng=rng, **extra, **parameters)
     if not isinstance(lr, np.ndarray) or lr.dtype != np.uint8 or lr.shape != (height, width, 3):
@@ -59,34 +71,39 @@ def _make_worker(recipe: dict[str, Any], target: Path) -> partial:
     return partial(_one, method, recipe, target)
 
 
-def _one(method: ModuleType, recipe: dict[str, Any], target: Path, unit: tuple[str, Path]) -> None:
+def _one(method: ModuleType, recipe: dict[str, Any], target: Path, unit: tuple[str, Path]) -> dict[str, Any]:
+    """Write one LR image; return what was drawn for it."""
     image_id, path = unit
     try:
         hr = read_image(path)
     except ImageError as error:
         raise UserError(f"{path}: {error}; run `dvc repro balance`") from None
-    steps, seed = recipe.get("degrade", []), recipe.get("seed", 0)
+    seed = recipe.get("seed", 0)
+    draws: dict[str, Any] = {}
     try:
-        hr = _degrade(hr, steps, "before", seed=seed, image_id=image_id)
-        lr = apply(method, hr, recipe["factor"], recipe["parameters"], image_id=image_id, seed=seed)
-        lr = _degrade(lr, steps, "after", seed=seed, image_id=image_id)
+        hr, before = _degrade(hr, recipe, "before", image_id)
+        lr = apply(method, hr, recipe["factor"], recipe["parameters"], image_id=image_id, seed=seed, draws=draws)
+        lr, after = _degrade(lr, recipe, "after", image_id)
     except UserError as error:
         raise UserError(f"downscaler {recipe['name']}, image {image_id}: {error}") from None
     write_png(target / f"{image_id}.png", lr)
+    found = {"before": before, "downscaler": draws, "after": after}
+    return {side: drawn for side, drawn in found.items() if drawn}
 
 
 def _degrade(
-    image: NDArray[np.uint8], steps: list[dict[str, Any]], when: str, *, seed: int, image_id: str
-) -> NDArray[np.uint8]:
+    image: NDArray[np.uint8], recipe: dict[str, Any], when: str, image_id: str
+) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
+    steps = recipe.get("degrade", [])
     if not steps:
-        return image
+        return image, []
     # Looked up at run time, as a method is: its code is part of the recipe where there are steps, and only there.
     degrade = importlib.import_module("stages.downscale.degrade")
-    return degrade.apply_steps(image, steps, when, seed=seed, image_id=image_id)
+    return degrade.apply_steps(image, steps, when, factor=recipe["factor"], seed=recipe["seed"], image_id=image_id)
 
 
 def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path) -> None:
-    """Downscale every image of `hr_folder` into `target` by a recipe."""
+    """Downscale every image of `hr_folder` into `target` by a recipe; ``draws.json`` says what was drawn at random."""
     images = image_files(hr_folder, what="HR images")
     factor = recipe["factor"]
     sizes = {}
@@ -101,5 +118,7 @@ def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path) -> N
     if hasattr(method, "check_inputs"):
         method.check_inputs(sizes, factor, **recipe["parameters"])
     units = list(images.items())
-    for _ in run_units(partial(_make_worker, recipe, target), units, label=f"downscale {recipe['name']} x{factor}"):
-        pass
+    label = f"downscale {recipe['name']} x{factor}"
+    drawn = {unit[0]: draws for unit, draws in run_units(partial(_make_worker, recipe, target), units, label=label)}
+    if any(drawn.values()):
+        write_json(target / "draws.json", drawn)
