@@ -184,7 +184,7 @@ def test_perceptual_scales_each_patch_to_the_variance_of_its_pixels(astronaut: N
 def test_l0_is_the_minimiser_it_claims_to_be(astronaut: NDArray[np.uint8]) -> None:
     """Without the prior, the least-squares solution, found here by another route; with more of it, fewer gradients."""
     hr = astronaut[40:72, 40:72] / 255
-    up = l0._adjoint(8, 4).T
+    up = l0._adjoint(8, 4).toarray().T
     solution = np.stack([np.linalg.lstsq(np.kron(up, up), hr[:, :, c].ravel())[0] for c in range(3)], axis=1)
     np.testing.assert_allclose(l0.l0(hr, 4, lam=0), solution.reshape(8, 8, 3), atol=1e-10)
     edges = []

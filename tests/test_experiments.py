@@ -35,7 +35,7 @@ def test_an_experiments_parameters_are_valid(folder: Path, tmp_path: Path, astro
     for path in (here / "data/plan/downscale/x4").glob("*.json"):
         recipe = json.loads(path.read_text())
         assert f"stages/downscale/{recipe['method']}.py" in recipe["code"]
-        assert ("stages/downscale/kernels.py" in recipe["code"]) == (recipe["method"] in ("dpid", "perceptual"))
+        assert ("stages/downscale/kernels.py" in recipe["code"]) == (recipe["method"] in ("dpid", "l0", "perceptual"))
 
 
 def test_an_experiment_runs_where_it_lies(finished: Path, tmp_path: Path) -> None:
@@ -67,16 +67,56 @@ def test_an_experiment_runs_where_it_lies(finished: Path, tmp_path: Path) -> Non
     assert "Running stage 'downscale@bicubic-4'" not in stdout
 
 
-@pytest.fixture(scope="module")
-def claims() -> ModuleType:
-    path = ROOT / "experiments" / "validity" / "claims.py"
-    spec = importlib.util.spec_from_file_location("claims", path)
+def script(name: str) -> ModuleType:
+    """Import a script of an experiment."""
+    path = ROOT / "experiments" / name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules["claims"] = module
+    sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def claims() -> ModuleType:
+    return script("validity/claims.py")
+
+
+def test_weights_are_measured_and_their_card_says_so(
+    shared: Path, tmp_path: Path, astronaut: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure, card = script("train-flow-compact/measure.py"), script("train-flow-compact/card.py")
+    (tmp_path / "validation").mkdir()
+    Image.fromarray(astronaut[:300, :280]).save(tmp_path / "validation" / "a.png")
+    weights = tmp_path / "w.safetensors"
+    shutil.copyfile(ROOT / "stages/upscale/flow/weights/flow-compact_x4.safetensors", weights)
+    monkeypatch.setattr(measure, "FILTERS", ("bicubic", "nearest"))
+    backbone = shared / "weights/lpips/alexnet_features.pth"
+    figures = measure.measure(weights, tmp_path / "validation", backbone, count=5, samples=2, heats=(0.0, 0.9))
+    assert figures["validation"] == {"images": 1, "crop": 256, "samples": 2}
+    assert figures["heats"]["0.9"]["lpips"] < figures["heats"]["bicubic"]["lpips"]
+    assert figures["heats"]["0.0"]["psnr"] > figures["heats"]["0.9"]["psnr"]
+    assert "between" not in figures["heats"]["0.0"], "one sample at heat 0"
+    assert figures["heats"]["0.9"]["between"] > 0.01
+    assert figures["preset_heat"] == 0.9, "a heat that draws"
+    assert figures["filters_at_preset"]["bicubic"] == pytest.approx(figures["heats"]["0.9"]["lpips"])
+    assert figures["filters_at_preset"]["bicubic"] < figures["filters_at_preset"]["nearest"]
+    assert figures["largest_pixel_at_preset"]["noise 0.2"] > figures["largest_pixel_at_preset"]["bicubic"] > 0.5
+    assert figures["not_finite"] == 0
+    assert 0 < figures["bits_per_dimension"]["256"] < 8
+
+    credit = {"file": "a.jpg", "title": "A", "author": "B", "licence": "CC0-1.0", "source": "here"}
+    config = {"nll_steps": 20, "nll_batch": 3, "patch": 80, "seed": 4, "l1_steps": 10}
+    training = {"config": config, "images": [credit], "commit": "c" * 40, "device": "cpu", "torch": "2.15.0+x"}
+    later = training | {"initial": "d" * 64, "config": config | {"jpeg": 0.75, "candidates": 2}}
+    log = [{"validation_bits": 3.21, "skipped": 0, "seconds": 60}]
+    text = card.card(figures, [(training, log), (later, log)], weights)
+    assert "| scratch | 10 of L1 loss, then 20 of NLL | 3 x 80^2 | none | 4 | 0 | 1 |" in text
+    assert "| `dddddddddddd` | 20 of NLL | 3 x 80^2 | 75% through JPEG, the more detailed of 2 crops | 4 |" in text
+    assert f"**{figures['bits_per_dimension']['160']:.3f} on 160 x 160" in text
+    assert card.credits(training) == "file,title,author,licence,source\na.jpg,A,B,CC0-1.0,here\n"
 
 
 def _rows(folder: Path, branch: str, level: float, images: NDArray[np.float64]) -> None:

@@ -12,7 +12,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["block_moments", "coverage_means", "ssim_optimal", "weighted_means"]
+__all__ = [
+    "block_moments",
+    "coverage_means",
+    "damped_quotient",
+    "sparse_divergence",
+    "ssim_optimal",
+    "weighted_means",
+]
 
 Array = NDArray[Any]
 
@@ -162,3 +169,54 @@ def ssim_optimal(mean: Array, variance: Array, patch: int, floor: float) -> Arra
             for c in range(channels):
                 out[y, x, c] /= windows
     return out
+
+
+@njit(cache=True)
+def sparse_divergence(d: Array, threshold: float, gx: Array, gy: Array) -> Array:
+    """Transposed gradient of the gradient of (C, h, w), without the pixels where that is small.
+
+    Forward differences, periodic. Small: its square, summed over channels and both directions, is
+    below `threshold`. `gx` and `gy`, like `d`, receive what is left of the gradient.
+    """
+    channels, height, width = d.shape
+    square = np.empty(width)
+    for y in range(height):
+        below = y + 1 if y + 1 < height else 0
+        square[:] = 0
+        for c in range(channels):
+            here, under, across, down = d[c, y], d[c, below], gx[c, y], gy[c, y]
+            for x in range(width - 1):
+                across[x] = here[x + 1] - here[x]
+            across[width - 1] = here[0] - here[width - 1]
+            for x in range(width):
+                down[x] = under[x] - here[x]
+                square[x] += across[x] * across[x] + down[x] * down[x]
+        for c in range(channels):
+            across, down = gx[c, y], gy[c, y]
+            for x in range(width):
+                keep = 0.0 if square[x] < threshold else 1.0
+                across[x] *= keep
+                down[x] *= keep
+    out = np.empty_like(d)
+    for c in range(channels):
+        for y in range(height):
+            across, down, above, line = gx[c, y], gy[c, y], gy[c, y - 1], out[c, y]  # -1 is the last row: periodic
+            line[0] = across[width - 1] - across[0] + above[0] - down[0]
+            for x in range(1, width):
+                line[x] = across[x - 1] - across[x] + above[x] - down[x]
+    return out
+
+
+@njit(cache=True)
+def damped_quotient(spectrum: Array, change: Array, system: Array, laplacian: Array, beta: float) -> Array:
+    """``(spectrum + beta change) / (system + beta laplacian)``; the first two (C, h, w) complex, the others (h, w).
+
+    The result takes the place of `change`.
+    """
+    channels, height, width = spectrum.shape
+    for y in range(height):
+        for x in range(width):
+            inverse = 1 / (system[y, x] + beta * laplacian[y, x])
+            for c in range(channels):
+                change[c, y, x] = (spectrum[c, y, x] + beta * change[c, y, x]) * inverse
+    return change

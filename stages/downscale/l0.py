@@ -14,12 +14,17 @@ References
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from stages.core.methods import Parameters as Base
 from stages.downscale.eight_bit import levels_of, round_levels
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = ["Parameters", "downscale", "l0"]
 
@@ -57,37 +62,38 @@ def l0(image: NDArray, factor: int, *, lam: float = 2e-4, kappa: float = 2.0) ->
     """
     from scipy.fft import irfft2, rfft2
 
+    from stages.downscale.kernels import damped_quotient, sparse_divergence
+
     white = levels_of(image)
     height, width = image.shape[0] // factor, image.shape[1] // factor
     down_y, down_x = _adjoint(height, factor), _adjoint(width, factor)
-    planes = np.moveaxis(image, 2, 0)
-    data = np.stack([_apply(down_y, _apply(down_x, plane.T / white).T) for plane in planes]) / factor**2
+    rows = (down_y @ (image.reshape(len(image), -1) / white)).reshape(height, -1, 3)
+    columns = (down_x @ rows.transpose(1, 0, 2).reshape(rows.shape[1], -1)).reshape(width, height, 3)
+    data = np.ascontiguousarray(columns.transpose(2, 1, 0)) / factor**2
     spectrum = rfft2(data)
     # U^T U is a circular convolution on the LR grid, so its spectrum is a product.
     system = np.outer(_autocorrelation(down_y), _autocorrelation(down_x)[: width // 2 + 1]) / factor**2
     laplacian = _differences(height)[:, None] + _differences(width)[None, : width // 2 + 1]
 
     d = irfft2(spectrum / system, s=(height, width))
+    gx, gy = np.empty_like(d), np.empty_like(d)
     beta = 2 * lam
     while 0 < beta < BETA_MAX:
-        gx, gy = np.roll(d, -1, axis=2) - d, np.roll(d, -1, axis=1) - d
-        flat = (gx * gx + gy * gy).sum(axis=0) < lam / beta
-        gx[:, flat] = 0
-        gy[:, flat] = 0
-        divergence = np.roll(gx, 1, axis=2) - gx + np.roll(gy, 1, axis=1) - gy
-        d = irfft2((spectrum + beta * rfft2(divergence)) / (system + beta * laplacian), s=(height, width))
+        change = rfft2(sparse_divergence(d, lam / beta, gx, gy), overwrite_x=True)
+        d = irfft2(damped_quotient(spectrum, change, system, laplacian, beta), s=(height, width), overwrite_x=True)
         beta *= kappa
     return white * np.moveaxis(d, 0, 2)
 
 
-def _adjoint(size: int, factor: int) -> NDArray[np.float64]:
-    """Transposed enlargement by `factor` along one axis of `size` LR pixels: (size, size * factor), dense."""
+def _adjoint(size: int, factor: int) -> csr_array:
+    """Transposed enlargement by `factor` along one axis of `size` LR pixels: (size, size * factor)."""
+    from scipy.sparse import csr_array
+
     position = (np.arange(size * factor) + 0.5) / factor - 0.5
     first = np.floor(position).astype(np.int64) - 1
-    matrix = np.zeros((size, size * factor))
-    for tap in range(4):
-        np.add.at(matrix, ((first + tap) % size, np.arange(size * factor)), _keys(position - (first + tap)))
-    return matrix
+    taps = first + np.arange(4)[:, None]
+    where = ((taps % size).ravel(), np.tile(np.arange(size * factor), 4))
+    return csr_array((_keys(position - taps).ravel(), where), shape=(size, size * factor))
 
 
 def _keys(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -97,15 +103,9 @@ def _keys(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(x <= 1, near, np.where(x < 2, far, 0))
 
 
-def _apply(matrix: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy.sparse import csr_array
-
-    return csr_array(matrix) @ x
-
-
-def _autocorrelation(adjoint: NDArray[np.float64]) -> NDArray[np.float64]:
+def _autocorrelation(adjoint: csr_array) -> NDArray[np.float64]:
     """Spectrum of the circulant matrix U^T U of one axis, (size,)."""
-    return np.fft.fft(adjoint @ adjoint[0]).real
+    return np.fft.fft(adjoint @ adjoint[[0]].toarray()[0]).real
 
 
 def _differences(size: int) -> NDArray[np.float64]:
