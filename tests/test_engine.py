@@ -45,6 +45,20 @@ def test_an_error_in_a_unit_reaches_the_user(workers: str, monkeypatch: pytest.M
         list(run_units(_make, [1, 13, 2], label="squares"))
 
 
+def _cannot_begin() -> partial:
+    raise UserError("weights.pth: is damaged")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_error_before_the_first_unit_reaches_the_user(
+    workers: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("IDA_RD_WORKERS", workers)
+    with pytest.raises(UserError, match=r"^weights.pth: is damaged$"):
+        list(run_units(_cannot_begin, [1, 2, 3], label="squares"))
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_worker_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDA_RD_WORKERS", "2")
     with pytest.raises(UserError, match="a worker process died"):

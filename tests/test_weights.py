@@ -11,10 +11,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from stages.core import weights
 from stages.core.errors import UserError
-from stages.core.weights import MissingWeights, Weight, locate, torch_cache
+from stages.core.weights import MissingWeights, Weight, load_tensors, locate, torch_cache
 
 DATA = b"0123456789" * 1000
 
@@ -127,3 +129,20 @@ def test_an_archive_that_is_gone_says_which_file_to_put_where(monkeypatch: pytes
     monkeypatch.setenv("IDA_RD_OFFLINE", "1")
     with pytest.raises(MissingWeights, match=r"net\.pth: put a copy there \(it was part of http.*all\.zip\)"):
         locate("w")
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "text"])
+def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, name: str, damage: str) -> None:
+    path, tensors = tmp_path / name, {"a": torch.zeros(1000)}
+    if path.suffix == ".pth":
+        torch.save(tensors, path)
+    else:
+        save_file(tensors, path)
+    whole = path.read_bytes()
+    path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"<html>404: not found</html>"}[damage])
+    with pytest.raises(UserError, match=f"{name}: not a .*file") as error:
+        load_tensors(path)
+    assert "\n" not in str(error.value)
+    path.write_bytes(whole)
+    assert load_tensors(path)["a"].shape == (1000,)

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -95,7 +96,15 @@ def _start(make_worker: Callable[[], Callable]) -> None:
     # not wait for work for ever.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    _worker = make_worker()
+    try:
+        _worker = make_worker()
+    except UserError as error:
+        # Raised here it would break the pool, and its message be lost: the first unit raises it.
+        _worker = partial(_refuse, str(error))
+
+
+def _refuse(message: str, unit: object) -> None:
+    raise UserError(message)
 
 
 def _end_with_parent(parent: int) -> None:

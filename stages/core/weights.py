@@ -187,7 +187,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
-        raise UserError(f"{path}: not a file of plain tensors ({str(error).splitlines()[0]}); it was not run") from None
+        raise UserError(f"{path}: not a file of plain tensors ({_first_line(error)}); it was not run") from None
     except Exception as error:
         if type(error).__module__.startswith("safetensors"):
             raise UserError(f"{path}: not a safetensors file ({error})") from None
@@ -195,3 +195,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path}: expected a dictionary of tensors")
     return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["it is empty"])[0]
