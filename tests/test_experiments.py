@@ -89,18 +89,21 @@ def test_weights_are_measured_and_their_card_says_so(
 ) -> None:
     measure, card = script("train-flow-compact/measure.py"), script("train-flow-compact/card.py")
     (tmp_path / "validation").mkdir()
-    Image.fromarray(astronaut[:300, :280]).save(tmp_path / "validation" / "a.png")
+    for i in range(2):
+        Image.fromarray(astronaut[200 * i : 300 + 200 * i, :280]).save(tmp_path / "validation" / f"{i}.png")
     weights = tmp_path / "w.safetensors"
     shutil.copyfile(ROOT / "stages/upscale/flow/weights/flow-compact_x4.safetensors", weights)
     monkeypatch.setattr(measure, "FILTERS", ("bicubic", "nearest"))
+    monkeypatch.setattr(measure, "ORDER", (("bicubic", "nearest"), ("nearest", "bicubic")))
     backbone = shared / "weights/lpips/alexnet_features.pth"
     figures = measure.measure(weights, tmp_path / "validation", backbone, count=5, samples=2, heats=(0.0, 0.9))
-    assert figures["validation"] == {"images": 1, "crop": 256, "samples": 2}
+    assert figures["validation"] == {"images": 2, "crop": 256, "samples": 2}
     assert figures["heats"]["0.9"]["lpips"] < figures["heats"]["bicubic"]["lpips"]
     assert figures["heats"]["0.0"]["psnr"] > figures["heats"]["0.9"]["psnr"]
     assert "between" not in figures["heats"]["0.0"], "one sample at heat 0"
     assert figures["heats"]["0.9"]["between"] > 0.01
-    assert figures["preset_heat"] == 0.9, "a heat that draws"
+    assert figures["preset_heat"] == 0.9, "the only heat that draws"
+    assert figures["order_kept"]["0.9"] == ["bicubic < nearest"], "one of two claims, and it holds"
     assert figures["filters_at_preset"]["bicubic"] == pytest.approx(figures["heats"]["0.9"]["lpips"])
     assert figures["filters_at_preset"]["bicubic"] < figures["filters_at_preset"]["nearest"]
     assert figures["largest_pixel_at_preset"]["noise 0.2"] > figures["largest_pixel_at_preset"]["bicubic"] > 0.5

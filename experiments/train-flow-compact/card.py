@@ -14,7 +14,6 @@ import csv
 import io
 import json
 from collections import Counter
-from operator import itemgetter
 from pathlib import Path
 
 import matplotlib
@@ -102,8 +101,13 @@ def card(figures: dict, phases: list[tuple[dict, list[dict]]], weights: Path) ->
     rows = "\n".join(phase(*one) for one in phases)
     shown, preset = figures["validation"], figures["heats"][str(figures["preset_heat"])]
     variance = preset["between"] / 2
-    filters = "\n".join(
-        f"| {name} | {value:.4f} |" for name, value in sorted(figures["filters_at_preset"].items(), key=itemgetter(1))
+    names = sorted(figures["filters_at_preset"], key=lambda name: figures["filters_at_preset"][name])
+    order = "\n".join(
+        f"| {heat} | {' | '.join(f'{means[name]:.4f}' for name in names)} | {'; '.join(figures['order_kept'][heat]) or '-'} |"
+        for heat, means in sorted(figures["order"].items())
+    )
+    least = min(
+        (heat for heat in figures["heats"] if heat != "bicubic"), key=lambda heat: figures["heats"][heat]["lpips"]
     )
     largest = ", ".join(f"{key}: {value:.2f}" for key, value in figures["largest_pixel_at_preset"].items())
     bits = ", ".join(f"{value:.3f} on {crop} x {crop}" for crop, value in figures["bits_per_dimension"].items())
@@ -134,9 +138,10 @@ Bits per dimension, by size of the centre crop: **{bits}**.
 Samples that were not finite: {figures["not_finite"]:.4%}; clipped sub-pixels: {figures["clipped"]:.3%}. Largest absolute pixel at the preset heat, of
 LR images as trained and of those with Gaussian noise, before clipping to [0, 1]: {largest}.
 
-The preset heat, **{figures["preset_heat"]}**, is that of lowest LPIPS here. The last column is the LPIPS between two samples. LPIPS is a
-squared distance of features, so half of that is the variance part of the score, {variance:.4f} at the preset heat, and the
-rest, {preset["lpips"] - variance:.4f}, the squared bias: a ratio of {variance / (preset["lpips"] - variance):.2f}; a true posterior has 1.
+LPIPS is lowest at heat {least}. The preset heat, **{figures["preset_heat"]}**, is the lowest from 0.9 up at which the network tells Pillow's
+filters apart as the paper found (last table). The last column here is the LPIPS between two samples. LPIPS is a squared
+distance of features, so half of that is the variance part of the score, {variance:.4f} at the preset heat, and the rest,
+{preset["lpips"] - variance:.4f}, the squared bias: a ratio of {variance / (preset["lpips"] - variance):.2f}; a true posterior has 1.
 
 | heat | PSNR (dB) | LPIPS (AlexNet) | LPIPS between samples |
 |---|---|---|---|
@@ -144,11 +149,11 @@ rest, {preset["lpips"] - variance:.4f}, the squared bias: a ratio of {variance /
 
 ![Heat curve, and samples at several heats]({weights.stem}.webp)
 
-LPIPS at the preset heat, by the filter that made the LR image:
+LPIPS by the filter that made the LR image, and what of {{bilinear, bicubic}} < lanczos < nearest holds by paired 95% intervals:
 
-| filter | LPIPS (AlexNet) |
-|---|---|
-{filters}
+| heat | {" | ".join(names)} | holds |
+|---{"|---" * (len(names) + 1)}|
+{order}
 """
 
 

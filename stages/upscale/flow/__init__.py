@@ -23,12 +23,20 @@ if TYPE_CHECKING:
 __all__ = ["Parameters", "describe", "load"]
 
 
+# Chosen on BSDS500 val by the rule in the model cards, which `experiments/train-flow-compact` writes.
+PRESET_HEATS = {4: 1.1, 8: 1.1}
+
+
 class Parameters(Base):
-    """``weights``: name of the weights; ``heat``: standard deviation of the latent; ``path``: your own file."""
+    """``weights``: their name; ``heat``: standard deviation of the latent, else the preset; ``path``: your own file."""
 
     weights: str = "flow-compact"
-    heat: float = Field(default=0.9, ge=0, le=2)
+    heat: float | None = Field(default=None, ge=0, le=2)
     path: str | None = None
+
+    def heat_of(self, factor: int) -> float:
+        """The heat of the network for `factor`."""
+        return PRESET_HEATS[factor] if self.heat is None else self.heat
 
 
 def _steps(parameters: Parameters, factor: int) -> list[int]:
@@ -57,7 +65,7 @@ def describe(parameters: Parameters, factor: int) -> Descriptor:
         [
             Descriptor(
                 factor=step,
-                stochastic=parameters.heat > 0,
+                stochastic=parameters.heat_of(step) > 0,
                 blind=True,
                 licence=known[f"{parameters.weights}.x{step}"].licence,
                 weights={f"{parameters.weights}.x{step}": parameters.path},

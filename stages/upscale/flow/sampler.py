@@ -50,7 +50,7 @@ class FlowUpscaler:
 
     def __init__(self, parameters: Parameters, factor: int, device: str) -> None:
         torch.backends.cudnn.allow_tf32 = False  # results must not depend on the device's shortcuts
-        self.heat = parameters.heat
+        self.heat = parameters.heat_of(factor)
         self.device = torch.device(device)
         found = locate(f"{parameters.weights}.x{factor}", parameters.path, download=False)
         self.net = load_network(found.path).to(self.device)
