@@ -348,7 +348,7 @@ def test_the_candidate_with_most_detail_is_kept(tmp_path: Path, astronaut: NDArr
 def test_training_goes_on_from_weights(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
     _photos(tmp_path / "photos", astronaut)
     shipped = locate("flow-compact.x4").path
-    config = TrainConfig(patch=32, nll_steps=1, nll_batch=1, warmup_steps=1000)
+    config = TrainConfig(network="x4-large", patch=32, nll_steps=1, nll_batch=1, warmup_steps=1000)
     photos = tmp_path / "photos"
     state = torch.load(train(config, photos, photos, tmp_path / "run", initial=shipped), weights_only=True)
     assert (state["stage"], state["step"]) == ("nll", 1)
@@ -356,8 +356,10 @@ def test_training_goes_on_from_weights(tmp_path: Path, astronaut: NDArray[np.uin
     assert all((state["net"][key] - value.float()).abs().max() < 1e-5 for key, value in start.items())
     record = json.loads((tmp_path / "run" / "training.json").read_text())
     assert record["initial"] == sha256_file(shipped)
-    with pytest.raises(UserError, match="cannot begin a network x8"):
-        train(TrainConfig(network="x8", patch=32), photos, photos, tmp_path / "other", initial=shipped)
+    for smaller_or_other in ("x4", "x8"):
+        with pytest.raises(UserError, match=f"cannot begin a network {smaller_or_other}"):
+            other = TrainConfig(network=smaller_or_other, patch=32)
+            train(other, photos, photos, tmp_path / "other", initial=shipped)
 
 
 def test_a_network_grows_without_changing_its_function() -> None:
