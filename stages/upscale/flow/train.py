@@ -32,7 +32,7 @@ from stages.upscale.flow.sampler import load_network
 
 __all__ = ["TrainConfig", "train", "validation_bits"]
 
-# What `--network` can name. `x4-large`, grown from `x4`, and `x8` are those that ship; the others are for ablations.
+# What `--network` can name. `x4-large`, grown from `x4`, and `x8` ship; the others are for ablations.
 NETWORKS = {
     "x4": FlowConfig(4, steps=(6, 8), hidden=(32, 64)),
     "x8": FlowConfig(8, steps=(4, 6, 8), hidden=(24, 48, 64)),
