@@ -357,8 +357,8 @@ def test_training_goes_on_from_weights(tmp_path: Path, astronaut: NDArray[np.uin
     record = json.loads((tmp_path / "run" / "training.json").read_text())
     assert record["initial"] == sha256_file(shipped)
     for smaller_or_other in ("x4", "x8"):
+        other = TrainConfig(network=smaller_or_other, patch=32)
         with pytest.raises(UserError, match=f"cannot begin a network {smaller_or_other}"):
-            other = TrainConfig(network=smaller_or_other, patch=32)
             train(other, photos, photos, tmp_path / "other", initial=shipped)
 
 
