@@ -94,10 +94,19 @@ def measure(
         Folder of images; centre crops of the first `count` are taken.
     backbone : Path
         torchvision's AlexNet weights.
+    count : int
+        Images.
     samples : int
         Samples an image, at least 2.
     heats : sequence of float
         Ascending.
+
+    Returns
+    -------
+    dict
+        Figures as JSON: ``bits_per_dimension`` by crop; ``heats`` and ``order``, means by heat; ``order_kept``,
+        which claims hold at a heat; ``preset_heat``; ``largest_pixel_at_preset``, on the scale where white is 1;
+        ``samples`` drawn, the share of them ``not_finite``, and the share of pixels ``clipped``, noise aside.
     """
     net = load_network(weights)
     factor = net.config.factor
@@ -106,7 +115,7 @@ def measure(
     perceptual = lpips.load(lpips.Parameters(path=str(backbone)), "cpu")
     candidates = [heat for heat in heats if heat in ORDER_HEATS] or [heat for heat in heats if heat]
     by_heat, order, bits = _Table(), _Table(), {}
-    lost = clipped = total = 0.0
+    lost = clipped = scored = noisy = 0.0
 
     def latents(image_id: str, lr: Tensor) -> Tensor:
         shape = net.latent_shape(*lr.shape[2:])
@@ -123,7 +132,7 @@ def measure(
                 by_heat.add("bicubic", "lpips", perceptual.distance(features, to_samples(given.base).sr)[0])
             for heat in heats if name == "bicubic" else candidates:
                 sr, finite, outside = to_samples(net.decode(heat * (z if heat else z[:1]), given))
-                lost, clipped, total = lost + (~finite).sum(), clipped + outside.sum(), total + len(sr)
+                lost, clipped, scored = lost + (~finite).sum(), clipped + outside.sum(), scored + len(sr)
                 distance = perceptual.distance(features, sr).mean()
                 if heat in candidates:
                     order.add(str(heat), name, distance)
@@ -142,7 +151,7 @@ def measure(
         noise = torch.from_numpy(generator("noise", image_id).standard_normal(lr.shape, dtype=np.float32))
         for key, given_lr in zip(largest, (lr, (lr + NOISE * noise).clamp(0, 1)), strict=True):
             pixels = net.decode(preset * latents(image_id, lr), net.condition(given_lr))
-            lost, total = lost + (~torch.isfinite(pixels).flatten(1).all(1)).sum().item(), total + len(pixels)
+            lost, noisy = lost + (~torch.isfinite(pixels).flatten(1).all(1)).sum().item(), noisy + len(pixels)
             largest[key] = max(largest[key], float(pixels.nan_to_num(torch.inf).abs().max()))
     for side in (160, CROP):
         bits[str(side)] = validation_bits(net, validation, crop=side, count=count)
@@ -158,9 +167,9 @@ def measure(
         "preset_heat": preset,
         "filters_at_preset": order.means()[str(preset)],
         "largest_pixel_at_preset": largest,
-        "samples": int(total),
-        "not_finite": lost / total,
-        "clipped": clipped / total,
+        "samples": int(scored + noisy),
+        "not_finite": lost / (scored + noisy),
+        "clipped": clipped / scored,
     }
 
 

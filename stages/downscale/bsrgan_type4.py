@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.downscale.cubic import cubic
 from stages.downscale.degrade import through_jpeg
 from stages.downscale.eight_bit import round_levels
 
@@ -32,6 +33,7 @@ Image = NDArray[np.float64]  # (H, W, 3) in [0, 1]
 KINDS = ("linear", "cubic", "area")
 QUALITY = (30, 95)
 NOISE_LEVELS = (2, 25)
+OPENCV_SLOPE = -0.75  # of its cubic kernel
 
 
 def downscale(
@@ -165,14 +167,8 @@ def _resize_axis(x: Image, size: int, kind: str) -> Image:
         taps = range(-1, 3) if kind == "cubic" else range(2)
         matrix = csr_array((size, n))
         for tap in taps:
-            weight = _cubic(position - first - tap) if kind == "cubic" else 1 - np.abs(position - first - tap)
+            t = position - first - tap
+            weight = cubic(t, OPENCV_SLOPE) if kind == "cubic" else 1 - np.abs(t)
             column = np.clip(first + tap, 0, n - 1).astype(np.int64)  # the border is repeated
             matrix = matrix + csr_array((weight, (np.arange(size), column)), shape=(size, n))
     return (matrix @ x.reshape(n, -1)).reshape(size, *x.shape[1:])
-
-
-def _cubic(t: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The cubic convolution kernel with a = -0.75, on [-2, 2]."""
-    t = np.abs(t)
-    near, far = (1.25 * t - 2.25) * t * t + 1, ((-0.75 * t + 3.75) * t - 6) * t + 3
-    return np.where(t <= 1, near, far)

@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 from stages.core.errors import UserError, did_you_mean
 from stages.core.methods import Parameters, validate
 from stages.core.seeds import generator
+from stages.downscale.cubic import cubic
 from stages.downscale.eight_bit import round_levels
 
 __all__ = [
@@ -165,9 +166,7 @@ def through_jpeg(image: Pixels, quality: int, subsampling: str = "4:2:0") -> Pix
 
 def bicubic_noise_gain(factor: int) -> float:
     """Standard deviation that independent noise of 1 has after antialiased bicubic reduction, far from the border."""
-    x = np.abs(np.arange(4 * factor) + 0.5 - 2 * factor) / factor
-    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
-    weights = np.where(x <= 1, near, far)
+    weights = cubic((np.arange(4 * factor) + 0.5 - 2 * factor) / factor)
     weights /= weights.sum()
     return float(np.square(weights).sum())  # two axes: the square of the square root
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from stages.core.methods import Parameters as Base
+from stages.downscale.cubic import cubic
 from stages.downscale.eight_bit import levels_of, round_levels
 
 if TYPE_CHECKING:
@@ -93,14 +94,7 @@ def _adjoint(size: int, factor: int) -> csr_array:
     first = np.floor(position).astype(np.int64) - 1
     taps = first + np.arange(4)[:, None]
     where = ((taps % size).ravel(), np.tile(np.arange(size * factor), 4))
-    return csr_array((_keys(position - taps).ravel(), where), shape=(size, size * factor))
-
-
-def _keys(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keys' cubic convolution kernel with a = -0.5 [2]_, equation 4."""
-    x = np.abs(x)
-    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x <= 1, near, np.where(x < 2, far, 0))
+    return csr_array((cubic(position - taps).ravel(), where), shape=(size, size * factor))
 
 
 def _autocorrelation(adjoint: csr_array) -> NDArray[np.float64]:
