@@ -202,3 +202,58 @@ def test_lr_images_made_elsewhere_are_paired_by_name(tmp_path: Path, astronaut: 
     assert "1 LR images are missing (c)" in text
     assert "1 have no HR image (extra)" in text
     assert "b.png is 127 x 128, expected 128 x 128" in text
+
+
+LIBRARIES = [
+    (backend, name, antialias)
+    for backend, library in resample.BACKENDS.items()
+    for name in library.filters
+    for antialias in ((True, False) if name in library.optional_antialias else (None,))
+]
+# Of those not antialiased by choice, what their libraries never antialias.
+ALIASED = {("opencv", name) for name in ("bilinear", "bicubic", "lanczos")}
+
+
+def needs(backend: str) -> None:
+    package = resample.BACKENDS[backend].package
+    pytest.importorskip(package, reason=f"needs the package {package}: pip install 'ida-rd[libraries]'")
+
+
+@pytest.mark.parametrize(("backend", "name", "antialias"), LIBRARIES)
+def test_every_librarys_filters_keep_the_contract(backend: str, name: str, antialias: bool | None) -> None:
+    needs(backend)
+    parameters = {"backend": backend, "filter": name, "antialias": antialias}
+    check_downscaler(resample, parameters)
+    for level in (0, 7, 255):
+        lr = resample.downscale(np.full((24, 40, 3), level, np.uint8), (6, 10), rng=RNG, **parameters)  # type: ignore[arg-type]
+        assert (lr == level).all()
+
+
+@pytest.mark.parametrize(("backend", "name", "antialias"), LIBRARIES)
+def test_only_antialiased_filters_see_every_pixel(backend: str, name: str, antialias: bool | None) -> None:
+    """One bright row in eight makes an LR pixel that averages bright by an eighth, wherever the row lies."""
+    needs(backend)
+    means = []
+    for row in range(8):
+        hr = np.zeros((256, 256, 3), np.uint8)
+        hr[row::8] = 255
+        lr = resample.downscale(hr, (32, 32), rng=RNG, filter=name, backend=backend, antialias=antialias)
+        means.append(float(lr[4:-4].mean()))
+    aliased = antialias is False or name.startswith("nearest") or (backend, name) in ALIASED
+    if aliased:
+        assert min(means) == 0
+        assert max(means) > 100
+    else:
+        assert min(means) > 25
+        assert max(means) < 42
+
+
+def test_coverage_means_are_one_law_in_every_library(astronaut: NDArray[np.uint8]) -> None:
+    box = resample.downscale(astronaut, (128, 128), rng=RNG, filter="box").astype(int)
+    for backend in ("opencv", "torch"):
+        needs(backend)
+        area = resample.downscale(astronaut, (128, 128), rng=RNG, filter="area", backend=backend)
+        assert np.abs(area - box).max() <= 1  # Pillow rounds twice
+    wide = resample.downscale(astronaut, (128, 128), rng=RNG, filter="bicubic").astype(int)
+    torch = resample.downscale(astronaut, (128, 128), rng=RNG, filter="bicubic", backend="torch", antialias=True)
+    assert np.mean(np.abs(torch - wide) > 1) < 0.001, "Pillow clips between its passes"

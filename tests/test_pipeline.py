@@ -225,3 +225,24 @@ def test_samples_that_are_not_finite_are_left_out_and_counted(repository: Path) 
     assert entry["images"] == 4
     table = pd.read_csv(repository / "data/distortion/flow-compact/x4/mine.csv")
     assert table.dss.isna().tolist() == [True] + [False] * 7
+
+
+def test_a_downscaler_whose_software_is_missing_is_skipped_if_so_wished(finished: Path, repository: Path) -> None:
+    parameters = yaml.safe_load((repository / "params.yaml").read_text()) | {"missing_software": "skip"}
+    parameters["downscalers"]["gone"] = {"method": "command", "command": ["no-such-program", "{input}", "{output}"]}
+    (repository / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
+    done = run("dvc", "repro", cwd=repository)
+    assert "warning: downscaler gone is SKIPPED: the program 'no-such-program' is not on the PATH" in done.stderr
+    table = (repository / "metrics/tables/ida_rd.md").read_text()
+    assert "**Skipped: gone**, because the program 'no-such-program' is not on the PATH" in table
+    assert "gone was skipped" in (repository / "metrics/report/index.html").read_text()
+    before, after = (json.loads((root / "metrics/ida_rd.json").read_text()) for root in (finished, repository))
+    assert after["flow-compact"] == before["flow-compact"], "the others have their scores"
+    assert after["skipped"].keys() == {"gone"}
+    # Where the program turns up, its branch runs, and no other.
+    parameters["downscalers"]["gone"] = {"method": "resample", "filter": "box"}
+    (repository / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
+    stdout = run("dvc", "repro", cwd=repository).stdout
+    assert "Running stage 'upscale@flow-compact-gone-4'" in stdout
+    assert "Running stage 'upscale@flow-compact-bicubic-4'" not in stdout
+    assert "gone" in json.loads((repository / "metrics/ida_rd.json").read_text())["flow-compact"]["x4"]

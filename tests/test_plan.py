@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT, SMALL, run, stage
 
+from stages.core.errors import UserError
+from stages.core.software import package_version
 from stages.plan.code import code_hashes
 
 
@@ -29,7 +32,6 @@ BAD = [
     ("sampels", 3, "sampels: unknown key; did you mean 'samples'?"),
     ("images/corp", 64, "images.corp: unknown key; did you mean 'crop'?"),
     ("downscalers/bicubic/fliter", "box", "downscalers.bicubic.fliter: unknown key; did you mean 'filter'?"),
-    ("downscalers/bicubic/filter", "bicubik", "downscalers.bicubic.filter"),
     ("downscalers/bicubic/method", "resampel", "downscalers.bicubic.method: no downscale method is called 'resampel'; did you mean 'resample'?"),
     ("downscalers/bicubic/method", None, "downscalers.bicubic.method: is missing"),
     ("downscalers/Bad Name", {"method": "resample", "filter": "box"}, "the name 'Bad Name' must be of a-z"),
@@ -45,6 +47,15 @@ BAD = [
     ("factors", [1], "factors.0: input should be greater than or equal to 2"),
     ("factors", [4, 4], "factors: names a factor twice"),
     ("factors", [4, 3], "images.crop is 64, which factor 3 does not divide"),
+    ("images", {"source": "folder", "path": "photos", "crop": 128}, "64 x 64 pixels, smaller than images.crop = 128"),
+    ("factors", [128], "images.crop is 64, which factor 128 does not divide"),
+    ("downscalers/bicubic/filter", "bicubik", "pillow has no such filter; did you mean 'bicubic'? (it is 'bicubik')"),
+    ("downscalers/bicubic/backend", "opencv2", "downscalers.bicubic.backend: input should be 'pillow', 'opencv'"),
+    ("downscalers/o", {"method": "resample", "backend": "opencv", "filter": "hamming"}, "downscalers.o.filter: opencv has no such filter; known names: area, bicubic"),
+    ("downscalers/o", {"method": "resample", "filter": "box", "antialias": False}, "downscalers.o.antialias: pillow's box leaves no choice"),
+    ("downscalers/bicubic/degrade", [{"gaussian_noise": {"sigma": -0.1}}], "downscalers.bicubic.degrade.0.gaussian_noise.sigma: input should be greater than or equal to 0"),
+    ("downscalers/bicubic/degrade", [{"gaussian_blur": {"sigma": 1}}, {"quantization": {"n": 0}}], "downscalers.bicubic.degrade.1.quantization.n: input should be greater than or equal to 2"),
+    ("downscalers/bicubic/degrade", [{"contrast": {"factor": float("nan")}}], "downscalers.bicubic.degrade.0.contrast.factor: input should be a finite number"),
     ("factors", [2], "factor 2: flow-compact does factors 4, 8, 16, 32, 64"),
     ("factors", [], "factors: "),
     ("samples", 0, "samples: input should be greater than or equal to 1"),
@@ -191,3 +202,36 @@ def test_code_hashes_follow_imports_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "stages/core/two.py").write_text("# changed\n")
     changed = code_hashes(tmp_path, tmp_path / "stages/a/method.py")
     assert [name for name in hashes if hashes[name] != changed[name]] == ["stages/core/two.py"]
+
+
+def test_images_smaller_than_the_factor_are_named(project: Path) -> None:
+    parameters = yaml.safe_load(SMALL)
+    parameters["images"]["crop"] = None
+    parameters["factors"] = [128]
+    (project / "params.yaml").write_text(yaml.safe_dump(parameters))
+    done = stage("plan", cwd=project)
+    assert done.returncode == 2
+    assert "images: photo-0.png: 64 x 64 pixels, smaller than the scale factor 128" in done.stderr
+
+
+def test_missing_software_is_an_error_unless_said_otherwise(project: Path) -> None:
+    parameters = yaml.safe_load(SMALL) | {"missing_software": "skip"}
+    parameters["downscalers"]["gone"] = {"method": "command", "command": ["no-such-program", "{input}", "{output}"]}
+    (project / "params.yaml").write_text(yaml.safe_dump(parameters))
+    done = stage("plan", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "downscaler gone is SKIPPED" in done.stderr
+    parameters["downscalers"] = {"gone": parameters["downscalers"]["gone"]}
+    (project / "params.yaml").write_text(yaml.safe_dump(parameters))
+    done = stage("plan", cwd=project)
+    assert done.returncode == 2
+    assert "downscalers: none can run, for want of software" in done.stderr
+
+
+def test_the_version_of_a_package_is_part_of_the_recipe(project: Path) -> None:
+    _set(project, "downscalers/sk", {"method": "resample", "backend": "skimage", "filter": "bicubic"})
+    assert stage("plan", cwd=project).returncode == 0
+    recipe = json.loads((project / "data/plan/downscale/x4/sk.json").read_text())
+    assert recipe["packages"] == {"skimage": f"scikit-image {version('scikit-image')}"}
+    with pytest.raises(UserError, match="the package no_such_package is not installed: do this"):
+        package_version("no_such_package", install="do this")

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from stages.core.errors import UserError
 from stages.core.files import sha256_file, write_text
-from stages.core.images import ImageError, image_files, read_image
+from stages.core.images import ImageError, image_files, read_image, read_size
 
 __all__ = [
     "SAMPLE_PHOTOS",
     "Candidate",
     "candidate_files",
+    "check_sizes",
     "cut",
     "fingerprint",
     "read_candidate_file",
@@ -105,6 +106,26 @@ def fingerprint(source: str, folder: str | None) -> dict[str, str]:
     if fresh.keys() - cache.keys():
         write_text(HASH_CACHE, json.dumps(cache | fresh))
     return hashes
+
+
+def check_sizes(source: str, folder: str | None, crop: int | None, multiple: int) -> None:
+    """Refuse images too small for `crop` or `multiple` by their headers; see `rectangles`.
+
+    A header that cannot be read is left to the stage that reads the whole file and reports all that is wrong.
+    """
+    small = []
+    for image_id, file in candidate_files(source, folder).items():
+        try:
+            width, height = read_size(source_path(file, folder))
+        except ImageError:
+            continue
+        try:
+            rectangles(image_id, width, height, crop, multiple)
+        except ImageError as error:
+            small.append(f"{file}: {error}")
+    if small:
+        rest = f"; and {len(small) - 5} more" if len(small) > 5 else ""
+        raise UserError(f"{'; '.join(small[:5])}{rest}: remove them, or choose a smaller crop or factor")
 
 
 def _read_cache() -> dict[str, str]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stages.core.errors import UserError, did_you_mean
+from stages.core.software import MissingSoftware
 
 __all__ = ["argument_files", "check_arguments", "run_program"]
 
@@ -44,7 +45,7 @@ def argument_files(arguments: list[str]) -> list[Path]:
     found = [Path(argument) for argument in arguments if Path(argument).is_file()]
     program = shutil.which(arguments[0])
     if program is None and not Path(arguments[0]).is_file():
-        raise UserError(f"the program {arguments[0]!r} is not on the PATH and not a file: correct the command")
+        raise MissingSoftware(f"the program {arguments[0]!r} is not on the PATH and not a file: correct the command")
     return found
 
 

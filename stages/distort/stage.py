@@ -20,7 +20,7 @@ from stages.core.methods import find_method, validate
 from stages.core.tables import read_table
 from stages.distort.contract import Distortion
 
-__all__ = ["distort_folder", "load_distortions"]
+__all__ = ["ROW", "distort_folder", "load_distortions"]
 
 ROW = ["image_id", "sample", "finite", "attempts", "clipped"]
 SR_NAMES = "{k}.webp"

@@ -18,6 +18,7 @@ from stages.core.files import write_json
 from stages.core.images import ImageError, image_files, read_image, read_size, write_png
 from stages.core.methods import find_method
 from stages.core.seeds import generator
+from stages.core.software import write_skip_note
 
 __all__ = ["apply", "downscale_folder"]
 
@@ -103,7 +104,14 @@ def _degrade(
 
 
 def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path) -> None:
-    """Downscale every image of `hr_folder` into `target` by a recipe; ``draws.json`` says what was drawn at random."""
+    """Downscale every image of `hr_folder` into `target` by a recipe; ``draws.json`` says what was drawn at random.
+
+    A method whose software is missing leaves a note there, and nothing else.
+    """
+    if "skipped" in recipe:
+        print(f"downscale {recipe['name']}: skipped, {recipe['skipped']}", flush=True)
+        write_skip_note(target, recipe["skipped"])
+        return
     images = image_files(hr_folder, what="HR images")
     factor = recipe["factor"]
     sizes = {}

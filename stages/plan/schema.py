@@ -101,6 +101,7 @@ class RunParameters(Parameters):
     samples: Annotated[Whole, Field(ge=1)]
     distortions: Annotated[Named, Field(min_length=1)]
     missing_weights: Literal["skip", "error"] = "error"
+    missing_software: Literal["skip", "error"] = "error"
     aggregate: Aggregate = Aggregate()
     report: Report = Report()
 

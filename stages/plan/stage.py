@@ -19,11 +19,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from stages.core.candidates import fingerprint
+from stages.core.candidates import check_sizes, fingerprint
 from stages.core.errors import UserError
 from stages.core.files import atomic_folder, read_json, sha256_file, write_json
 from stages.core.methods import Parameters, find_method, validate
 from stages.core.recipes import SCHEMA
+from stages.core.software import MissingSoftware, package_version
 from stages.core.weights import MissingWeights, locate
 from stages.plan.code import code_hashes
 from stages.plan.schema import MethodEntry, RunParameters
@@ -126,17 +127,27 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
     recipes: Recipes = {}
     with problems.collect("images"):
         recipes |= _data_recipes(parameters, root)
+    skipped: dict[str, str] = {}
     for name, entry in parameters.downscalers.items():
         for factor in parameters.factors:
             with problems.collect(f"downscalers.{name}"):
-                recipes[f"downscale/x{factor}/{name}"] = _downscale_recipe(parameters, root, name, entry, factor)
+                try:
+                    recipe = _downscale_recipe(parameters, root, name, entry, factor)
+                except MissingSoftware as error:
+                    if parameters.missing_software == "error":
+                        raise
+                    if name not in skipped:
+                        print(f"warning: downscaler {name} is SKIPPED: {error}", file=sys.stderr)
+                    skipped[name] = str(error)
+                    recipe = {"schema": SCHEMA, "stage": "downscale", "name": name, "skipped": str(error)}
+                recipes[f"downscale/x{factor}/{name}"] = recipe
     for name, entry in parameters.upscalers.items():
         for factor in parameters.factors:
             with problems.collect(f"upscalers.{name}"):
                 recipes[f"upscale/x{factor}/{name}"] = _upscale_recipe(
                     parameters, root, name, entry, factor, download=download
                 )
-    distortions, skipped = {}, {}
+    distortions = {}
     for name, entry in parameters.distortions.items():
         with problems.collect(f"distortions.{name}"):
             try:
@@ -152,6 +163,10 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
         raise UserError(
             "distortions: none can be computed, for want of weights; add fsim: {method: structural, metric: fsim}"
         )
+    if not parameters.downscalers.keys() - skipped.keys():
+        raise UserError(
+            "downscalers: none can run, for want of software; add bicubic: {method: resample, filter: bicubic}"
+        )
     recipes["distort"] = {
         "schema": SCHEMA,
         "distortions": {name: {k: v for k, v in e.items() if k != "descriptor"} for name, e in distortions.items()},
@@ -161,6 +176,7 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
         for u in parameters.upscalers
         for f in parameters.factors
         for d in parameters.downscalers
+        if d not in skipped
     ]
     methods = {path: r for path, r in recipes.items() if path.split("/")[0] in ("downscale", "upscale", "distort")}
     recipes["aggregate"] = {
@@ -191,7 +207,9 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
 def _data_recipes(parameters: RunParameters, root: Path) -> Recipes:
     images = parameters.images.model_dump()
     attributes = parameters.attributes.model_dump()
+    multiple = math.lcm(*parameters.factors)
     files = fingerprint(images["source"], images["path"])
+    check_sizes(images["source"], images["path"], images["crop"], multiple)
     table = {}
     if attributes["path"] is not None:
         path = Path(attributes["path"]).expanduser()
@@ -204,7 +222,7 @@ def _data_recipes(parameters: RunParameters, root: Path) -> Recipes:
             "code": _stage_code(root, "attributes"),
             "images": images | {"files": files},
             "attributes": attributes | {"files": table},
-            "multiple": math.lcm(*parameters.factors),
+            "multiple": multiple,
         },
         "balance": {
             "schema": SCHEMA,
@@ -222,6 +240,9 @@ def _downscale_recipe(
     method = {key: value for key, value in entry.items() if key != "degrade"}
     module, values, recipe = _method(root, "downscale", "downscalers", name, method)
     recipe |= {"factor": factor, "files": _user_files(root, module, values, factor)}
+    if hasattr(module, "packages"):
+        install = "pip install 'ida-rd[libraries]', or whatever gives you that package"
+        recipe["packages"] = {package: package_version(package, install=install) for package in module.packages(values)}
     if "degrade" in entry:
         degrade = importlib.import_module("stages.downscale.degrade")
         assert degrade.__file__ is not None
