@@ -1,4 +1,4 @@
-"""Does the instrument measure? Judge the claims on the runs in ``order``, ``ladders`` and ``factors``.
+"""Does the instrument measure? Judge the claims on the runs in ``order`` and ``factors``.
 
 Every claim is a paired difference: per image, the mean over samples of one condition minus that of
 the other (they share their latents), and a bootstrap interval of its mean over the images. A claim
@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
-from numpy.typing import NDArray
 
-from stages.aggregate.statistics import bootstrap_interval, summarise
+from stages.aggregate.statistics import paired_difference, summarise
 from stages.core.errors import UserError, run_stage
 from stages.core.files import write_json, write_text
 from stages.core.tables import read_table
@@ -30,13 +28,6 @@ DETERMINISTIC = "heat-0"
 # Whoever stands in a later group loses more than all in an earlier one.
 ORDER = [["bilinear", "bicubic"], ["lanczos"], ["dpid", "l0", "perceptual"], ["nearest"]]
 BESIDE = ["box"]  # in the table of heats; the paper says nothing of it
-LADDERS = {
-    "blur": ["none", "blur-1", "blur-2", "blur-3"],
-    "noise": ["none", "noise-005", "noise-010", "noise-020"],
-    "contrast up": ["none", "contrast-150", "contrast-200", "contrast-250"],
-    "contrast down": ["none", "contrast-075", "contrast-050", "contrast-025"],
-    "levels": ["none", "levels-15", "levels-10", "levels-5"],
-}
 FACTORS = [4, 8, 16]
 
 
@@ -77,9 +68,8 @@ def sample_counts() -> dict[str, float]:
 
 def claim(group: str, less: tuple[str, pd.Series], more: tuple[str, pd.Series]) -> Claim:
     """Compare two conditions on the images that both have."""
-    difference: NDArray[np.float64] = (more[1] - less[1]).dropna().to_numpy(np.float64)
-    low, high = bootstrap_interval(difference, CONFIDENCE, RESAMPLES, SEED)
-    return Claim(group, less[0], more[0], float(difference.mean()), low, high)
+    found = paired_difference(less[1], more[1], confidence=CONFIDENCE, resamples=RESAMPLES, seed=SEED)
+    return Claim(group, less[0], more[0], found.mean, found.low, found.high)
 
 
 def order_claims(upscaler: str) -> list[Claim]:
@@ -91,15 +81,6 @@ def order_claims(upscaler: str) -> list[Claim]:
         for less in earlier
         for more in later
     ]
-
-
-def ladder_claims() -> list[Claim]:
-    """Every rung of every ladder against the one before."""
-    claims = []
-    for ladder, rungs in LADDERS.items():
-        means = [(name, image_means("ladders", "flow-compact", 4, name)) for name in rungs]
-        claims += [claim(f"ladder: {ladder}", less, more) for less, more in pairwise(means)]
-    return claims
 
 
 def factor_claims() -> list[Claim]:
@@ -141,7 +122,6 @@ def main() -> None:
         raise UserError(f"order/params.yaml: upscalers need {PRESET} and {DETERMINISTIC}")
     groups = {
         "order": order_claims(PRESET),
-        "ladders": ladder_claims(),
         "factors": factor_claims(),
         "deterministic": order_claims(DETERMINISTIC),
     }

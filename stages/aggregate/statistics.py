@@ -18,7 +18,7 @@ from scipy import stats
 from stages.core.errors import UserError
 from stages.core.seeds import generator
 
-__all__ = ["Score", "bootstrap_interval", "summarise"]
+__all__ = ["Difference", "Score", "bootstrap_interval", "paired_difference", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,23 @@ class Score:
     std_samples: float | None
     ci_low: float
     ci_high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more one branch scores than another, in the distortion's unit.
+
+    Attributes
+    ----------
+    mean : float
+        Mean over the images of the difference of their image means.
+    low, high : float
+        Bootstrap interval of it, over images.
+    """
+
+    mean: float
+    low: float
+    high: float
 
 
 def bootstrap_interval(
@@ -120,3 +137,28 @@ def summarise(
         ci_high=high,
     )
     return score, means
+
+
+def paired_difference(less: pd.Series, more: pd.Series, *, confidence: float, resamples: int, seed: int) -> Difference:
+    """Compare two branches image by image; the latents are common, so what they share cancels.
+
+    Parameters
+    ----------
+    less, more : Series
+        Image means as of `summarise`, by image id. Images that only one of them has are left out.
+
+    Returns
+    -------
+    Difference
+        Of `more` minus `less`.
+
+    Raises
+    ------
+    UserError
+        Fewer than two common images.
+    """
+    values = (more - less).dropna().to_numpy(np.float64)
+    if len(values) < 2:
+        raise UserError(f"only {len(values)} images are common to both: no interval can be given")
+    low, high = bootstrap_interval(values, confidence, resamples, seed)
+    return Difference(float(values.mean()), low, high)
