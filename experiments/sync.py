@@ -1,7 +1,8 @@
 """Give every experiment the root pipeline: ``python experiments/sync.py`` (or ``make experiments``).
 
 An experiment is a folder with its own ``params.yaml``; its ``dvc.yaml`` is that of the root, with the
-path of the code adjusted, so it runs by ``dvc repro`` in that folder and keeps its data there. With
+path of the code adjusted, so it runs by ``dvc repro`` in that folder and keeps its data there. Where
+there is a ``study.yaml``, a last stage writes the experiment's own table and figure. With
 ``--check`` nothing is written; exit code 1 names what is out of date.
 """
 
@@ -19,6 +20,21 @@ HEADER = (
 )
 
 
+STUDY = """
+  study:
+    desc: Table, figure, and what they show
+    cmd: python {script}
+    deps:
+      - {script}
+      - study.yaml
+      - data/plan/aggregate.json
+      - data/distortion
+    outs:
+      - results/${{data}}:
+          cache: false
+"""
+
+
 def experiments() -> list[Path]:
     """Folders whose ``params.yaml`` is one of the pipeline."""
     found = sorted((ROOT / "experiments").rglob("params.yaml"))
@@ -30,7 +46,11 @@ def pipeline(folder: Path) -> str:
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
     body = text[text.index("stages:\n") :]
     code = Path(os.path.relpath(ROOT / "stages", folder)).as_posix()
-    return HEADER + body.replace("      - stages\n", f"      - {code}\n")
+    text = body.replace("      - stages\n", f"      - {code}\n")
+    if not (folder / "study.yaml").exists():
+        return HEADER + text
+    script = Path(os.path.relpath(ROOT / "experiments" / "study.py", folder)).as_posix()
+    return HEADER + "vars:\n  - study.yaml\n" + text.rstrip("\n") + "\n" + STUDY.format(script=script)
 
 
 def main() -> None:

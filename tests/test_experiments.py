@@ -38,8 +38,19 @@ def test_an_experiments_parameters_are_valid(folder: Path, tmp_path: Path, astro
     run("python", "-m", "stages.plan", cwd=here, env={"PYTHONPATH": str(ROOT)})
     for path in (here / "data/plan/downscale/x4").glob("*.json"):
         recipe = json.loads(path.read_text())
-        assert f"stages/downscale/{recipe['method']}.py" in recipe["code"]
+        assert f"stages/downscale/{recipe['method'].replace('-', '_')}.py" in recipe["code"]
         assert ("stages/downscale/kernels.py" in recipe["code"]) == (recipe["method"] in ("dpid", "l0", "perceptual"))
+
+
+STUDY = """
+kind: ranking
+data: four-photos
+title: Two downscalers
+baseline: bicubic
+panels:
+  given: {conditions: {bicubic: ""}}
+  own: {conditions: {mine: ""}}
+"""
 
 
 def test_an_experiment_runs_where_it_lies(finished: Path, tmp_path: Path) -> None:
@@ -50,7 +61,9 @@ def test_an_experiment_runs_where_it_lies(finished: Path, tmp_path: Path) -> Non
         shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
     experiment = tmp_path / "experiments" / "a" / "b"
     experiment.mkdir(parents=True)
-    shutil.copyfile(ROOT / "experiments" / "sync.py", tmp_path / "experiments" / "sync.py")
+    for name in ("sync.py", "study.py"):
+        shutil.copyfile(ROOT / "experiments" / name, tmp_path / "experiments" / name)
+    (experiment / "study.yaml").write_text(STUDY)
     shutil.copyfile(finished / "dvc.yaml", tmp_path / "dvc.yaml")
     shutil.copyfile(finished / "params.yaml", tmp_path / "params.yaml")
     shutil.copyfile(finished / "params.yaml", experiment / "params.yaml")
@@ -61,6 +74,16 @@ def test_an_experiment_runs_where_it_lies(finished: Path, tmp_path: Path) -> Non
     run("dvc", "repro", cwd=experiment, env=environment)
     for name in ("metrics/ida_rd.json", "metrics/tables/ida_rd.md"):
         assert (experiment / name).read_bytes() == (finished / name).read_bytes()
+    results = experiment / "results" / "four-photos"
+    assert {path.name for path in results.iterdir()} == {
+        "scores.png", "scores.svg", "study.json", "study.md", "table.csv"
+    }  # fmt: skip
+    scores = json.loads((finished / "metrics/ida_rd.json").read_text())["flow-compact"]["x4"]
+    table = pd.read_csv(results / "table.csv").set_index("condition")
+    assert table.loc["mine", "mean"] == scores["mine"]["dss"]["mean"]
+    assert table.loc["mine", "difference_mean"] == pytest.approx(
+        scores["mine"]["dss"]["mean"] - scores["bicubic"]["dss"]["mean"]
+    )
     again = run("dvc", "repro", cwd=experiment, env=environment).stdout
     assert "up to date" in again
     # An edit of the code reruns its branch there too.
@@ -142,6 +165,146 @@ def _rows(folder: Path, branch: str, level: float, images: NDArray[np.float64]) 
         for k in range(2)
     ]
     pd.DataFrame(rows).to_csv(path, index=False)
+
+
+@pytest.fixture(scope="module")
+def study() -> ModuleType:
+    return script("study.py")
+
+
+def _run_study(
+    study: ModuleType,
+    name: str,
+    levels: dict[str, float],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    **changes: object,
+) -> str:
+    """Judge an experiment's own study.yaml on made rows: a score per condition that all images share."""
+    images = np.random.default_rng(0).uniform(0.1, 1, 30)  # images differ far more than conditions do
+    for condition, level in levels.items():
+        _rows(folder / "data/distortion/flow-compact/x4", condition, level, images)
+    branches = [{"upscaler": "flow-compact", "factor": 4, "downscaler": condition} for condition in levels]
+    descriptor = {"label": "LPIPS", "better": "lower"} | changes.pop("descriptor", {})  # type: ignore[operator]
+    recipe = {
+        "branches": branches,
+        "distortion_order": ["lpips-alex"],
+        "distortions": {"lpips-alex": descriptor},
+        "skipped": changes.pop("skipped", {}),
+        "confidence": 0.95,
+        "resamples": 500,
+        "seed": 0,
+    }
+    (folder / "data/plan").mkdir(parents=True, exist_ok=True)
+    (folder / "data/plan/aggregate.json").write_text(json.dumps(recipe))
+    values = yaml.safe_load((ROOT / "experiments" / name / "study.yaml").read_text()) | changes
+    (folder / "study.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    monkeypatch.chdir(folder)
+    study.main()
+    return (folder / "results/sample-photos/study.md").read_text()
+
+
+def _conditions(name: str) -> list[str]:
+    values = yaml.safe_load((ROOT / "experiments" / name / "study.yaml").read_text())
+    return list(dict.fromkeys(c for panel in values["panels"].values() for c in panel["conditions"]))
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in (ROOT / "experiments").glob("*/study.yaml")))
+def test_a_study_compares_what_its_pipeline_computes(name: str) -> None:
+    params = yaml.safe_load((ROOT / "experiments" / name / "params.yaml").read_text())
+    assert set(_conditions(name)) == set(params["downscalers"])
+    values = yaml.safe_load((ROOT / "experiments" / name / "study.yaml").read_text())
+    assert set(values.get("paper", {}).get("scores", {})) <= set(params["downscalers"])
+
+
+def test_ladders_hold_only_if_every_rung_does(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = dict.fromkeys(_conditions("synthetic-after"), 1.0)
+    for ladder in study.Study(
+        **yaml.safe_load((ROOT / "experiments/synthetic-after/study.yaml").read_text())
+    ).panels.values():
+        for rung, condition in enumerate(ladder.conditions):
+            levels[condition] = 1 + 0.1 * rung
+    text = _run_study(study, "synthetic-after", levels, tmp_path, monkeypatch)
+    assert "15 of 15 rungs lose more" in text
+    assert "(the more an LR image is degraded, the higher its score) **holds** here" in text
+    assert "Image by image, the mean rho is lowest for blur: 1.000." in text
+    figures = json.loads((tmp_path / "results/sample-photos/study.json").read_text())["flow-compact"]["x4"]
+    assert (figures["shown"], figures["comparisons"], figures["reversed"]) == (15, 15, 0)
+    assert figures["samples"] == 16 * 60
+    table = pd.read_csv(tmp_path / "results/sample-photos/table.csv")
+    row = table[(table.condition == "noise-010")].iloc[0]
+    assert (row.against, row.group) == ("noise-005", "noise")
+    mean = np.random.default_rng(0).uniform(0.1, 1, 30).mean()
+    assert row.difference_mean == pytest.approx(0.1 * mean)
+    assert row["mean"] == pytest.approx(1.2 * mean + 0.0005)
+
+    levels["noise-010"] = 1.05  # below the rung before
+    text = _run_study(study, "synthetic-after", levels, tmp_path, monkeypatch)
+    assert "14 of 15 rungs" in text
+    assert "noise-010 does not against noise-005" in text
+    assert "reversed" in text
+    assert "The means do not rise all the way in noise." in text
+    assert "mean rho is lowest for noise: 0.800" in text
+    assert "**does not hold in full** here" in text
+
+    levels |= {"noise-010": 1.2, "contrast-150": 0.9}
+    text = _run_study(study, "synthetic-after", levels, tmp_path, monkeypatch)
+    assert "**contrast-150**, not none, loses least." in text
+
+
+def test_where_higher_is_better_the_judgement_turns(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = dict.fromkeys(_conditions("real-world"), 1.0)
+    order = ["nearest", "dpid", "l0", "perceptual", "lanczos", "bicubic", "bilinear"]
+    levels |= {name: 1 + 0.1 * i for i, name in enumerate(order)}  # as PSNR would be
+    text = _run_study(study, "real-world", levels, tmp_path, monkeypatch, descriptor={"better": "higher"})
+    assert "From least to most lost: bilinear < bicubic < lanczos < perceptual < l0 < dpid < nearest." in text
+    assert "8 of 8 comparisons of the claim hold" in text
+    text = _run_study(study, "real-world", levels, tmp_path, monkeypatch)
+    assert "0 of 8 comparisons of the claim hold" in text
+    assert "lanczos is not shown to lose more than bilinear" in text
+
+
+def test_the_threshold_is_the_rung_from_which_on_all_are_seen(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = dict.fromkeys(_conditions("minimum-degradation"), 1.0)
+    levels |= {"blur-01": 1.1, "blur-03": 1.2}  # 0.1 is seen, 0.25 is not, 0.3 is
+    levels |= {name: 1.1 for name in levels if name.startswith("noise")}
+    levels |= {"contrast-0999": 0.9}
+    text = _run_study(study, "minimum-degradation", levels, tmp_path, monkeypatch)
+    assert "blur: seen from 0.3 on, not at 0.25 (" in text
+    assert "noise: seen from 0.0001 on (" in text
+    assert "contrast up: not seen even at 1.1." in text
+    assert "**Lower than with no degradation**, by an interval that excludes zero: contrast-0999." in text
+    assert "| 0.118 |" in text, "the paper's column"
+
+
+def test_a_ranking_sorts_by_what_is_lost_and_says_what_was_skipped(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = dict.fromkeys([c for c in _conditions("libraries") if not c.startswith("vips")], 1.2)
+    levels |= {"pillow-bicubic": 1.0, "opencv-area": 0.9, "torch-bicubic-antialias": 1.0, "torch-nearest": 2.0}
+    skipped = {c: "the package pyvips is not installed" for c in _conditions("libraries") if c.startswith("vips")}
+    text = _run_study(study, "libraries", levels, tmp_path, monkeypatch, skipped=skipped)
+    mean = np.random.default_rng(0).uniform(0.1, 1, 30).mean() * np.array([0.9, 2]) + 0.0005
+    assert f"Least is lost by opencv-area ({mean[0]:.4f}), most by torch-nearest ({mean[1]:.4f})." in text
+    assert "1 lose less than pillow-bicubic: opencv-area." in text
+    assert "1 cannot be told from pillow-bicubic: torch-bicubic-antialias." in text
+    assert "25 lose more than pillow-bicubic" in text
+    assert text.count("**Skipped: vips-") == 5
+    assert "paper" not in text
+
+
+def test_a_study_of_what_was_not_run_is_refused(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Exception, match=r"panels\.lanczos: params\.yaml has no downscaler lanczos"):
+        _run_study(study, "real-world", {"bilinear": 1, "bicubic": 1}, tmp_path, monkeypatch)
+    assert not (tmp_path / "results").exists()
 
 
 def test_claims_are_judged_by_paired_differences(
