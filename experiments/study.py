@@ -25,7 +25,6 @@ from typing import Any, Literal
 import matplotlib
 import numpy as np
 import pandas as pd
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
@@ -33,7 +32,7 @@ from scipy import stats
 
 from stages.aggregate.statistics import Difference, Score, paired_difference, summarise
 from stages.core.errors import UserError, run_stage
-from stages.core.files import atomic_folder, read_json, write_json, write_text
+from stages.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
 from stages.core.methods import Parameters, validate
 from stages.core.tables import read_table, write_table
 from stages.report.figures import COLOURS, MARKERS, STYLE, save
@@ -191,8 +190,13 @@ def _interval(difference: Difference) -> str:
     return f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
 
 
-def _verdict(comparison: Comparison) -> str:
-    return "" if comparison.shown else " **(reversed)**" if comparison.reversed else " **(not shown)**"
+def _verdict(study: Study, comparison: Comparison) -> str:
+    """What the interval says beyond "more is lost", which is what is expected."""
+    if comparison.shown:
+        return ""
+    if study.kind == "ranking":
+        return " (less)" if comparison.reversed else " (not told apart)"
+    return " **(reversed)**" if comparison.reversed else " **(not shown)**"
 
 
 def markdown(study: Study, results: list[Result], label: str) -> str:
@@ -219,7 +223,7 @@ def markdown(study: Study, results: list[Result], label: str) -> str:
                 if study.kind != "order":
                     comparison = compared.get((panel, name))
                     cells += [
-                        f"{_interval(comparison.difference)} to {comparison.against}{_verdict(comparison)}"
+                        f"{_interval(comparison.difference)} to {comparison.against}{_verdict(study, comparison)}"
                         if comparison
                         else ""
                     ]
@@ -229,7 +233,8 @@ def markdown(study: Study, results: list[Result], label: str) -> str:
         if study.kind == "order":
             lines += ["", f"| loses less | loses more | difference of {label} |", "|---|---|---|"]
             lines += [
-                f"| {c.against} | {c.condition} | {_interval(c.difference)}{_verdict(c)} |" for c in result.comparisons
+                f"| {c.against} | {c.condition} | {_interval(c.difference)}{_verdict(study, c)} |"
+                for c in result.comparisons
             ]
     return "\n".join(lines) + "\n"
 
@@ -257,6 +262,10 @@ def paragraph(study: Study, result: Result, label: str) -> str:
     return " ".join(text)
 
 
+def _claim(study: Study, holds: bool) -> str:
+    return f"The paper's claim ({study.claim}) **{'holds' if holds else 'does not hold in full'}** here."
+
+
 def _say_ladders(study: Study, result: Result) -> list[str]:
     failed = [c for c in result.comparisons if not c.shown]
     held = len(result.comparisons) - len(failed)
@@ -277,7 +286,7 @@ def _say_ladders(study: Study, result: Result) -> list[str]:
     first = next(iter(next(iter(study.panels.values())).conditions))
     text.append(f"{'No degradation' if lowest == first else f'**{lowest}**, not {first},'} loses least.")
     holds = not failed and not broken and lowest == first
-    text.append(f"The paper's claim ({study.claim}) **{'holds' if holds else 'does not hold in full'}** here.")
+    text.append(_claim(study, holds))
     return text
 
 
@@ -298,6 +307,8 @@ def _say_threshold(study: Study, result: Result) -> list[str]:
     better = [c.condition for c in result.comparisons if c.reversed]
     if better:
         text.append(f"**Lower than with no degradation**, by an interval that excludes zero: {_listed(better)}.")
+    if study.claim:
+        text.append(_claim(study, not better and not any("not seen even" in line for line in text)))
     return text
 
 
@@ -307,7 +318,7 @@ def _say_order(study: Study, result: Result) -> list[str]:
     text = [f"From least to most lost: {' < '.join(order)}."]
     text.append(f"{len(result.comparisons) - len(failed)} of {len(result.comparisons)} comparisons of the claim hold.")
     text += [f"{c.condition} is not shown to lose more than {c.against} ({_interval(c.difference)})." for c in failed]
-    text.append(f"The paper's order ({study.claim}) **{'holds' if not failed else 'does not hold in full'}** here.")
+    text.append(_claim(study, not failed))
     return text
 
 
@@ -328,6 +339,8 @@ def _say_ranking(study: Study, result: Result) -> list[str]:
             for verb, names in groups.items()
             if names
         ]
+    if study.claim:
+        text.append(_claim(study, all(c.shown for c in result.comparisons)))
     return text
 
 
@@ -471,11 +484,7 @@ def metrics(study: Study, results: list[Result]) -> dict[str, Any]:
 
 
 def main() -> None:
-    try:
-        values = yaml.safe_load(Path("study.yaml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError("study.yaml does not exist: run this in the folder of an experiment") from None
-    study = validate(Study, values, where="study.yaml")
+    study = validate(Study, read_yaml("study.yaml", hint="run this in the folder of an experiment"), where="study.yaml")
     recipe = read_json("data/plan/aggregate.json", hint="run `dvc repro plan`")
     branches = {(branch["upscaler"], branch["factor"]) for branch in recipe["branches"]}
     known = {branch["downscaler"] for branch in recipe["branches"]} | recipe["skipped"].keys()

@@ -281,6 +281,8 @@ def test_the_threshold_is_the_rung_from_which_on_all_are_seen(
     assert "contrast up: not seen even at 1.1." in text
     assert "**Lower than with no degradation**, by an interval that excludes zero: contrast-0999." in text
     assert "| 0.118 |" in text, "the paper's column"
+    assert "**does not hold in full**" in text
+    assert "+0.0000 [+0.0000, +0.0000] to none **(not shown)**" in text
 
 
 def test_a_ranking_sorts_by_what_is_lost_and_says_what_was_skipped(
@@ -296,6 +298,8 @@ def test_a_ranking_sorts_by_what_is_lost_and_says_what_was_skipped(
     assert "1 cannot be told from pillow-bicubic: torch-bicubic-antialias." in text
     assert "25 lose more than pillow-bicubic" in text
     assert text.count("**Skipped: vips-") == 5
+    assert text.count("(less)") == 1
+    assert text.count("(not told apart)") == 1
     assert "paper" not in text
 
 

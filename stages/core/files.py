@@ -19,6 +19,7 @@ __all__ = [
     "atomic_path",
     "canonical_json",
     "read_json",
+    "read_yaml",
     "sha256_file",
     "write_bytes",
     "write_json",
@@ -96,6 +97,18 @@ def read_json(path: Path | str, *, hint: str) -> Any:
         raise UserError(f"{path} does not exist: {hint}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): {hint}") from None
+
+
+def read_yaml(path: Path | str, *, hint: str) -> Any:
+    """Read a YAML file; `hint` says what to do where it is missing."""
+    import yaml
+
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: {hint}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def sha256_file(path: Path | str) -> str:

@@ -16,12 +16,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
 from stages.core.candidates import check_sizes, fingerprint
 from stages.core.errors import UserError
-from stages.core.files import atomic_folder, read_json, sha256_file, write_json
+from stages.core.files import atomic_folder, read_json, read_yaml, sha256_file, write_json
 from stages.core.methods import Parameters, find_method, validate
 from stages.core.recipes import SCHEMA
 from stages.core.software import MissingSoftware, package_version
@@ -36,12 +35,7 @@ Recipes = dict[str, dict[str, Any]]
 
 def read_parameters(path: Path) -> RunParameters:
     """Read and check ``params.yaml``."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: run this in the root of the repository or in an experiment") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml(path, hint="run this in the root of the repository or in an experiment")
     try:
         return validate(RunParameters, values, where="")
     except UserError as error:
