@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.aggregate.statistics import bootstrap_interval, summarise
+from stages.aggregate.statistics import bootstrap_interval, paired_difference, summarise
 from stages.aggregate.tables import long_table, markdown_table
 from stages.core.errors import UserError
 
@@ -46,6 +46,50 @@ def test_one_sample_has_no_spread_and_one_image_no_interval() -> None:
         summarise(_rows([[1, 2]]), "d", **OPTIONS)  # type: ignore[arg-type]
 
 
+def test_the_score_is_the_sum_of_variance_and_bias() -> None:
+    rows = _rows([[1, 3], [2, 2], [4, 8], [5, np.nan]])
+    rows["d:spread"] = [1, 1, 0, 0, 6, 6, np.nan, np.nan]  # one sample has nothing to lie apart from
+    score, _ = summarise(rows, "d", **OPTIONS)  # type: ignore[arg-type]
+    assert score.mean == pytest.approx((2 + 2 + 6 + 5) / 4)
+    assert score.variance == pytest.approx((0.5 + 0 + 3) / 3)
+    assert score.bias == pytest.approx((1.5 + 2 + 3) / 3)
+    assert score.variance_to_bias == pytest.approx(3.5 / 6.5)
+    rows["d:spread"] *= 100
+    assert summarise(rows, "d", **OPTIONS)[0].variance_to_bias is None, "a bias below zero: nothing to divide by"  # type: ignore[arg-type]
+    rows["d:spread"] = np.nan
+    assert summarise(rows, "d", **OPTIONS)[0].variance is None  # type: ignore[arg-type]
+
+
+def test_for_samples_of_the_true_posterior_variance_equals_bias() -> None:
+    """Original and samples are drawn from one law, as squared distances of points in a plane."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(4000):
+        middle = rng.normal(size=2)
+        original, samples = middle + rng.normal(size=2), middle + rng.normal(size=(3, 2))
+        for k, sample in enumerate(samples):
+            others = np.square(np.delete(samples, k, axis=0) - sample).sum(axis=1)
+            distance = np.square(sample - original).sum()
+            rows.append({"image_id": f"{i}", "sample": k, "finite": True, "d": distance, "d:spread": others.mean()})
+    score, _ = summarise(pd.DataFrame(rows), "d", **OPTIONS)  # type: ignore[arg-type]
+    assert score.variance_to_bias == pytest.approx(1, abs=0.05)
+    assert score.mean == pytest.approx(4, abs=0.1)
+
+
+def test_differences_are_paired_by_image() -> None:
+    rng = np.random.default_rng(0)
+    less = pd.Series(rng.uniform(0, 1, 40), index=[f"i{i}" for i in range(40)])
+    more = (less + rng.normal(0.01, 0.002, 40)).sample(frac=1, random_state=0)  # in another order
+    more["only-here"] = 9.0
+    found = paired_difference(less, more, **OPTIONS)  # type: ignore[arg-type]
+    assert found.mean == pytest.approx(0.01, abs=0.001)
+    assert 0.008 < found.low < found.mean < found.high < 0.012
+    turned = paired_difference(more, less, **OPTIONS)  # type: ignore[arg-type]
+    assert turned.mean == -found.mean
+    with pytest.raises(UserError, match="only 1 images are common"):
+        paired_difference(less[:1], more, **OPTIONS)  # type: ignore[arg-type]
+
+
 @given(values=st.lists(st.floats(0, 1), min_size=2, max_size=30), seed=st.integers(0, 3))
 def test_the_interval_lies_within_the_data_and_is_repeatable(values: list[float], seed: int) -> None:
     data = np.array(values)
@@ -79,3 +123,11 @@ def test_the_table_sorts_by_the_leading_distortion_and_marks_the_best() -> None:
     assert "bad | 0.9000" in lines[3]
     assert "**40.00**" in lines[3]
     assert "**Skipped: lpips**, because of this." in text
+    assert "variance" not in text
+    parts = {"variance": 0.2, "bias": 0.4, "variance_to_bias": 0.5}
+    none = dict.fromkeys(parts)
+    results = [r | (parts if (r["distortion"], r["downscaler"]) == ("fsim", "good") else none) for r in results]
+    lines = markdown_table(long_table(results), distortions, ["fsim", "psnr"], {}, 0.95).splitlines()
+    assert lines[0].endswith("| F ↓ | variance : bias² | P ↑ |")
+    assert "| 0.2000 : 0.4000 = 0.50 |" in lines[2]
+    assert "| one sample |" in lines[3]

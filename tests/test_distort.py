@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 import piq
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from stages.core.errors import UserError
 from stages.core.images import read_image
 from stages.distort import lpips, pixel, structural
 from stages.distort.check import check_distortion
 
-STRUCTURAL = ["fsim", "dss", "ms-ssim"]
+STRUCTURAL = list(structural.METRICS)
 
 
 def _chw(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -24,7 +29,11 @@ def _chw(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _pair(astronaut: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    hr = _chw(astronaut[:side, :side])
+    return _noisy(astronaut[:side, :side])
+
+
+def _noisy(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    hr = _chw(image)
     noise = np.random.default_rng(0).normal(0, 12, hr.shape)
     return hr, np.clip(hr + noise, 0, 255).astype(np.uint8)
 
@@ -34,31 +43,104 @@ def test_structural_distances_keep_the_contract(metric: str) -> None:
     check_distortion(structural, {"metric": metric})
 
 
-def test_psnr_keeps_the_contract() -> None:
-    check_distortion(pixel, {})
+@pytest.mark.parametrize("metric", ["psnr", "mse"])
+def test_pixel_measures_keep_the_contract(metric: str) -> None:
+    check_distortion(pixel, {"metric": metric})
 
 
-@pytest.mark.parametrize("side", [192, 512])
-@pytest.mark.parametrize("metric", [*STRUCTURAL, "psnr"])
-def test_distances_equal_piq(astronaut: NDArray[np.uint8], metric: str, side: int) -> None:
-    hr, sr = _pair(astronaut, side)
+# Sides, and one size that no power of two divides, with what piq computes in float64.
+SIZES = [(64, 64), (256, 256), (321, 481), (1024, 1024)]
+PIQ = {
+    "ssim": piq.ssim,
+    "ms-ssim": piq.multi_scale_ssim,
+    "fsim": piq.fsim,
+    "vsi": piq.vsi,
+    "dss": piq.dss,
+    "haarpsi": piq.haarpsi,
+    "srsim": piq.srsim,
+    "gmsd": piq.gmsd,
+    "ms-gmsd": piq.multi_scale_gmsd,
+    "mdsi": piq.mdsi,
+    "vif": piq.vif_p,
+    "psnr": piq.psnr,
+    "mse": lambda x, y, data_range: ((x - y) ** 2).mean(),
+}
+NOT_DISTANCES = ("psnr", "mse", "vif", "gmsd", "ms-gmsd", "mdsi")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+@pytest.mark.parametrize("metric", PIQ)
+def test_distances_equal_piq(astronaut: NDArray[np.uint8], metric: str, size: tuple[int, int]) -> None:
+    module: ModuleType = pixel if metric in ("psnr", "mse") else structural
+    parameters = module.Parameters(metric=metric)
+    if min(size) < module.describe(parameters).minimum_side:
+        return  # `plan` refuses it, as another test sees
+    if size[0] <= 512:
+        image = astronaut[: size[0], : size[1]]
+    else:
+        image = np.asarray(Image.fromarray(astronaut).resize(size[::-1], Image.Resampling.BICUBIC))
+    hr, sr = _noisy(image)
     x, y = (torch.from_numpy(image[None]).double() / 255 for image in (sr, hr))
-    reference = {"fsim": piq.fsim, "dss": piq.dss, "ms-ssim": piq.multi_scale_ssim, "psnr": piq.psnr}[metric]
-    expected = float(reference(x, y, data_range=1.0))
-    module, parameters = (
-        (pixel, pixel.Parameters()) if metric == "psnr" else (structural, structural.Parameters(metric=metric))  # type: ignore[arg-type]
-    )
+    expected = float(PIQ[metric](x, y, data_range=1.0))
     distortion = module.load(parameters, "cpu")
     value = distortion.distance(distortion.reference(hr), sr[None])[0]
-    assert value == pytest.approx(expected if metric == "psnr" else 1 - expected, abs=1e-5)
+    assert value == pytest.approx(expected if metric in NOT_DISTANCES else 1 - expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("metric", STRUCTURAL)
+def test_the_smallest_side_is_taken_and_one_less_need_not_be(metric: str) -> None:
+    parameters = structural.Parameters(metric=metric)  # type: ignore[arg-type]
+    side = structural.describe(parameters).minimum_side
+    distortion = structural.load(parameters, "cpu")
+    rng = np.random.default_rng(0)
+    hr = rng.integers(0, 256, (3, side, side), dtype=np.uint8)
+    sr = rng.integers(0, 256, (2, 3, side, side), dtype=np.uint8)
+    assert np.isfinite(distortion.distance(distortion.reference(hr), sr)).all()
+
+
+class _Law(NamedTuple):
+    symmetric: bool = True
+    flips: bool = True
+
+
+# MDSI and VIF treat one image as the reference. Halving an image starts at its upper left pixel: measures on several
+# scales, and VSI, which resizes, are invariant to flips up to a few per cent only.
+LAWS = {metric: _Law() for metric in PIQ}
+LAWS |= {metric: _Law(flips=False) for metric in ("ms-ssim", "haarpsi", "srsim", "vsi")}
+LAWS |= {"mdsi": _Law(symmetric=False), "vif": _Law(symmetric=False, flips=False)}
+
+
+@settings(max_examples=8)
+@given(seed=st.integers(0, 2**32 - 1), metric=st.sampled_from(sorted(LAWS)))
+def test_laws_of_the_measures(seed: int, metric: str) -> None:
+    module: ModuleType = pixel if metric in ("psnr", "mse") else structural
+    parameters = module.Parameters(metric=metric)
+    descriptor, distortion = module.describe(parameters), module.load(parameters, "cpu")
+    rng = np.random.default_rng(seed)
+    side = max(descriptor.minimum_side, 64)
+    coarse = rng.integers(40, 216, (8, 8, 3), dtype=np.uint8)
+    hr = _chw(np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)))
+    levels = [np.clip(hr + s * rng.standard_normal(hr.shape), 0, 255).astype(np.uint8) for s in (4, 16, 48)]
+    sign = 1 if descriptor.better == "lower" else -1
+
+    def distance(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+        return float(distortion.distance(distortion.reference(a), b[None])[0])
+
+    assert distance(hr, hr) == pytest.approx(descriptor.perfect, abs=1e-6)
+    rising = [sign * distance(hr, sr) for sr in levels]
+    assert rising == sorted(rising), "more noise is worse"
+    law, sr = LAWS[metric], levels[1]
+    if law.symmetric:
+        assert distance(hr, sr) == pytest.approx(distance(sr, hr), rel=1e-4, abs=1e-6)
+    if law.flips:
+        flipped = [np.ascontiguousarray(image[:, :, ::-1]) for image in (hr, sr)]
+        assert distance(*flipped) == pytest.approx(distance(hr, sr), rel=1e-3, abs=1e-5)
 
 
 def test_the_contract_catches_a_distance_with_an_offset() -> None:
     class Shifted(pixel.PSNR):
         def distance(self, reference: NDArray[np.int64], sr: NDArray[np.uint8]) -> NDArray[np.float64]:
             return super().distance(reference, sr) - 1
-
-    from types import ModuleType
 
     module = ModuleType("shifted")
     vars(module).update(Parameters=pixel.Parameters, describe=pixel.describe, load=lambda parameters, device: Shifted())
@@ -141,3 +223,65 @@ def test_lpips_takes_vggs_weights_as_torchvision_files_them(
 def test_weights_of_another_backbone_are_refused(lpips_folder: Path) -> None:
     with pytest.raises(UserError, match="has sha256"):
         lpips.load(lpips.Parameters(backbone="vgg", path=str(lpips_folder / BACKBONES["alex"])), "cpu")
+
+
+def test_a_squared_distance_splits_into_bias_and_variance(lpips_folder: Path, astronaut: NDArray[np.uint8]) -> None:
+    """E D(x, X) = D(x, E X) + Var, in the space where the distance is that of embeddings: exact for MSE."""
+    rng = np.random.default_rng(3)
+    hr = _chw(astronaut[100:164, 200:264])
+    sr = np.clip(hr + rng.normal(4, 12, (4, *hr.shape)), 0, 255).astype(np.uint8)
+    mse = pixel.load(pixel.Parameters(metric="mse"), "cpu")
+    distance, spread = mse.with_spread(mse.reference(hr), sr)
+    assert np.array_equal(distance, mse.distance(mse.reference(hr), sr))
+    scaled = sr.reshape(4, -1) / 255
+    variance = scaled.var(axis=0, ddof=1).mean()
+    assert spread.mean() / 2 == pytest.approx(variance, rel=1e-12)
+    # Unbiased: the squared distance of the mean holds a K-th of the variance itself.
+    of_mean = np.square(scaled.mean(axis=0) - hr.reshape(-1) / 255).mean()
+    assert distance.mean() - spread.mean() / 2 == pytest.approx(of_mean - variance / 4, rel=1e-9)
+
+    alex = lpips.load(lpips.Parameters(path=str(lpips_folder / BACKBONES["alex"])), "cpu")
+    reference = alex.reference(hr)
+    distance, spread = alex.with_spread(reference, sr)
+    assert distance == pytest.approx(alex.distance(reference, sr), abs=1e-9)
+    for k in range(4):
+        others = alex.distance(alex.reference(sr[k]), np.delete(sr, k, axis=0))
+        assert spread[k] == pytest.approx(others.mean(), abs=1e-6)
+    same = alex.with_spread(reference, np.stack([hr, hr]))
+    assert max(np.abs(same[0]).max(), np.abs(same[1]).max()) < 1e-12
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 64), (256, 256), (321, 481), (1024, 1024)])
+def test_lpips_and_its_maps_equal_the_package_at_any_size(
+    lpips_folder: Path, astronaut: NDArray[np.uint8], backbone: str, size: tuple[int, int]
+) -> None:
+    path = str(lpips_folder / BACKBONES[backbone])
+    ours = lpips.load(lpips.Parameters(backbone=backbone, path=path), "cpu")  # type: ignore[arg-type]
+    hr, sr = _noisy(np.asarray(Image.fromarray(astronaut).resize(size[::-1], Image.Resampling.BICUBIC)))
+    reference = ours.reference(hr)
+    x, y = (2 * torch.from_numpy(image[None]).float() / 255 - 1 for image in (hr, sr))
+    with torch.no_grad():
+        expected = float(ours.network(x, y))
+        ours.network.spatial = True
+        maps = ours.network(x, y)[0, 0].numpy()
+        ours.network.spatial = False
+    value = ours.distance(reference, sr[None])
+    assert value[0] == pytest.approx(expected, abs=1e-6)
+    assert ours.maps(reference, sr[None])[0] == pytest.approx(maps, abs=1e-6)
+    assert ours.distance(reference, np.stack([sr] * 8)) == pytest.approx(np.repeat(value, 8), abs=1e-6)
+    assert ours.distance(reference, hr[None])[0] == 0
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_laws_of_lpips(lpips_folder: Path, seed: int) -> None:
+    alex = lpips.load(lpips.Parameters(path=str(lpips_folder / BACKBONES["alex"])), "cpu")
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (2, 3, 40, 56), dtype=np.uint8)
+    one, two = (float(alex.distance(alex.reference(images[i]), images[[1 - i]])[0]) for i in (0, 1))
+    assert one == pytest.approx(two, rel=1e-6)
+    assert one >= 0
+    flat = np.full((3, 40, 56), rng.integers(0, 256), np.uint8)  # features may vanish: no division by zero
+    assert np.isfinite(alex.distance(alex.reference(flat), images)).all()
+    assert alex.distance(alex.reference(flat), flat[None])[0] == 0

@@ -115,6 +115,21 @@ def test_adding_a_distortion_computes_that_one_alone_and_removing_one_nothing(re
     assert set(journal.rglob("*.json")) == after
 
 
+def test_what_a_squared_distance_is_made_of_stands_beside_it(repository: Path) -> None:
+    _edit(repository / "params.yaml", "  dss:", "  mse: {method: pixel, metric: mse}\n  dss:")
+    _repro(repository)
+    rows = pd.read_csv(repository / "data/distortion/flow-compact/x4/mine.csv")
+    assert (rows["mse:spread"] > 0).all()
+    assert "dss:spread" not in rows
+    entry = json.loads((repository / "metrics/ida_rd.json").read_text())["flow-compact"]["x4"]["mine"]
+    assert entry["mse"]["variance"] == pytest.approx(rows["mse:spread"].mean() / 2)
+    assert entry["mse"]["variance"] + entry["mse"]["bias"] == pytest.approx(entry["mse"]["mean"])
+    assert entry["psnr"]["variance"] is None
+    table = (repository / "metrics/tables/ida_rd.md").read_text()
+    assert f"| {entry['mse']['variance']:.4f} : {entry['mse']['bias']:.4f} = " in table
+    assert "bias² " in (repository / "metrics/report/index.html").read_text()
+
+
 def test_metrics_diff_shows_what_changed(repository: Path) -> None:
     run("git", "add", "--all", cwd=repository)
     identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]

@@ -17,6 +17,7 @@ from scipy import stats
 
 from stages.core.errors import UserError
 from stages.core.seeds import generator
+from stages.core.tables import spread_column
 
 __all__ = ["Difference", "Score", "bootstrap_interval", "paired_difference", "summarise"]
 
@@ -35,6 +36,13 @@ class Score:
         Mean over images of the standard deviation over samples (n - 1); None for one sample.
     ci_low, ci_high : float
         Bootstrap interval of the mean, over images.
+    variance, bias : float or None
+        What the mean is made of, where the distortion is a squared distance of embeddings and there are
+        two samples or more: half the mean distance between samples of an image, and the rest, the squared
+        bias. The former is what the upscaler knows to be lost, the latter what it gets wrong.
+    variance_to_bias : float or None
+        Their ratio. Samples of the true posterior and the original have one law, so that it is 1 for them;
+        below, the samples are too alike. None where the bias is not positive.
     """
 
     mean: float
@@ -42,6 +50,9 @@ class Score:
     std_samples: float | None
     ci_low: float
     ci_high: float
+    variance: float | None = None
+    bias: float | None = None
+    variance_to_bias: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,8 @@ def summarise(
     Parameters
     ----------
     rows : DataFrame
-        Columns image_id, sample, finite and the distortion's; rows that are not finite are left out.
+        Columns image_id, sample, finite, the distortion's, and its spread's (see `spread_column`) where it has
+        one; rows that are not finite are left out.
 
     Returns
     -------
@@ -129,14 +141,29 @@ def summarise(
     spreads = groups.std(ddof=1).dropna()
     values = means.to_numpy(np.float64)
     low, high = bootstrap_interval(values, confidence, resamples, seed)
+    variance, bias = _parts(rows, distortion, means)
     score = Score(
         mean=float(values.mean()),
         std_images=float(values.std(ddof=1)),
         std_samples=float(spreads.mean()) if len(spreads) else None,
         ci_low=low,
         ci_high=high,
+        variance=variance,
+        bias=bias,
+        variance_to_bias=variance / bias if variance is not None and bias and bias > 0 else None,
     )
     return score, means
+
+
+def _parts(rows: pd.DataFrame, distortion: str, means: pd.Series) -> tuple[float | None, float | None]:
+    """Variance and squared bias, means over the images that have two samples."""
+    column = spread_column(distortion)
+    if column not in rows:
+        return None, None
+    variances = rows[rows.finite].groupby("image_id", sort=True)[column].mean().dropna() / 2
+    if not len(variances):
+        return None, None
+    return float(variances.mean()), float((means[variances.index] - variances).mean())
 
 
 def paired_difference(less: pd.Series, more: pd.Series, *, confidence: float, resamples: int, seed: int) -> Difference:

@@ -27,25 +27,47 @@ def markdown_table(
     """
     lead = order[0]
     heads = [_head(distortions[name]) for name in order]
+    parts = _has_parts(table, lead)
+    if parts:
+        heads.insert(1, "variance : bias²")
     lines = [
         "| upscaler | factor | downscaler | " + " | ".join(heads) + " |",
-        "|---|---|---|" + "---|" * len(order),
+        "|---|---|---|" + "---|" * len(heads),
     ]
     for (upscaler, factor), group in table.groupby(["upscaler", "factor"], sort=False):
         cells = group.set_index(["downscaler", "distortion"])
         best = {name: _sorted(group, name, distortions)[0] for name in order}
         for downscaler in _sorted(group, lead, distortions):
             row = [_cell(cells.loc[downscaler, name], best[name] == downscaler) for name in order]
+            if parts:
+                row.insert(1, _parts(cells.loc[downscaler, lead]))
             lines.append(f"| {upscaler} | x{factor} | {downscaler} | " + " | ".join(row) + " |")
     counts = sorted({(int(n), int(k)) for n, k in zip(table.images, table.samples, strict=True)})
     shown = ", ".join(f"N = {n} images, K = {k} sample{'s' if k > 1 else ''}" for n, k in counts)
     lines += ["", f"Mean over images [{confidence:.0%} bootstrap interval over images]; {shown}. Best in bold."]
+    if parts:
+        lines += [
+            f"{distortions[lead]['label']} is the sum of variance (how far the samples of an image lie apart) and"
+            " squared bias; their ratio is 1 for samples of the true posterior."
+        ]
     lost = table.nonfinite_rate.max()
     lines += [
         f"Samples that were not finite and are left out: {'none' if lost == 0 else f'up to {lost:.2%} of a row'}."
     ]
     lines += [f"**Skipped: {name}**, because {reason}." for name, reason in skipped.items()]
     return "\n".join(lines) + "\n"
+
+
+def _has_parts(table: pd.DataFrame, distortion: str) -> bool:
+    return "variance" in table and bool(table[table.distortion == distortion].variance.notna().any())
+
+
+def _parts(row: Any) -> str:
+    """Variance, bias and their ratio, for K of at least 2."""
+    if pd.isna(row["variance"]):
+        return "one sample"
+    ratio = "" if pd.isna(row["variance_to_bias"]) else f" = {row['variance_to_bias']:.2f}"
+    return f"{row['variance']:.4f} : {row['bias']:.4f}{ratio}"
 
 
 def _head(descriptor: dict[str, Any]) -> str:

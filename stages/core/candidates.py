@@ -108,24 +108,30 @@ def fingerprint(source: str, folder: str | None) -> dict[str, str]:
     return hashes
 
 
-def check_sizes(source: str, folder: str | None, crop: int | None, multiple: int) -> None:
+def check_sizes(source: str, folder: str | None, crop: int | None, multiple: int) -> int | None:
     """Refuse images too small for `crop` or `multiple` by their headers; see `rectangles`.
 
     A header that cannot be read is left to the stage that reads the whole file and reports all that is wrong.
+
+    Returns
+    -------
+    int or None
+        The smallest side of all candidates, in pixels; None if no header can be read.
     """
-    small = []
+    small, sides = [], []
     for image_id, file in candidate_files(source, folder).items():
         try:
             width, height = read_size(source_path(file, folder))
         except ImageError:
             continue
         try:
-            rectangles(image_id, width, height, crop, multiple)
+            sides += [min(w, h) for _, _, _, w, h in rectangles(image_id, width, height, crop, multiple)]
         except ImageError as error:
             small.append(f"{file}: {error}")
     if small:
         rest = f"; and {len(small) - 5} more" if len(small) > 5 else ""
         raise UserError(f"{'; '.join(small[:5])}{rest}: remove them, or choose a smaller crop or factor")
+    return min(sides, default=None)
 
 
 def _read_cache() -> dict[str, str]:

@@ -9,10 +9,15 @@ import pandas as pd
 from stages.core.errors import UserError
 from stages.core.files import write_text
 
-__all__ = ["read_table", "write_table"]
+__all__ = ["read_table", "spread_column", "write_table"]
 
 # An image may be called "001", and a downscaler "nan": pandas would make numbers of them.
 TEXT = ("image_id", "file", "upscaler", "downscaler", "distortion")
+
+
+def spread_column(distortion: str) -> str:
+    """Column of a sample's mean distance to the other samples of its image; no method's name has a colon."""
+    return f"{distortion}:spread"
 
 
 def read_table(path: Path | str, *, hint: str) -> pd.DataFrame:

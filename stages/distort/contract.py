@@ -11,7 +11,7 @@ The half that depends on the HR image alone is computed once for all its samples
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Descriptor", "Distortion", "unit_range"]
+__all__ = ["Descriptor", "Distortion", "mean_to_others", "unit_range"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class Descriptor:
         Weight ids of the catalogue, with the user's path of each or None.
     label : str
         Name as it is set in tables and figures.
+    squared : bool
+        Whether it is a squared Euclidean distance between embeddings of the images. The expected distance
+        of samples then splits exactly into squared bias and variance, and the loaded distortion has
+        ``with_spread``.
     """
 
     better: Literal["lower", "higher"]
@@ -51,10 +55,15 @@ class Descriptor:
     minimum_side: int
     label: str
     weights: dict[str, str | None] = field(default_factory=dict)
+    squared: bool = False
 
 
 class Distortion(Protocol):
-    """A loaded distortion."""
+    """A loaded distortion.
+
+    One that is `Descriptor.squared` also has ``with_spread(reference, sr)``: the distances, and of each
+    sample the mean distance to the others, (K,) each, for K of at least 2.
+    """
 
     def reference(self, hr: NDArray[np.uint8]) -> Any:
         """Compute once what depends on the HR image, (3, H, W), uint8."""
@@ -63,6 +72,15 @@ class Distortion(Protocol):
     def distance(self, reference: Any, sr: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Compare SR images (K, 3, H, W), uint8, with the reference; (K,)."""
         ...
+
+
+def mean_to_others(distance: Callable[[int, int], float], count: int) -> NDArray[np.float64]:
+    """Mean of ``distance(i, j)``, symmetric, over all j but i; (count,), count >= 2."""
+    table = np.zeros((count, count))
+    for i in range(count):
+        for j in range(i):
+            table[i, j] = table[j, i] = distance(i, j)
+    return table.sum(axis=1) / (count - 1)
 
 
 def unit_range(images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], device: str) -> Tensor:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stages.core.errors import UserError
 from stages.core.methods import Parameters as Base
 from stages.core.weights import load_tensors, locate
-from stages.distort.contract import Descriptor, unit_range
+from stages.distort.contract import Descriptor, mean_to_others, unit_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +46,7 @@ def describe(parameters: Parameters) -> Descriptor:
         minimum_side=32,
         label=f"LPIPS ({ {'alex': 'AlexNet', 'vgg': 'VGG', 'squeeze': 'SqueezeNet'}[parameters.backbone] })",
         weights={WEIGHTS[parameters.backbone]: parameters.path},
+        squared=True,
     )
 
 
@@ -89,15 +90,43 @@ class LPIPS:
 
     def distance(self, reference: list[Tensor], sr: NDArray[np.uint8]) -> NDArray[np.float64]:
         """LPIPS of (K, 3, H, W), uint8, to the reference; (K,), at least 0."""
+        return self._between(reference, self._unit_features(sr)).cpu().numpy()
+
+    def with_spread(
+        self, reference: list[Tensor], sr: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """`distance`, and the mean distance of each sample to the others; (K,) each, K >= 2."""
+        features = self._unit_features(sr)
+        samples = [[layer[k : k + 1] for layer in features] for k in range(len(sr))]
+        spread = mean_to_others(lambda i, j: float(self._between(samples[i], samples[j])), len(sr))
+        return self._between(reference, features).cpu().numpy(), spread
+
+    def maps(self, reference: list[Tensor], sr: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Where the distance lies: (K, H, W), each layer's map enlarged bilinearly; their mean is near the distance."""
+        import torch
+        from torch.nn.functional import interpolate
+
+        size = sr.shape[2:]
+        with torch.inference_mode():
+            layers = [
+                interpolate(self._head(i, (own - other) ** 2), size, mode="bilinear", align_corners=False)
+                for i, (own, other) in enumerate(zip(reference, self._unit_features(sr), strict=True))
+            ]
+            return torch.stack(layers).sum(dim=0)[:, 0].cpu().numpy()
+
+    def _head(self, layer: int, squares: Tensor) -> Tensor:
+        return self.network.lins[layer].model[-1](squares)  # the head's 1x1 convolution, past its dropout
+
+    def _between(self, one: list[Tensor], many: list[Tensor]) -> Tensor:
+        """Distances of features of one image to those of several, (K,), float64."""
         import torch
 
         with torch.inference_mode():
-            total = torch.zeros(len(sr), dtype=torch.float64, device=self.device)
-            features = self._unit_features(sr)
-            for head, own, other in zip(self.network.lins, reference, features, strict=True):
-                weighted = head.model[-1]((own - other) ** 2)  # the head's 1x1 convolution, past its dropout
-                total += weighted.mean(dim=(1, 2, 3), dtype=torch.float64)
-        return total.cpu().numpy()
+            layers = [
+                self._head(i, (own - other) ** 2).mean(dim=(1, 2, 3), dtype=torch.float64)
+                for i, (own, other) in enumerate(zip(one, many, strict=True))
+            ]
+            return torch.stack(layers).sum(dim=0)
 
 
 def _features(state: dict[str, Any]) -> dict[str, Any]:

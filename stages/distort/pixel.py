@@ -1,4 +1,4 @@
-"""Pixel-wise measures: PSNR, as ``piq`` (the official code's library) defines it."""
+"""Pixel-wise measures: MSE, and PSNR as ``piq`` (the official code's library) defines it."""
 
 from __future__ import annotations
 
@@ -8,38 +8,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.core.methods import Parameters as Base
-from stages.distort.contract import Descriptor
+from stages.distort.contract import Descriptor, mean_to_others
 
-__all__ = ["PSNR", "Parameters", "describe", "load"]
+__all__ = ["MSE", "PSNR", "Parameters", "describe", "load"]
 
 EPSILON = 1e-8  # piq's: keeps the value of identical images finite, at 80 dB
 
 
 class Parameters(Base):
-    """``metric``: ``psnr``."""
+    """``metric``: ``psnr`` or ``mse``."""
 
-    metric: Literal["psnr"] = "psnr"
+    metric: Literal["psnr", "mse"] = "psnr"
 
 
 def describe(parameters: Parameters) -> Descriptor:
-    """Describe PSNR: in dB, higher is better, 80 for identical images."""
+    """Describe PSNR (in dB, 80 for identical images) or MSE (of pixels in [0, 1])."""
+    if parameters.metric == "mse":
+        return Descriptor(better="lower", perfect=0.0, low=0.0, high=1.0, minimum_side=1, label="MSE", squared=True)
     return Descriptor(better="higher", perfect=80.0, low=0.0, high=80.0, minimum_side=1, label="PSNR (dB)")
 
 
-def load(parameters: Parameters, device: str) -> PSNR:
+def load(parameters: Parameters, device: str) -> MSE:
     """Return the measure; it computes in exact integers, on the CPU."""
-    return PSNR()
+    return MSE() if parameters.metric == "mse" else PSNR()
 
 
-class PSNR:
-    """``-10 log10(MSE + 1e-8)`` over all sub-pixels of images in [0, 1]."""
+class MSE:
+    """Mean squared error over all sub-pixels of images in [0, 1]."""
 
     def reference(self, hr: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The HR image (3, H, W), uint8, as integers."""
         return hr.astype(np.int64)
 
     def distance(self, reference: NDArray[np.int64], sr: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """PSNR of (K, 3, H, W), uint8, to the reference; (K,), dB."""
+        """MSE of (K, 3, H, W), uint8, to the reference; (K,), in [0, 1]."""
         squares = np.square(sr.astype(np.int64) - reference).sum(axis=(1, 2, 3))
-        mse = squares / (reference.size * 255.0**2)
-        return np.clip(-10 * np.log10(mse + EPSILON), 0.0, 80.0)
+        return squares / (reference.size * 255.0**2)
+
+    def with_spread(
+        self, reference: NDArray[np.int64], sr: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """`distance`, and the mean distance of each sample to the others; (K,) each, K >= 2."""
+        images = [image.astype(np.int64) for image in sr]
+        return self.distance(reference, sr), mean_to_others(
+            lambda i, j: float(np.square(images[i] - images[j]).sum() / (reference.size * 255.0**2)), len(sr)
+        )
+
+
+class PSNR(MSE):
+    """``-10 log10(MSE + 1e-8)`` over all sub-pixels of images in [0, 1]."""
+
+    def distance(self, reference: NDArray[np.int64], sr: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """PSNR of (K, 3, H, W), uint8, to the reference; (K,), dB."""
+        return np.clip(-10 * np.log10(super().distance(reference, sr) + EPSILON), 0.0, 80.0)

@@ -17,13 +17,14 @@ from stages.core.files import read_json, sha256_file, write_json
 from stages.core.images import ImageError, image_files, read_image
 from stages.core.journal import Journal
 from stages.core.methods import find_method, validate
-from stages.core.tables import read_table
+from stages.core.tables import read_table, spread_column
 from stages.distort.contract import Distortion
 
 __all__ = ["ROW", "distort_folder", "load_distortions"]
 
 ROW = ["image_id", "sample", "finite", "attempts", "clipped"]
 SR_NAMES = "{k}.webp"
+Found = dict[str, list[float]]  # values of an image's samples by column
 
 
 def load_distortions(recipe: dict[str, Any], device: str) -> dict[str, Distortion]:
@@ -43,16 +44,17 @@ class _Unit:
         self.image_id, self.hr, self.samples, self.missing = image_id, hr, samples, missing
 
 
-def _make_worker(recipe: dict[str, Any], device: str) -> Callable[[_Unit], dict[str, list[float]]]:
+def _make_worker(recipe: dict[str, Any], device: str) -> Callable[[_Unit], dict[str, Found]]:
     if device == "cpu":
         import torch
 
         torch.set_num_threads(1)  # one worker a core; and sums in one order for any number of workers
-    return partial(_one, load_distortions(recipe, device))
+    squared = {name: entry["squared"] for name, entry in recipe["distortions"].items()}
+    return partial(_one, load_distortions(recipe, device), squared)
 
 
-def _one(distortions: dict[str, Distortion], unit: _Unit) -> dict[str, list[float]]:
-    """Distances of one image's samples, by distortion."""
+def _one(distortions: dict[str, Distortion], squared: dict[str, bool], unit: _Unit) -> dict[str, Found]:
+    """What one image's samples measure, by distortion."""
     hr = _read(unit.hr)
     sr = np.stack([_read(path) for path in unit.samples])
     if sr.shape[1:] != hr.shape:
@@ -60,10 +62,15 @@ def _one(distortions: dict[str, Distortion], unit: _Unit) -> dict[str, list[floa
         raise UserError(f"{unit.samples[0].parent}: SR images are {size}, HR is {hr.shape[2]} x {hr.shape[1]}")
     result = {}
     for name in unit.missing:
-        values = distortions[name].distance(distortions[name].reference(hr), sr)
-        if not np.isfinite(values).all():
+        distortion = distortions[name]
+        reference, columns = distortion.reference(hr), {}
+        if squared[name] and len(sr) > 1:
+            columns[name], columns[spread_column(name)] = distortion.with_spread(reference, sr)  # type: ignore[attr-defined]
+        else:
+            columns[name] = distortion.distance(reference, sr)
+        if not all(np.isfinite(values).all() for values in columns.values()):
             raise UserError(f"distortion {name}, image {unit.image_id}: not a finite number; is the image constant?")
-        result[name] = [float(value) for value in values]
+        result[name] = {column: [float(value) for value in values] for column, values in columns.items()}
     return result
 
 
@@ -84,7 +91,9 @@ def distort_folder(recipe: dict[str, Any], hr_folder: Path, sr_folder: Path) -> 
     -------
     DataFrame
         Columns image_id, sample, finite, attempts, clipped, and one per distortion (empty where
-        a sample is not finite). Sorted by image id and sample.
+        a sample is not finite). Those that are squared distances of embeddings have a second one,
+        ``<name>:spread``, the mean distance of a sample to the image's others (empty for one sample).
+        Sorted by image id and sample.
 
     Raises
     ------
@@ -97,7 +106,7 @@ def distort_folder(recipe: dict[str, Any], hr_folder: Path, sr_folder: Path) -> 
     if odd := sorted(names ^ hr.keys()):
         raise UserError(f"{sr_folder} and {hr_folder} differ in images: {', '.join(odd[:5])}; run `dvc repro upscale`")
     journals = {name: Journal(entry) for name, entry in recipe["distortions"].items()}
-    found: dict[tuple[str, str], list[float]] = {}
+    found: dict[tuple[str, str], Found] = {}
     units, targets = [], {}
     for image_id, rows in samples.groupby("image_id", sort=True):
         paths = [sr_folder / str(image_id) / SR_NAMES.format(k=k) for k in rows["sample"][rows.finite]]
@@ -122,12 +131,14 @@ def distort_folder(recipe: dict[str, Any], hr_folder: Path, sr_folder: Path) -> 
         for name, values in result.items():
             write_json(targets[unit.image_id, name], values)
             found[unit.image_id, name] = values
-    for name in journals:
-        samples[name] = math.nan
+    for name, entry in recipe["distortions"].items():
+        samples[[name, spread_column(name)] if entry["squared"] else [name]] = math.nan
         for image_id in names:
             mask = (samples.image_id == image_id) & samples.finite
-            if mask.any():
-                samples.loc[mask, name] = found[image_id, name]
+            if not mask.any():
+                continue
+            for column, numbers in found[image_id, name].items():
+                samples.loc[mask, column] = numbers
     return samples
 
 

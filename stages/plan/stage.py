@@ -119,8 +119,11 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
     """
     problems = _Problems()
     recipes: Recipes = {}
+    smallest: int | None = None
     with problems.collect("images"):
         recipes |= _data_recipes(parameters, root)
+        images = parameters.images
+        smallest = check_sizes(images.source, images.path, images.crop, math.lcm(*parameters.factors))
     skipped: dict[str, str] = {}
     for name, entry in parameters.downscalers.items():
         for factor in parameters.factors:
@@ -145,7 +148,7 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
     for name, entry in parameters.distortions.items():
         with problems.collect(f"distortions.{name}"):
             try:
-                distortions[name] = _distortion_entry(parameters, root, name, entry, download=download)
+                distortions[name] = _distortion_entry(smallest, root, name, entry, download=download)
             except MissingWeights as error:
                 if parameters.missing_weights == "error":
                     raise
@@ -201,9 +204,7 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
 def _data_recipes(parameters: RunParameters, root: Path) -> Recipes:
     images = parameters.images.model_dump()
     attributes = parameters.attributes.model_dump()
-    multiple = math.lcm(*parameters.factors)
     files = fingerprint(images["source"], images["path"])
-    check_sizes(images["source"], images["path"], images["crop"], multiple)
     table = {}
     if attributes["path"] is not None:
         path = Path(attributes["path"]).expanduser()
@@ -216,7 +217,7 @@ def _data_recipes(parameters: RunParameters, root: Path) -> Recipes:
             "code": _stage_code(root, "attributes"),
             "images": images | {"files": files},
             "attributes": attributes | {"files": table},
-            "multiple": multiple,
+            "multiple": math.lcm(*parameters.factors),
         },
         "balance": {
             "schema": SCHEMA,
@@ -271,18 +272,18 @@ def _distortion_weights(root: Path, name: str, entry: MethodEntry) -> list[str]:
 
 
 def _distortion_entry(
-    parameters: RunParameters, root: Path, name: str, entry: MethodEntry, *, download: bool
+    smallest: int | None, root: Path, name: str, entry: MethodEntry, *, download: bool
 ) -> dict[str, Any]:
     module, values, recipe = _method(root, "distort", "distortions", name, entry)
     descriptor = module.describe(values)
-    crop = parameters.images.crop
-    if crop is not None and crop < descriptor.minimum_side:
+    if smallest is not None and smallest < descriptor.minimum_side:
         raise UserError(
-            f"{name} needs images of at least {descriptor.minimum_side} pixels a side; images.crop is {crop}"
+            f"{name} needs images of at least {descriptor.minimum_side} pixels a side; the smallest here has {smallest}"
         )
     found = {key: locate(key, path, download=download) for key, path in descriptor.weights.items()}
     return recipe | {
         "descriptor": dataclasses.asdict(descriptor),
+        "squared": descriptor.squared,
         "weights": {key: file.sha256 for key, file in found.items()},
     }
 
