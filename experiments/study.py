@@ -98,6 +98,12 @@ class Result:
     samples: int
     lost: int
     sign: int  # -1 where higher distances are better
+    stochastic: bool = True
+
+    @property
+    def title(self) -> str:
+        """Upscaler and factor, as they are told apart."""
+        return f"{self.upscaler}{'' if self.stochastic else ' (deterministic)'}, x{self.factor}"
 
     def loss(self, condition: str) -> float:
         """The mean score, turned so that more is worse."""
@@ -142,7 +148,8 @@ def judge(study: Study, recipe: dict[str, Any], folder: Path, upscaler: str, fac
     for panel, condition, against in pairs(study, set(scores)):
         difference = paired_difference(sign * means[against], sign * means[condition], **settings)
         comparisons.append(Comparison(panel, condition, against, difference))
-    return Result(upscaler, factor, scores, means, comparisons, samples, lost, sign)
+    stochastic = bool(recipe["recipes"][f"upscale/x{factor}/{upscaler}"]["descriptor"]["stochastic"])
+    return Result(upscaler, factor, scores, means, comparisons, samples, lost, sign, stochastic)
 
 
 def ladder_correlations(study: Study, result: Result) -> dict[str, tuple[float, float]]:
@@ -204,7 +211,7 @@ def markdown(study: Study, results: list[Result], label: str) -> str:
     lines: list[str] = []
     paper = study.paper.scores if study.paper else {}
     for result in results:
-        lines += ["", f"## {result.upscaler}, x{result.factor}", ""]
+        lines += ["", f"## {result.title}", ""]
         head = ["", "", f"{label} [interval]"]
         if study.kind != "order":
             head += ["difference [interval]"]
@@ -247,7 +254,7 @@ def paragraph(study: Study, result: Result, label: str) -> str:
     """Say what the numbers of one upscaler and factor show."""
     images = len(next(iter(result.means.values())))
     text = [
-        f"**{result.upscaler}, x{result.factor}** ({images} images of {study.data}, {result.samples} reconstructions, "
+        f"**{result.title}** ({images} images of {study.data}, {result.samples} reconstructions, "
         f"{result.lost} of them not finite), by {label}."
     ]
     text += {"ladders": _say_ladders, "threshold": _say_threshold, "order": _say_order, "ranking": _say_ranking}[
@@ -344,6 +351,23 @@ def _say_ranking(study: Study, result: Result) -> list[str]:
     return text
 
 
+def agreement(results: list[Result]) -> list[str]:
+    """How alike the upscalers of one factor rank the conditions, and how far apart they put them."""
+    lines = []
+    for i, one in enumerate(results):
+        for other in results[i + 1 :]:
+            names = [name for name in one.scores if name in other.scores]
+            if one.factor != other.factor or len(names) < 3:
+                continue
+            tau = stats.kendalltau([one.loss(n) for n in names], [other.loss(n) for n in names]).statistic
+            spreads = [np.ptp([result.loss(n) for n in names]) for result in (one, other)]
+            lines.append(
+                f"{one.title} and {other.title}: Kendall's tau between their rankings {tau:.2f}; from the lowest to the"
+                f" highest score {spreads[0]:.4f} and {spreads[1]:.4f}."
+            )
+    return lines
+
+
 def draw(study: Study, results: list[Result], label: str) -> Figure:
     """Ladders as curves, a panel each; otherwise points, a row a condition and a colour a group."""
     with matplotlib.rc_context(STYLE):
@@ -391,7 +415,7 @@ def _errorbars(axis: Axes, at: Any, scores: list[Score], i: int, result: Result,
         markersize=4,
         capsize=2,
         linewidth=1.1,
-        label=f"{result.upscaler}, x{result.factor}",
+        label=result.title,
     )
 
 
@@ -399,7 +423,7 @@ def _legend(figure: Figure, axis: Axes, results: list[Result], study: Study) -> 
     if len(results) > 1:
         figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     else:
-        title = f"{study.title}\n{study.data}, {results[0].upscaler}, x{results[0].factor}"
+        title = f"{study.title}\n{study.data}, {results[0].title}"
         figure.suptitle(title, fontsize=10)
 
 
@@ -428,7 +452,7 @@ def _points(study: Study, results: list[Result], label: str) -> Figure:
         axis.set_yticks(range(len(names)), names, fontsize=7)
         axis.invert_yaxis()
         axis.set_xlabel(label)
-        axis.set_title(f"{result.upscaler}, x{result.factor}", fontsize=9)
+        axis.set_title(result.title, fontsize=9)
         axis.grid(axis="both", color="0.92", linewidth=0.7)
         axis.set_axisbelow(True)
         axis.tick_params(axis="y", length=0)
@@ -449,6 +473,7 @@ def page(
     if study.claim:
         lines += [f"The paper's claim: {study.claim}.", ""]
     lines += [paragraph(study, result, label) + "\n" for result in results]
+    lines += [f"{line}\n" for line in agreement(results)]
     lines += ["![scores](scores.png)"]
     lines += [
         "",

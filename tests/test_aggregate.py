@@ -108,7 +108,15 @@ def test_the_interval_covers_the_mean_about_as_often_as_it_says() -> None:
 
 
 def test_the_table_sorts_by_the_leading_distortion_and_marks_the_best() -> None:
-    base = {"upscaler": "u", "factor": 4, "std_images": 0.1, "std_samples": 0.1, "images": 9, "samples": 2}
+    base = {
+        "upscaler": "u",
+        "factor": 4,
+        "std_images": 0.1,
+        "std_samples": 0.1,
+        "images": 9,
+        "samples": 2,
+        "stochastic": True,
+    }
     base |= {"nonfinite_rate": 0.0, "clipped_rate": 0.0, "ci_low": 0.0, "ci_high": 1.0}
     results = [
         base | {"downscaler": name, "distortion": distortion, "mean": mean}
@@ -124,6 +132,9 @@ def test_the_table_sorts_by_the_leading_distortion_and_marks_the_best() -> None:
     assert "**40.00**" in lines[3]
     assert "**Skipped: lpips**, because of this." in text
     assert "variance" not in text
+    assert "deterministic" not in text
+    marked = [r | {"stochastic": False} for r in results]
+    assert "| u (deterministic) | x4 |" in markdown_table(long_table(marked), distortions, ["fsim", "psnr"], {}, 0.95)
     parts = {"variance": 0.2, "bias": 0.4, "variance_to_bias": 0.5}
     none = dict.fromkeys(parts)
     results = [r | (parts if (r["distortion"], r["downscaler"]) == ("fsim", "good") else none) for r in results]

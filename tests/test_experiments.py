@@ -191,6 +191,7 @@ def _run_study(
         "distortion_order": ["lpips-alex"],
         "distortions": {"lpips-alex": descriptor},
         "skipped": changes.pop("skipped", {}),
+        "recipes": {"upscale/x4/flow-compact": {"descriptor": {"stochastic": changes.pop("stochastic", True)}}},
         "confidence": 0.95,
         "resamples": 500,
         "seed": 0,
@@ -263,9 +264,27 @@ def test_where_higher_is_better_the_judgement_turns(
     text = _run_study(study, "real-world", levels, tmp_path, monkeypatch, descriptor={"better": "higher"})
     assert "From least to most lost: bilinear < bicubic < lanczos < perceptual < l0 < dpid < nearest." in text
     assert "8 of 8 comparisons of the claim hold" in text
-    text = _run_study(study, "real-world", levels, tmp_path, monkeypatch)
+    assert "**flow-compact, x4**" in text
+    text = _run_study(study, "real-world", levels, tmp_path, monkeypatch, stochastic=False)
+    assert "**flow-compact (deterministic), x4**" in text
     assert "0 of 8 comparisons of the claim hold" in text
     assert "lanczos is not shown to lose more than bilinear" in text
+
+
+def test_upscalers_are_compared_and_deterministic_ones_marked(study: ModuleType) -> None:
+    def result(name: str, levels: list[float], *, factor: int = 4, stochastic: bool = True) -> object:
+        scores = {f"c{i}": study.Score(level, 0.1, None, level, level) for i, level in enumerate(levels)}
+        return study.Result(name, factor, scores, {}, [], 0, 0, 1, stochastic)
+
+    results = [
+        result("flow", [1, 2, 3, 4]),
+        result("mode", [1, 3, 2, 3.5], stochastic=False),
+        result("flow", [4, 3, 2, 1], factor=8),
+    ]
+    assert study.agreement(results) == [
+        "flow, x4 and mode (deterministic), x4: Kendall's tau between their rankings 0.67; from the lowest to the"
+        " highest score 3.0000 and 2.5000."
+    ]
 
 
 def test_the_threshold_is_the_rung_from_which_on_all_are_seen(

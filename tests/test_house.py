@@ -43,7 +43,7 @@ def test_methods_are_found_by_their_file() -> None:
         "python",
         "resample",
     ]
-    assert known_methods("upscale") == ["cascade", "command", "flow", "srflow"]
+    assert known_methods("upscale") == ["cascade", "command", "flow", "spandrel", "srflow"]
     assert known_methods("distort") == ["lpips", "pixel", "structural"]
     for stage, entry in ENTRY.items():
         for name in known_methods(stage):

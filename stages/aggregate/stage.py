@@ -51,7 +51,7 @@ def aggregate(
     Returns
     -------
     metrics : dict
-        Scalars only: ``metrics[upscaler][x<factor>][downscaler]`` holds images, samples,
+        Scalars only: ``metrics[upscaler][x<factor>][downscaler]`` holds stochastic, images, samples,
         nonfinite_rate, clipped_rate, and per distortion the fields of `Score`.
     results : list of dict
         The same, a row per branch and distortion.
@@ -61,7 +61,9 @@ def aggregate(
     names = recipe["distortion_order"]
     for branch in recipe["branches"]:
         rows = read_rows(folder, branch, list(subset.image_id), names)
+        upscale = recipe["recipes"][f"upscale/x{branch['factor']}/{branch['upscaler']}"]
         counts = {
+            "stochastic": bool(upscale["descriptor"]["stochastic"]),
             "images": int(rows[rows.finite].image_id.nunique()),
             "samples": int(rows.groupby("image_id").size().max()),
             "nonfinite_rate": float((~rows.finite).mean()),

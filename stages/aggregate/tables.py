@@ -36,12 +36,13 @@ def markdown_table(
     ]
     for (upscaler, factor), group in table.groupby(["upscaler", "factor"], sort=False):
         cells = group.set_index(["downscaler", "distortion"])
+        mark = "" if group.stochastic.all() else " (deterministic)"
         best = {name: _sorted(group, name, distortions)[0] for name in order}
         for downscaler in _sorted(group, lead, distortions):
             row = [_cell(cells.loc[downscaler, name], best[name] == downscaler) for name in order]
             if parts:
                 row.insert(1, _parts(cells.loc[downscaler, lead]))
-            lines.append(f"| {upscaler} | x{factor} | {downscaler} | " + " | ".join(row) + " |")
+            lines.append(f"| {upscaler}{mark} | x{factor} | {downscaler} | " + " | ".join(row) + " |")
     counts = sorted({(int(n), int(k)) for n, k in zip(table.images, table.samples, strict=True)})
     shown = ", ".join(f"N = {n} images, K = {k} sample{'s' if k > 1 else ''}" for n, k in counts)
     lines += ["", f"Mean over images [{confidence:.0%} bootstrap interval over images]; {shown}. Best in bold."]

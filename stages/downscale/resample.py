@@ -134,10 +134,11 @@ class Parameters(Base):
         return value
 
 
-def packages(parameters: Parameters) -> list[str]:
-    """Modules that it imports and that may be missing; their versions are part of the recipe."""
-    # Not Pillow's: goldens hold it to the same bits in every version.
-    return [BACKENDS[parameters.backend].package] if parameters.backend != "pillow" else []
+def packages(parameters: Parameters) -> dict[str, str]:
+    """Modules that may be missing, and how to get them; their versions are part of the recipe."""
+    if parameters.backend == "pillow":
+        return {}  # goldens hold it to the same bits in every version
+    return {BACKENDS[parameters.backend].package: "pip install 'ida-rd[libraries]', or whatever gives you that package"}
 
 
 def downscale(

@@ -80,6 +80,9 @@ def _method(root: Path, stage: str, section: str, name: str, entry: MethodEntry)
         "parameters": values.model_dump(mode="json"),
         "code": code_hashes(root, main, Path(module.__file__)),
     }
+    if hasattr(module, "packages"):
+        wanted = module.packages(values)
+        recipe["packages"] = {name: package_version(name, install=install) for name, install in wanted.items()}
     return module, values, recipe
 
 
@@ -235,9 +238,6 @@ def _downscale_recipe(
     method = {key: value for key, value in entry.items() if key != "degrade"}
     module, values, recipe = _method(root, "downscale", "downscalers", name, method)
     recipe |= {"factor": factor, "files": _user_files(root, module, values, factor)}
-    if hasattr(module, "packages"):
-        install = "pip install 'ida-rd[libraries]', or whatever gives you that package"
-        recipe["packages"] = {package: package_version(package, install=install) for package in module.packages(values)}
     if "degrade" in entry:
         degrade = importlib.import_module("stages.downscale.degrade")
         assert degrade.__file__ is not None

@@ -1,0 +1,102 @@
+"""LPIPS of K = 5 samples of one HR image, against the `lpips` package called pair by pair, in turn in this process.
+
+    python benchmarks/distort.py [--path alexnet.pth] [--backbone alex] [--threads 2] [--repeats 9]
+
+The package computes the features of the HR image anew for each pair: 10 passes of the network, where 6 will
+do. Both are warmed up. Peak memory is that of a fresh process that does one of them alone. The last line is
+JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stages.core.seeds import generator
+from stages.distort import lpips
+
+SAMPLES, SIDES = 5, (256, 1024)
+
+
+def images(side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """An HR image (3, side, side) and K samples about it."""
+    random = generator("benchmark", side)
+    hr = random.integers(0, 256, (3, side, side), dtype=np.uint8)
+    noise = random.normal(0, 20, (SAMPLES, 3, side, side))
+    return hr, np.clip(hr + noise, 0, 255).astype(np.uint8)
+
+
+def contestants(ours: lpips.LPIPS, side: int) -> dict[str, Callable[[], NDArray[np.float64]]]:
+    """Both ways, from 8-bit images to numbers."""
+    hr, sr = images(side)
+
+    def scaled(image: NDArray[np.uint8]) -> torch.Tensor:
+        return 2 * torch.from_numpy(image[None]).float() / 255 - 1
+
+    def peer() -> NDArray[np.float64]:
+        with torch.inference_mode():
+            return np.array([float(ours.network(scaled(hr), scaled(image))) for image in sr])
+
+    return {"ours": lambda: ours.distance(ours.reference(hr), sr), "peer": peer}
+
+
+def milliseconds(both: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Times of each, in turn, after a warm-up."""
+    times: dict[str, list[float]] = {name: [] for name in both}
+    for turn in range(repeats + 1):
+        for name, call in both.items():
+            started = time.perf_counter()
+            call()
+            if turn:
+                times[name].append(1000 * (time.perf_counter() - started))
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--backbone", choices=("alex", "vgg", "squeeze"), default="alex")
+    parser.add_argument("--path", help="its torchvision weights; else those in torch's cache")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument(
+        "--alone", nargs=2, metavar=("WHICH", "SIDE"), help="do one of them once; print its peak memory"
+    )
+    a = parser.parse_args()
+    torch.set_num_threads(a.threads)
+    ours = lpips.load(lpips.Parameters(backbone=a.backbone, path=a.path), "cpu")
+    if a.alone:
+        contestants(ours, int(a.alone[1]))[a.alone[0]]()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    figures: dict[str, object] = {"backbone": a.backbone, "samples": SAMPLES, "threads": a.threads}
+    for side in SIDES:
+        both = contestants(ours, side)
+        difference = float(np.abs(both["ours"]() - both["peer"]()).max())
+        times = milliseconds(both, a.repeats)
+        peak = {}
+        for name in both:
+            command = [sys.executable, __file__, "--backbone", a.backbone, "--threads", str(a.threads)]
+            command += ["--alone", name, str(side), *(["--path", a.path] if a.path else [])]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            peak[name] = round(float(done.stdout))
+        ratio = float(np.median(np.array(times["peer"]) / np.array(times["ours"])))
+        print(
+            f"{side} px: {min(times['ours']):.0f} ms, the package {min(times['peer']):.0f} ms, ratio (median of"
+            f" {a.repeats}) {ratio:.2f}; peak {peak['ours']} MiB, the package {peak['peer']} MiB; largest difference"
+            f" {difference:.1e}"
+        )
+        figures[str(side)] = {"ratio": round(ratio, 3), "peak_mib": peak, "largest_difference": difference}
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
