@@ -2,7 +2,8 @@
 
 An experiment is a folder with its own ``params.yaml``; its ``dvc.yaml`` is that of the root, with the
 path of the code adjusted, so it runs by ``dvc repro`` in that folder and keeps its data there. Where
-there is a ``study.yaml``, a last stage writes the experiment's own table and figure. With
+there is a ``study.yaml``, a last stage writes the experiment's own table and figure by ``study.py``; a
+stage of another kind is said in ``own.yaml``. With
 ``--check`` nothing is written; exit code 1 names what is out of date.
 """
 
@@ -20,7 +21,10 @@ HEADER = (
 )
 
 
-STUDY = """
+STUDY = """\
+vars:
+  - study.yaml
+stages:
   study:
     desc: Table, figure, and what they show
     cmd: python {script}
@@ -47,10 +51,14 @@ def pipeline(folder: Path) -> str:
     body = text[text.index("stages:\n") :]
     code = Path(os.path.relpath(ROOT / "stages", folder)).as_posix()
     text = body.replace("      - stages\n", f"      - {code}\n")
-    if not (folder / "study.yaml").exists():
-        return HEADER + text
-    script = Path(os.path.relpath(ROOT / "experiments" / "study.py", folder)).as_posix()
-    return HEADER + "vars:\n  - study.yaml\n" + text.rstrip("\n") + "\n" + STUDY.format(script=script)
+    last = ""
+    if (folder / "own.yaml").exists():
+        last = (folder / "own.yaml").read_text(encoding="utf-8")
+    elif (folder / "study.yaml").exists():
+        script = Path(os.path.relpath(ROOT / "experiments" / "study.py", folder)).as_posix()
+        last = STUDY.format(script=script)
+    head, _, stage = last.partition("stages:\n")
+    return HEADER + head + text.rstrip("\n") + "\n" + (f"\n{stage}" if stage else "")
 
 
 def main() -> None:

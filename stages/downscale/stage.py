@@ -20,7 +20,7 @@ from stages.core.methods import find_method
 from stages.core.seeds import generator
 from stages.core.software import write_skip_note
 
-__all__ = ["apply", "downscale_folder"]
+__all__ = ["apply", "downscale_folder", "reduce_image"]
 
 
 def apply(
@@ -79,6 +79,23 @@ def _one(method: ModuleType, recipe: dict[str, Any], target: Path, unit: tuple[s
         hr = read_image(path)
     except ImageError as error:
         raise UserError(f"{path}: {error}; run `dvc repro balance`") from None
+    lr, drawn = reduce_image(method, recipe, image_id, hr)
+    write_png(target / f"{image_id}.png", lr)
+    return drawn
+
+
+def reduce_image(
+    method: ModuleType, recipe: dict[str, Any], image_id: str, hr: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """Do all that a recipe says to (H, W, 3), uint8: what comes before the method, the method, what comes after.
+
+    Returns
+    -------
+    lr : ndarray
+        (H / factor, W / factor, 3), uint8.
+    drawn : dict
+        What was drawn at random.
+    """
     seed = recipe.get("seed", 0)
     draws: dict[str, Any] = {}
     try:
@@ -87,9 +104,8 @@ def _one(method: ModuleType, recipe: dict[str, Any], target: Path, unit: tuple[s
         lr, after = _degrade(lr, recipe, "after", image_id)
     except UserError as error:
         raise UserError(f"downscaler {recipe['name']}, image {image_id}: {error}") from None
-    write_png(target / f"{image_id}.png", lr)
     found = {"before": before, "downscaler": draws, "after": after}
-    return {side: drawn for side, drawn in found.items() if drawn}
+    return lr, {side: drawn for side, drawn in found.items() if drawn}
 
 
 def _degrade(

@@ -1,0 +1,197 @@
+"""Scores that need no HR image, beside the score: where can they stand in for it?
+
+With f the process that is scored, SR one sample of the upscaler, D the leading distortion, X' = SR(f(X)):
+
+* ``pairwise``: D(X'_1, X'_2), how far two samples of one LR image lie apart. For samples of the true posterior
+  its expectation is the score itself.
+* ``cycle``: D(X', SR(f(X'))), a reconstruction taken for an original and sent through again.
+* ``consistency``: MSE(f(X'), f(X)): does a reconstruction, reduced, give the LR image back?
+* ``surrogate``: D(X*, SR(f(X*))), where X* is a reconstruction from the LR image of one trusted downscaler, the
+  same for every f: the score, on images that the model invented.
+
+Each is compared with the score: Spearman's rho over the downscalers, over all processes, and along each ladder of
+degradations (1: it rises as the degradation does).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import stats
+
+from stages.aggregate.statistics import summarise
+from stages.core.engine import device_name, run_units
+from stages.core.errors import UserError, run_stage
+from stages.core.files import atomic_folder, read_json, read_yaml, sha256_file, write_json, write_text
+from stages.core.images import read_image
+from stages.core.journal import Journal
+from stages.core.methods import Parameters, find_method, validate
+from stages.core.recipes import read_recipe
+from stages.core.tables import read_table, spread_column, write_table
+from stages.distort.stage import load_distortions
+from stages.downscale.stage import reduce_image
+from stages.upscale.stage import load_upscaler, sample_image
+
+ALTERNATIVES = ("pairwise", "cycle", "consistency", "surrogate")
+COMPUTED = ("cycle", "consistency", "surrogate")
+
+
+class Comparison(Parameters):
+    """``alternatives.yaml``."""
+
+    data: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    reference: str
+    ranked: list[str] = Field(min_length=3)
+    ladders: dict[str, list[str]]
+
+
+class _Unit(NamedTuple):
+    downscaler: str
+    image_id: str
+    sr: Path
+    lr: Path
+    surrogate: Path
+
+
+def _measure(upscaler: Any, distortion: Any, seed: int, factor: int, unit: _Unit) -> dict[str, float]:
+    """The computed alternatives of one image and process."""
+    recipe = read_recipe("downscale", f"x{factor}", unit.downscaler)
+    method = find_method("downscale", recipe["method"], where=f"downscalers.{unit.downscaler}")
+
+    def there_and_back(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+        """Reduce an image; return that, and the distance of its reconstruction to the image."""
+        lr, _ = reduce_image(method, recipe, unit.image_id, image)
+        samples, _ = sample_image(upscaler, lr, unit.image_id, 1, seed)
+        hr = np.ascontiguousarray(image.transpose(2, 0, 1))
+        return lr, float(distortion.distance(distortion.reference(hr), samples.sr)[0])
+
+    again, cycle = there_and_back(read_image(unit.sr))
+    consistency = float(np.square((again.astype(float) - read_image(unit.lr)) / 255).mean())
+    return {"cycle": cycle, "consistency": consistency, "surrogate": there_and_back(read_image(unit.surrogate))[1]}
+
+
+def _make_worker(upscaler: str, factor: int, lead: str, device: str) -> partial:
+    if device == "cpu":
+        import torch
+
+        torch.set_num_threads(1)
+    recipe = read_recipe("upscale", f"x{factor}", upscaler)
+    distortion = load_distortions(read_recipe("distort"), device)[lead]
+    return partial(_measure, load_upscaler(recipe, device), distortion, recipe["seed"], factor)
+
+
+def compute(plan: dict[str, Any], compared: Comparison, upscaler: str, factor: int) -> pd.DataFrame:
+    """All alternatives and the score: a row per process and image."""
+    lead = plan["distortion_order"][0]
+    names = [b["downscaler"] for b in plan["branches"] if (b["upscaler"], b["factor"]) == (upscaler, factor)]
+    frames, units = [], []
+    for name in names:
+        rows = read_table(f"data/distortion/{upscaler}/x{factor}/{name}.csv", hint="run `dvc repro distort`")
+        rows = rows[rows.finite]
+        spread = rows.groupby("image_id")[spread_column(lead)].mean() if spread_column(lead) in rows else np.nan
+        frame = pd.DataFrame({"score": rows.groupby("image_id")[lead].mean(), "pairwise": spread})
+        frames.append(frame.reset_index().assign(downscaler=name))
+        folders = [Path("data/sr") / upscaler / f"x{factor}" / n for n in (name, compared.reference)]
+        for image_id in sorted(rows[rows["sample"] == 0].image_id):
+            files = [folder / image_id / "0.webp" for folder in folders]
+            if all(file.is_file() for file in files):
+                lr = Path("data/lr") / f"x{factor}" / name / f"{image_id}.png"
+                units.append(_Unit(name, image_id, files[0], lr, files[1]))
+    device = device_name()
+    recipes = [read_json(f"data/plan/{kind}.json", hint="") for kind in (f"upscale/x{factor}/{upscaler}", "distort")]
+    recipes += [read_json(f"data/plan/downscale/x{factor}/{name}.json", hint="") for name in names]
+    journal = Journal({"alternatives": sha256_file(__file__), "recipes": recipes})
+    kept = {u: journal.path(":".join([*u[:2], *map(sha256_file, u[2:])]), ".json") for u in units}
+    waiting = [unit for unit in units if not kept[unit].is_file()]
+    make_worker = partial(_make_worker, upscaler, factor, lead, device)
+    label = f"without HR images, {upscaler} x{factor}"
+    for unit, values in run_units(make_worker, waiting, label=label, parallel=device == "cpu"):
+        write_json(kept[unit], values)
+    computed = [{**u._asdict(), **read_json(path, hint="remove .ida-rd and run again")} for u, path in kept.items()]
+    table = pd.DataFrame(computed)[["downscaler", "image_id", *COMPUTED]]
+    return pd.concat(frames).merge(table, on=["downscaler", "image_id"], validate="one_to_one")
+
+
+def correlations(compared: Comparison, means: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's rho of each alternative with the score, a row each; along ladders, with the rung."""
+    rows = []
+    for name in ALTERNATIVES:
+        values = means[name]
+        row = {"alternative": name}
+        few = means.loc[[d for d in compared.ranked if d in means.index]]
+        row["downscalers"] = stats.spearmanr(few[name], few["score"]).statistic
+        row["all processes"] = stats.spearmanr(values, means["score"]).statistic
+        for ladder, rungs in compared.ladders.items():
+            row[ladder] = stats.spearmanr(range(len(rungs)), values[rungs]).statistic
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("alternative")
+
+
+def text(compared: Comparison, label: str, title: str, means: pd.DataFrame, rho: pd.DataFrame, images: int) -> str:
+    """Tables, and what they say."""
+    lines = [f"# Scores without HR images: {title}", "", f"{images} images of {compared.data}; D is {label}.", ""]
+    for name in ALTERNATIVES:
+        good = [ladder for ladder in compared.ladders if rho.loc[name, ladder] == 1]
+        bad = [ladder for ladder in compared.ladders if ladder not in good]
+        lines.append(
+            f"* **{name}**: rho {rho.loc[name, 'downscalers']:.2f} with the score over {len(compared.ranked)}"
+            f" downscalers, {rho.loc[name, 'all processes']:.2f} over all {len(means)} processes. It rises all the way"
+            f" in {len(good)} of {len(compared.ladders)} ladders{'' if not bad else ', not in ' + ', '.join(bad)}."
+        )
+    lines += ["", "Spearman's rho with the score, and along each ladder with the rung:", ""]
+    lines += ["| | " + " | ".join(rho.columns) + " |", "|---" * (len(rho.columns) + 1) + "|"]
+    lines += [f"| {name} | " + " | ".join(f"{value:.2f}" for value in row) + " |" for name, row in rho.iterrows()]
+    lines += ["", "Means over the images:", "", "| | score | " + " | ".join(ALTERNATIVES) + " |"]
+    lines += ["|---" * (len(ALTERNATIVES) + 2) + "|"]
+    for name, row in means.sort_values("score").iterrows():
+        lines.append(f"| {name} | " + " | ".join(f"{row[c]:.4f}" for c in ("score", *ALTERNATIVES)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    here = "run this in the folder of the experiment"
+    compared = validate(Comparison, read_yaml("alternatives.yaml", hint=here), where="alternatives.yaml")
+    plan = read_json("data/plan/aggregate.json", hint="run `dvc repro plan`")
+    known = {branch["downscaler"] for branch in plan["branches"]}
+    named = {compared.reference, *compared.ranked, *(c for rungs in compared.ladders.values() for c in rungs)}
+    if odd := sorted(named - known):
+        raise UserError(f"alternatives.yaml: params.yaml has no downscaler {', '.join(odd)}")
+    label = plan["distortions"][plan["distortion_order"][0]]["label"]
+    if not plan["distortions"][plan["distortion_order"][0]]["squared"]:
+        raise UserError(f"distortions: the first, {label}, must be lpips or mse: pairwise needs a squared distance")
+    settings = {key: plan[key] for key in ("confidence", "resamples", "seed")}
+    with atomic_folder(Path("results") / compared.data) as folder:
+        pages, figures, tables = [], {}, []
+        for upscaler, factor in sorted({(b["upscaler"], b["factor"]) for b in plan["branches"]}):
+            table = compute(plan, compared, upscaler, factor)
+            means = table.groupby("downscaler")[["score", *ALTERNATIVES]].mean()
+            rho = correlations(compared, means)
+            images = table.image_id.nunique()
+            pages.append(text(compared, label, f"{upscaler}, x{factor}", means, rho, images))
+            figures[upscaler] = {f"x{factor}": {name: dict(row) for name, row in rho.iterrows()}}
+            tables.append(_long(table, upscaler, factor, settings))
+        write_text(folder / "alternatives.md", "\n".join(pages))
+        write_json(folder / "alternatives.json", figures)
+        write_table(folder / "table.csv", pd.concat(tables))
+    print("\n".join(pages))
+
+
+def _long(table: pd.DataFrame, upscaler: str, factor: int, settings: dict[str, Any]) -> pd.DataFrame:
+    """Mean and interval of every measure of every process."""
+    rows = []
+    for name, group in table.groupby("downscaler", sort=True):
+        for measure in ("score", *ALTERNATIVES):
+            score, _ = summarise(group.assign(finite=True, sample=0), measure, **settings)
+            interval = {"mean": score.mean, "ci_low": score.ci_low, "ci_high": score.ci_high}
+            rows.append({"upscaler": upscaler, "factor": factor, "downscaler": name, "measure": measure, **interval})
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    run_stage(main)
