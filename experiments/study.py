@@ -37,7 +37,7 @@ from stages.core.methods import Parameters, validate
 from stages.core.tables import read_table, write_table
 from stages.report.figures import COLOURS, MARKERS, STYLE, save
 
-Level = float | str
+Level = int | float | str
 
 
 class Panel(Parameters):
@@ -212,7 +212,8 @@ def markdown(study: Study, results: list[Result], label: str) -> str:
     paper = study.paper.scores if study.paper else {}
     for result in results:
         lines += ["", f"## {result.title}", ""]
-        head = ["", "", f"{label} [interval]"]
+        levelled = any(level != "" for group in study.panels.values() for level in group.conditions.values())
+        head = ["", "", *(["level"] if levelled else []), f"{label} [interval]"]
         if study.kind != "order":
             head += ["difference [interval]"]
         head += ["paper (other upscaler and images)"] if paper else []
@@ -224,9 +225,9 @@ def markdown(study: Study, results: list[Result], label: str) -> str:
                 names = result.ranked(names)
             for name in names:
                 score = result.scores[name]
-                level = group.conditions[name]
-                shown = f"{name}" if level in ("", name) else f"{name} ({group.axis} {level})".replace("( ", "(")
-                cells = [panel, shown, f"{score.mean:.4f} [{score.ci_low:.4f}, {score.ci_high:.4f}]"]
+                cells = [f"{panel} ({group.axis})" if group.axis else panel, name]
+                cells += [str(group.conditions[name])] if levelled else []
+                cells += [f"{score.mean:.4f} [{score.ci_low:.4f}, {score.ci_high:.4f}]"]
                 if study.kind != "order":
                     comparison = compared.get((panel, name))
                     cells += [
