@@ -11,7 +11,7 @@ The half that depends on the HR image alone is computed once for all its samples
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -74,13 +74,13 @@ class Distortion(Protocol):
         ...
 
 
-def mean_to_others(distance: Callable[[int, int], float], count: int) -> NDArray[np.float64]:
-    """Mean of ``distance(i, j)``, symmetric, over all j but i; (count,), count >= 2."""
-    table = np.zeros((count, count))
-    for i in range(count):
-        for j in range(i):
-            table[i, j] = table[j, i] = distance(i, j)
-    return table.sum(axis=1) / (count - 1)
+def mean_to_others(to_mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean squared distance of each of K >= 2 vectors to the others, (K,), from those to their mean m, (K,).
+
+    The squared distances of f_i to all others sum to ``K |f_i - m|^2 + sum_j |f_j - m|^2``, so that K
+    distances stand for K (K - 1) / 2.
+    """
+    return (len(to_mean) * to_mean + to_mean.sum()) / (len(to_mean) - 1)
 
 
 def unit_range(images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], device: str) -> Tensor:

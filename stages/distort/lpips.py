@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["LPIPS", "Parameters", "describe", "load"]
 
 WEIGHTS = {"alex": "torchvision.alexnet", "vgg": "torchvision.vgg16", "squeeze": "torchvision.squeezenet1_1"}
+EPSILON = 1e-10  # the package's, added to the norm of features
+# Of a batch: on an accelerator, on a CPU.
+BATCH_PIXELS = (2**22, 2**20)
 
 
 class Parameters(Base):
@@ -60,6 +64,7 @@ class LPIPS:
 
     def __init__(self, parameters: Parameters, device: str) -> None:
         import lpips
+        import torch
 
         found = locate(WEIGHTS[parameters.backbone], parameters.path, download=False)
         # The package prints, and warns about the way it asks torchvision for an untrained network.
@@ -75,14 +80,26 @@ class LPIPS:
             raise UserError(f"{found.path}: not torchvision's {parameters.backbone} weights ({error})") from None
         self.device = device
         self.network = network.to(device).eval().requires_grad_(False)
+        if device == "cpu":  # convolution and pooling are faster so
+            self.network.to(memory_format=torch.channels_last)
 
     def _unit_features(self, images: NDArray[np.uint8]) -> list[Tensor]:
-        import lpips
         import torch
 
+        layout = torch.channels_last if self.device == "cpu" else torch.contiguous_format
         with torch.inference_mode():
             scaled = self.network.scaling_layer(2 * unit_range(images, self.device) - 1)
-            return [lpips.normalize_tensor(f) for f in self.network.net.forward(scaled)]
+            features = self.network.net.forward(scaled.contiguous(memory_format=layout))
+            return [f / (torch.linalg.vector_norm(f, dim=1, keepdim=True) + EPSILON) for f in features]
+
+    def _batches(self, sr: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+        """Samples, as many at once as suit the machine.
+
+        On a CPU larger blocks of memory than glibc's allocator keeps (32 MB) are asked from the system each
+        time, and cost more than batching saves.
+        """
+        size = max(1, BATCH_PIXELS[self.device == "cpu"] // (sr.shape[2] * sr.shape[3]))
+        return (sr[k : k + size] for k in range(0, len(sr), size))
 
     def reference(self, hr: NDArray[np.uint8]) -> list[Tensor]:
         """Normalised features of the HR image (3, H, W), uint8, per layer."""
@@ -90,16 +107,21 @@ class LPIPS:
 
     def distance(self, reference: list[Tensor], sr: NDArray[np.uint8]) -> NDArray[np.float64]:
         """LPIPS of (K, 3, H, W), uint8, to the reference; (K,), at least 0."""
-        return self._between(reference, self._unit_features(sr)).cpu().numpy()
+        batches = [self._between(reference, self._unit_features(some)).cpu().numpy() for some in self._batches(sr)]
+        return np.concatenate(batches)
 
     def with_spread(
         self, reference: list[Tensor], sr: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """`distance`, and the mean distance of each sample to the others; (K,) each, K >= 2."""
-        features = self._unit_features(sr)
-        samples = [[layer[k : k + 1] for layer in features] for k in range(len(sr))]
-        spread = mean_to_others(lambda i, j: float(self._between(samples[i], samples[j])), len(sr))
-        return self._between(reference, features).cpu().numpy(), spread
+        import torch
+
+        with torch.inference_mode():
+            batches = [self._unit_features(some) for some in self._batches(sr)]
+            mean = [torch.cat(layers).mean(dim=0, keepdim=True) for layers in zip(*batches, strict=True)]
+            to_hr = np.concatenate([self._between(reference, some).cpu().numpy() for some in batches])
+            to_mean = np.concatenate([self._between(mean, some).cpu().numpy() for some in batches])
+        return to_hr, mean_to_others(to_mean)
 
     def maps(self, reference: list[Tensor], sr: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Where the distance lies: (K, H, W), each layer's map enlarged bilinearly; their mean is near the distance."""
@@ -109,23 +131,23 @@ class LPIPS:
         size = sr.shape[2:]
         with torch.inference_mode():
             layers = [
-                interpolate(self._head(i, (own - other) ** 2), size, mode="bilinear", align_corners=False)
-                for i, (own, other) in enumerate(zip(reference, self._unit_features(sr), strict=True))
+                interpolate(values[:, None], size, mode="bilinear", align_corners=False)
+                for values in self._layers(reference, self._unit_features(sr))
             ]
             return torch.stack(layers).sum(dim=0)[:, 0].cpu().numpy()
 
-    def _head(self, layer: int, squares: Tensor) -> Tensor:
-        return self.network.lins[layer].model[-1](squares)  # the head's 1x1 convolution, past its dropout
+    def _layers(self, one: list[Tensor], many: list[Tensor]) -> Iterator[Tensor]:
+        """Per layer, weighted squared differences of features of one image and of several, (K, h, w)."""
+        for head, own, other in zip(self.network.lins, one, many, strict=True):
+            weights = head.model[-1].weight[0, :, 0, 0]  # of a 1x1 convolution, past its dropout
+            yield (other - own).square_().movedim(1, -1) @ weights
 
     def _between(self, one: list[Tensor], many: list[Tensor]) -> Tensor:
         """Distances of features of one image to those of several, (K,), float64."""
         import torch
 
         with torch.inference_mode():
-            layers = [
-                self._head(i, (own - other) ** 2).mean(dim=(1, 2, 3), dtype=torch.float64)
-                for i, (own, other) in enumerate(zip(one, many, strict=True))
-            ]
+            layers = [values.mean(dim=(1, 2), dtype=torch.float64) for values in self._layers(one, many)]
             return torch.stack(layers).sum(dim=0)
 
 
