@@ -86,11 +86,13 @@ def perceptual_numpy(hr: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def l0_complex(hr: NDArray[np.uint8], lam: float = 2e-4, kappa: float = 2.0) -> NDArray[np.float64]:
     """The iteration of `l0` with NumPy's complex FFTs."""
-    down = l0._adjoint(SIZE[0], FACTOR)
-    dense = down.toarray()
+    first, taps = l0._taps(FACTOR)
+    dense = np.zeros((SIZE[0], SIDE))
+    for k, row in enumerate(dense):
+        row[(FACTOR * k + first + np.arange(len(taps))) % SIDE] = taps
     data = np.einsum("ay,yxc,bx->abc", dense, hr / 255, dense, optimize=True) / FACTOR**2
     spectrum = np.fft.fft2(data, axes=(0, 1))
-    one = l0._autocorrelation(down)
+    one = l0._autocorrelation(SIZE[0], FACTOR)
     system = (np.outer(one, one) / FACTOR**2)[:, :, None]
     difference = l0._differences(SIZE[0])
     laplacian = (difference[:, None] + difference[None, :])[:, :, None]

@@ -18,6 +18,7 @@ from stages.core.methods import validate
 from stages.core.seeds import generator
 from stages.downscale import dpid, l0, perceptual
 from stages.downscale.check import check_downscaler
+from stages.downscale.cubic import cubic
 from stages.downscale.eight_bit import round_levels
 
 HERE = Path(__file__).resolve().parent / "golden"
@@ -184,7 +185,10 @@ def test_perceptual_scales_each_patch_to_the_variance_of_its_pixels(astronaut: N
 def test_l0_is_the_minimiser_it_claims_to_be(astronaut: NDArray[np.uint8]) -> None:
     """Without the prior, the least-squares solution, found here by another route; with more of it, fewer gradients."""
     hr = astronaut[40:72, 40:72] / 255
-    up = l0._adjoint(8, 4).toarray().T
+    position = (np.arange(32) + 0.5) / 4 - 0.5
+    up = np.zeros((32, 8))
+    for tap in np.floor(position).astype(int) + np.arange(-1, 3)[:, None]:
+        np.add.at(up, (np.arange(32), tap % 8), cubic(position - tap))
     solution = np.stack([np.linalg.lstsq(np.kron(up, up), hr[:, :, c].ravel())[0] for c in range(3)], axis=1)
     np.testing.assert_allclose(l0.l0(hr, 4, lam=0), solution.reshape(8, 8, 3), atol=1e-10)
     edges = []

@@ -16,6 +16,7 @@ __all__ = [
     "block_moments",
     "coverage_means",
     "damped_quotient",
+    "periodic_adjoint",
     "sparse_divergence",
     "ssim_optimal",
     "weighted_means",
@@ -204,6 +205,37 @@ def sparse_divergence(d: Array, threshold: float, gx: Array, gy: Array) -> Array
             line[0] = across[width - 1] - across[0] + above[0] - down[0]
             for x in range(1, width):
                 line[x] = across[x - 1] - across[x] + above[x] - down[x]
+    return out
+
+
+@njit(cache=True)
+def periodic_adjoint(hr: Array, taps: Array, first: int, factor: int, scale: float) -> Array:
+    """Weighted sums of (H, W, 3) about every LR pixel, times `scale`: (3, H / factor, W / factor).
+
+    Along both axes LR pixel k sums the HR pixels from ``factor k + first`` on, periodic, weighted by `taps`.
+    """
+    rows, columns = hr.shape[0], hr.shape[1]
+    height, width = rows // factor, columns // factor
+    out = np.empty((3, height, width))
+    flat, line = hr.reshape(rows, 3 * columns), np.empty(3 * columns)
+    for oy in range(height):
+        line[:] = 0
+        for j in range(len(taps)):
+            weight = taps[j] * scale
+            if weight == 0:
+                continue
+            row = flat[(oy * factor + first + j) % rows]
+            for x in range(3 * columns):
+                line[x] += weight * row[x]
+        for ox in range(width):
+            red = green = blue = 0.0
+            x = 3 * ((ox * factor + first) % columns)
+            for i in range(len(taps)):
+                red += taps[i] * line[x]
+                green += taps[i] * line[x + 1]
+                blue += taps[i] * line[x + 2]
+                x = x + 3 if x + 3 < 3 * columns else 0
+            out[0, oy, ox], out[1, oy, ox], out[2, oy, ox] = red, green, blue
     return out
 
 

@@ -14,8 +14,6 @@ References
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -23,9 +21,6 @@ from pydantic import Field
 from stages.core.methods import Parameters as Base
 from stages.downscale.cubic import cubic
 from stages.downscale.eight_bit import levels_of, round_levels
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 __all__ = ["Parameters", "downscale", "l0"]
 
@@ -63,17 +58,15 @@ def l0(image: NDArray, factor: int, *, lam: float = 2e-4, kappa: float = 2.0) ->
     """
     from scipy.fft import irfft2, rfft2
 
-    from stages.downscale.kernels import damped_quotient, sparse_divergence
+    from stages.downscale.kernels import damped_quotient, periodic_adjoint, sparse_divergence
 
-    white = levels_of(image)
     height, width = image.shape[0] // factor, image.shape[1] // factor
-    down_y, down_x = _adjoint(height, factor), _adjoint(width, factor)
-    rows = (down_y @ (image.reshape(len(image), -1) / white)).reshape(height, -1, 3)
-    columns = (down_x @ rows.transpose(1, 0, 2).reshape(rows.shape[1], -1)).reshape(width, height, 3)
-    data = np.ascontiguousarray(columns.transpose(2, 1, 0)) / factor**2
+    first, taps = _taps(factor)
+    white = levels_of(image)
+    data = periodic_adjoint(np.ascontiguousarray(image), taps / factor, first, factor, 1 / white)
     spectrum = rfft2(data)
     # U^T U is a circular convolution on the LR grid, so its spectrum is a product.
-    system = np.outer(_autocorrelation(down_y), _autocorrelation(down_x)[: width // 2 + 1]) / factor**2
+    system = np.outer(_autocorrelation(height, factor), _autocorrelation(width, factor)[: width // 2 + 1]) / factor**2
     laplacian = _differences(height)[:, None] + _differences(width)[None, : width // 2 + 1]
 
     d = irfft2(spectrum / system, s=(height, width))
@@ -86,20 +79,23 @@ def l0(image: NDArray, factor: int, *, lam: float = 2e-4, kappa: float = 2.0) ->
     return white * np.moveaxis(d, 0, 2)
 
 
-def _adjoint(size: int, factor: int) -> csr_array:
-    """Transposed enlargement by `factor` along one axis of `size` LR pixels: (size, size * factor)."""
-    from scipy.sparse import csr_array
+def _taps(factor: int) -> tuple[int, NDArray[np.float64]]:
+    """Of transposed enlargement along one axis: the weights for LR pixel 0, and the HR pixel of the first.
 
-    position = (np.arange(size * factor) + 0.5) / factor - 0.5
-    first = np.floor(position).astype(np.int64) - 1
-    taps = first + np.arange(4)[:, None]
-    where = ((taps % size).ravel(), np.tile(np.arange(size * factor), 4))
-    return csr_array((cubic(position - taps).ravel(), where), shape=(size, size * factor))
+    LR pixel k has the same from `factor` k pixels further on.
+    """
+    first = -2 * factor
+    position = (first + np.arange(5 * factor) + 0.5) / factor - 0.5
+    return first, cubic(position)
 
 
-def _autocorrelation(adjoint: csr_array) -> NDArray[np.float64]:
-    """Spectrum of the circulant matrix U^T U of one axis, (size,)."""
-    return np.fft.fft(adjoint @ adjoint[[0]].toarray()[0]).real
+def _autocorrelation(size: int, factor: int) -> NDArray[np.float64]:
+    """Spectrum of the circulant matrix U^T U of one axis of `size` LR pixels, (size,)."""
+    first, taps = _taps(factor)
+    row = np.zeros(size * factor)
+    np.add.at(row, (first + np.arange(len(taps))) % len(row), taps)
+    overlaps = np.fft.irfft(np.abs(np.fft.rfft(row)) ** 2, len(row))[::factor]
+    return np.fft.fft(overlaps).real
 
 
 def _differences(size: int) -> NDArray[np.float64]:
