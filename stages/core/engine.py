@@ -10,6 +10,7 @@ The settings come from the environment and are in no recipe, so they never inval
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import re
@@ -87,6 +88,22 @@ def progress(label: str, total: int) -> tqdm | _SparseLines:
     return _SparseLines(label, total)
 
 
+def _keep_freed_memory() -> None:
+    """Let glibc keep what it is given back, for the next image's arrays.
+
+    By default it returns the top of its heap to the system after every large array, and the pages must be
+    cleared again for the next: a tenth of the time of downscaling. Blocks of over 32 MB, the limit of
+    its own adjustment, still go back at once. Elsewhere than on Linux with glibc nothing is done.
+    """
+    if sys.platform != "linux":
+        return
+    trim_threshold, mmap_threshold = -1, -3  # <malloc.h>
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt and not any(name.startswith("MALLOC_") for name in os.environ):
+        mallopt(trim_threshold, 2**29)
+        mallopt(mmap_threshold, 2**25)
+
+
 _worker: Callable | None = None
 
 
@@ -140,6 +157,7 @@ def run_units(
     UserError
         What a unit raised; or a worker died (killed for memory, most often).
     """
+    _keep_freed_memory()
     bar = progress(label, len(units))
     count = min(worker_count(), len(units)) if parallel else 1
     try:
