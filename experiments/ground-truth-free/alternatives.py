@@ -19,8 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy import stats
@@ -36,6 +38,7 @@ from stages.core.recipes import read_recipe
 from stages.core.tables import read_table, spread_column, write_table
 from stages.distort.stage import load_distortions
 from stages.downscale.stage import reduce_image
+from stages.report.figures import COLOURS, MARKERS, STYLE, save
 from stages.upscale.stage import load_upscaler, sample_image
 
 ALTERNATIVES = ("pairwise", "cycle", "consistency", "surrogate")
@@ -154,6 +157,28 @@ def text(compared: Comparison, label: str, title: str, means: pd.DataFrame, rho:
     return "\n".join(lines) + "\n"
 
 
+def draw(compared: Comparison, label: str, title: str, means: pd.DataFrame) -> Figure:
+    """Each alternative against the score: a point for a downscaler, a line for a ladder."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.2), layout="constrained")
+        for axis, name in zip(figure.subplots(1, len(ALTERNATIVES)), ALTERNATIVES, strict=True):
+            few = means.loc[[d for d in compared.ranked if d in means.index]]
+            axis.plot(few["score"], few[name], "o", color="0.15", markersize=4, label="downscalers", zorder=3)
+            for i, (ladder, rungs) in enumerate(compared.ladders.items()):
+                look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[(i + 1) % len(MARKERS)], "markersize": 4}
+                axis.plot(means["score"][rungs], means[name][rungs], linewidth=1, label=ladder, **look)
+            axis.set_title(name, fontsize=9)
+            axis.set_xlabel(f"score: {label}", fontsize=8)
+            axis.set_ylabel("MSE" if name == "consistency" else label, fontsize=8)
+            axis.set_ylim(bottom=0)
+            axis.grid(color="0.92", linewidth=0.7)
+            axis.set_axisbelow(True)
+        handles = axis.get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=len(handles[1]), frameon=False, fontsize=8)
+        figure.suptitle(f"Scores without HR images, {title}", fontsize=10)
+        return figure
+
+
 def main() -> None:
     here = "run this in the folder of the experiment"
     compared = validate(Comparison, read_yaml("alternatives.yaml", hint=here), where="alternatives.yaml")
@@ -167,14 +192,18 @@ def main() -> None:
         raise UserError(f"distortions: the first, {label}, must be lpips or mse: pairwise needs a squared distance")
     settings = {key: plan[key] for key in ("confidence", "resamples", "seed")}
     with atomic_folder(Path("results") / compared.data) as folder:
-        pages, figures, tables = [], {}, []
+        figures: dict[str, dict[str, Any]] = {}
+        pages, tables = [], []
         for upscaler, factor in sorted({(b["upscaler"], b["factor"]) for b in plan["branches"]}):
             table = compute(plan, compared, upscaler, factor)
             means = table.groupby("downscaler")[["score", *ALTERNATIVES]].mean()
             rho = correlations(compared, means)
             images = table.image_id.nunique()
-            pages.append(text(compared, label, f"{upscaler}, x{factor}", means, rho, images))
-            figures[upscaler] = {f"x{factor}": {name: dict(row) for name, row in rho.iterrows()}}
+            title, file = f"{upscaler}, x{factor}", f"{upscaler}-x{factor}"
+            picture = f"![each alternative against the score]({file}.png)\n"
+            pages.append(text(compared, label, title, means, rho, images) + "\n" + picture)
+            save(draw(compared, label, f"{compared.data}, {title}", means), folder / file)
+            figures.setdefault(upscaler, {})[f"x{factor}"] = {name: dict(row) for name, row in rho.iterrows()}
             tables.append(_long(table, upscaler, factor, settings))
         write_text(folder / "alternatives.md", "\n".join(pages))
         write_json(folder / "alternatives.json", figures)
