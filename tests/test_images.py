@@ -194,6 +194,7 @@ def test_files_pair_by_name_with_spaces_and_beyond_ascii(tmp_path: Path) -> None
     for name in ("b c.png", "grün.png", "日本.png", "notes.txt", ".hidden.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name, format="PNG")
     assert list(image_files(tmp_path, what="images")) == ["b c", "grün", "日本"]
+    assert list(image_files(tmp_path, what="images", pattern="?r*")) == ["grün"]
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ BAD = [
     ("balance/size", 1, "balance.size: input should be greater than or equal to 2"),
     ("images/path", None, "images: source folder needs path"),
     ("images/path", "no-photos", "no-photos is not a folder"),
+    ("images/pattern", "*_HR.png", "photos holds no image named *_HR.png"),
     ("images/source", "sample-photos", "images: path is for source folder"),
     ("attributes/source", "table", "attributes: source table needs path"),
     ("distortions/big", {"method": "structural", "metric": "ms-ssim"}, "big needs images of at least 161 pixels a side; the smallest here has 64"),

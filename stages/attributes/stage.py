@@ -56,7 +56,7 @@ def attribute_table(recipe: dict[str, Any]) -> pd.DataFrame:
         Every file that cannot be used, with its reason, in one line.
     """
     images = recipe["images"]
-    files = list(candidate_files(images["source"], images.get("path")).items())
+    files = list(candidate_files(images["source"], images.get("path"), images.get("pattern")).items())
     rows, bad = [], []
     for _, result in run_units(partial(_make_worker, recipe), files, label="attributes"):
         if isinstance(result, str):

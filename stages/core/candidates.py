@@ -71,13 +71,13 @@ class Candidate:
     sha256: str
 
 
-def candidate_files(source: str, folder: str | None) -> dict[str, str]:
+def candidate_files(source: str, folder: str | None, pattern: str | None = None) -> dict[str, str]:
     """Map the source's image ids to its files (``package:path``, or names in `folder`), in order of id."""
     if source == "sample-photos":
         files = {Path(path).stem: f"{package}:{path}" for package, path in SAMPLE_PHOTOS}
         return dict(sorted(files.items()))
     assert folder is not None
-    found = image_files(Path(folder).expanduser(), what="images.path")
+    found = image_files(Path(folder).expanduser(), what="images.path", pattern=pattern)
     return {image_id: path.name for image_id, path in found.items()}
 
 
@@ -92,11 +92,11 @@ def source_path(file: str, folder: str | None) -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / inside
 
 
-def fingerprint(source: str, folder: str | None) -> dict[str, str]:
+def fingerprint(source: str, folder: str | None, pattern: str | None = None) -> dict[str, str]:
     """SHA-256 of every file of the source, by file name; unchanged files are not read again."""
     cache = _read_cache()
     hashes, fresh = {}, {}
-    for file in candidate_files(source, folder).values():
+    for file in candidate_files(source, folder, pattern).values():
         path = source_path(file, folder)
         if not path.is_file():
             raise UserError(f"{path}: the sample photograph is missing from its package; reinstall the environment")
@@ -108,7 +108,7 @@ def fingerprint(source: str, folder: str | None) -> dict[str, str]:
     return hashes
 
 
-def check_sizes(source: str, folder: str | None, crop: int | None, multiple: int) -> int | None:
+def check_sizes(source: str, folder: str | None, pattern: str | None, crop: int | None, multiple: int) -> int | None:
     """Refuse images too small for `crop` or `multiple` by their headers; see `rectangles`.
 
     A header that cannot be read is left to the stage that reads the whole file and reports all that is wrong.
@@ -119,7 +119,7 @@ def check_sizes(source: str, folder: str | None, crop: int | None, multiple: int
         The smallest side of all candidates, in pixels; None if no header can be read.
     """
     small, sides = [], []
-    for image_id, file in candidate_files(source, folder).items():
+    for image_id, file in candidate_files(source, folder, pattern).items():
         try:
             width, height = read_size(source_path(file, folder))
         except ImageError:

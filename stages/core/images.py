@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import unicodedata
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class ImageError(UserError):
     """An image that cannot be used: the message is the reason, without the path."""
 
 
-def image_files(folder: Path, *, what: str) -> dict[str, Path]:
+def image_files(folder: Path, *, what: str, pattern: str | None = None) -> dict[str, Path]:
     """Map image ids (file names without extension, NFC) to the image files of `folder`, in order of id.
 
     Parameters
@@ -51,6 +52,8 @@ def image_files(folder: Path, *, what: str) -> dict[str, Path]:
         Searched without its sub-folders. Files without an image's extension are not looked at.
     what : str
         What the folder is, for the error messages.
+    pattern : str, optional
+        Only names that it fits, as a shell would compare them, case and all.
 
     Raises
     ------
@@ -64,6 +67,8 @@ def image_files(folder: Path, *, what: str) -> dict[str, Path]:
     for path in sorted(folder.iterdir(), key=lambda p: p.name):
         if path.suffix.lower() not in EXTENSIONS or path.name.startswith(".") or not path.is_file():
             continue
+        if pattern is not None and not fnmatchcase(path.name, pattern):
+            continue
         image_id = unicodedata.normalize("NFC", path.stem)
         if image_id in found:
             doubles.append(f"{found[image_id].name} and {path.name}")
@@ -71,7 +76,8 @@ def image_files(folder: Path, *, what: str) -> dict[str, Path]:
     if doubles:
         raise UserError(f"{what}: {folder} has images with one name: {'; '.join(doubles)}. Rename one of each")
     if not found:
-        raise UserError(f"{what}: {folder} holds no image ({', '.join(sorted(EXTENSIONS))})")
+        named = f" named {pattern}" if pattern is not None else ""
+        raise UserError(f"{what}: {folder} holds no image{named} ({', '.join(sorted(EXTENSIONS))})")
     return dict(sorted(found.items()))
 
 

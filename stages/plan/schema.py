@@ -41,14 +41,16 @@ class Images(Parameters):
 
     source: Literal["sample-photos", "folder"]
     path: str | None = None
+    pattern: str | None = None
     crop: Annotated[Whole, Field(ge=2)] | None = None
 
     @model_validator(mode="after")
     def _path_fits(self) -> Images:
         if self.source == "folder" and not self.path:
             raise ValueError("source folder needs path: the folder of your images")
-        if self.source != "folder" and self.path:
-            raise ValueError(f"path is for source folder; source is {self.source}")
+        for key in ("path", "pattern"):
+            if self.source != "folder" and getattr(self, key) is not None:
+                raise ValueError(f"{key} is for source folder; source is {self.source}")
         return self
 
 

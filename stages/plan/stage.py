@@ -126,7 +126,7 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
     with problems.collect("images"):
         recipes |= _data_recipes(parameters, root)
         images = parameters.images
-        smallest = check_sizes(images.source, images.path, images.crop, math.lcm(*parameters.factors))
+        smallest = check_sizes(images.source, images.path, images.pattern, images.crop, math.lcm(*parameters.factors))
     skipped: dict[str, str] = {}
     for name, entry in parameters.downscalers.items():
         for factor in parameters.factors:
@@ -207,7 +207,7 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
 def _data_recipes(parameters: RunParameters, root: Path) -> Recipes:
     images = parameters.images.model_dump()
     attributes = parameters.attributes.model_dump()
-    files = fingerprint(images["source"], images["path"])
+    files = fingerprint(images["source"], images["path"], images["pattern"])
     table = {}
     if attributes["path"] is not None:
         path = Path(attributes["path"]).expanduser()
