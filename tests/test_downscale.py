@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -246,6 +248,65 @@ def test_only_antialiased_filters_see_every_pixel(backend: str, name: str, antia
     else:
         assert min(means) > 25
         assert max(means) < 42
+
+
+def _keys(a: float, x: float) -> float:
+    x = abs(x)
+    if x < 1:
+        return (a + 2) * x**3 - (a + 3) * x**2 + 1
+    return a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
+
+
+def _lanczos(lobes: int, x: float) -> float:
+    return float(np.sinc(x) * np.sinc(x / lobes)) if abs(x) < lobes else 0.0
+
+
+KERNELS: dict[str, Callable[[float], float]] = {
+    "tent": lambda x: max(0.0, 1 - abs(x)),
+    "keys -0.5": partial(_keys, -0.5),
+    "keys -0.75": partial(_keys, -0.75),
+    "lanczos 3": partial(_lanczos, 3),
+    "lanczos 4": partial(_lanczos, 4),
+    "mitchell": lambda x: (
+        (7 * abs(x) ** 3 - 12 * x**2 + 16 / 3) / 6
+        if abs(x) < 1
+        else max(0, abs(x) < 2) * (-7 * abs(x) ** 3 / 3 + 12 * x**2 - 20 * abs(x) + 32 / 3) / 6
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("backend", "name", "antialias", "kernel", "scale"),
+    [
+        ("pillow", "bilinear", None, "tent", 2),
+        ("pillow", "bicubic", None, "keys -0.5", 2),
+        ("pillow", "lanczos", None, "lanczos 3", 2),
+        ("opencv", "bilinear", None, "tent", 1),
+        ("opencv", "bicubic", None, "keys -0.75", 1),
+        ("opencv", "lanczos", None, "lanczos 4", 1),
+        ("torch", "bilinear", False, "tent", 1),
+        ("torch", "bicubic", False, "keys -0.75", 1),
+        ("torch", "bilinear", True, "tent", 2),
+        ("torch", "bicubic", True, "keys -0.5", 2),
+        ("skimage", "bilinear", False, "tent", 1),
+        ("pyvips", "bilinear", None, "tent", 2),
+        ("pyvips", "bicubic", None, "keys -0.5", 2),
+        ("pyvips", "mitchell", None, "mitchell", 2),
+        ("pyvips", "lanczos", None, "lanczos 3", 2),
+    ],
+)
+def test_a_librarys_filter_is_the_kernel_that_it_is_called(
+    backend: str, name: str, antialias: bool | None, kernel: str, scale: int
+) -> None:
+    """Reduced by 2, a bright column leaves the kernel's values in the LR pixels about it."""
+    needs(backend)
+    hr = np.full((16, 32, 3), 100, np.uint8)
+    hr[:, 16] = 200
+    lr = resample.downscale(hr, (16, 16), rng=RNG, filter=name, backend=backend, antialias=antialias)
+    columns = np.arange(hr.shape[1]) + 0.5
+    for k in range(4, 13):
+        weights = np.array([KERNELS[kernel]((column - (2 * k + 1)) / scale) for column in columns])
+        assert lr[8, k, 0] - 100.0 == pytest.approx(100 * weights[16] / weights.sum(), abs=1.01)
 
 
 def test_coverage_means_are_one_law_in_every_library(astronaut: NDArray[np.uint8]) -> None:
