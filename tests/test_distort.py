@@ -225,7 +225,9 @@ def test_weights_of_another_backbone_are_refused(lpips_folder: Path) -> None:
         lpips.load(lpips.Parameters(backbone="vgg", path=str(lpips_folder / BACKBONES["alex"])), "cpu")
 
 
-def test_a_squared_distance_splits_into_bias_and_variance(lpips_folder: Path, astronaut: NDArray[np.uint8]) -> None:
+def test_a_squared_distance_splits_into_bias_and_variance(
+    lpips_folder: Path, astronaut: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """E D(x, X) = D(x, E X) + Var, in the space where the distance is that of embeddings: exact for MSE."""
     rng = np.random.default_rng(3)
     hr = _chw(astronaut[100:164, 200:264])
@@ -247,6 +249,9 @@ def test_a_squared_distance_splits_into_bias_and_variance(lpips_folder: Path, as
     for k in range(4):
         others = alex.distance(alex.reference(sr[k]), np.delete(sr, k, axis=0))
         assert spread[k] == pytest.approx(others.mean(), abs=1e-6)
+    monkeypatch.setattr(lpips, "BATCH_PIXELS", (2 * 64 * 64, 2 * 64 * 64))  # as large images are, two samples at once
+    assert alex.distance(reference, sr[:3]) == pytest.approx(distance[:3], abs=1e-7)
+    assert alex.with_spread(reference, sr)[1] == pytest.approx(spread, abs=1e-7)
     same = alex.with_spread(reference, np.stack([hr, hr]))
     assert max(np.abs(same[0]).max(), np.abs(same[1]).max()) < 1e-12
 

@@ -176,6 +176,9 @@ def study() -> ModuleType:
     return script("study.py")
 
 
+IMAGES = np.random.default_rng(0).uniform(0.1, 1, 30)  # their scores differ far more than those of conditions do
+
+
 def _run_study(
     study: ModuleType,
     name: str,
@@ -185,9 +188,8 @@ def _run_study(
     **changes: object,
 ) -> str:
     """Judge an experiment's own study.yaml on made rows: a score per condition that all images share."""
-    images = np.random.default_rng(0).uniform(0.1, 1, 30)  # images differ far more than conditions do
     for condition, level in levels.items():
-        _rows(folder / "data/distortion/flow-compact/x4", condition, level, images)
+        _rows(folder / "data/distortion/flow-compact/x4", condition, level, IMAGES)
     branches = [{"upscaler": "flow-compact", "factor": 4, "downscaler": condition} for condition in levels]
     descriptor = {"label": "LPIPS", "better": "lower"} | changes.pop("descriptor", {})  # type: ignore[operator]
     recipe = {
@@ -241,7 +243,7 @@ def test_ladders_hold_only_if_every_rung_does(
     table = pd.read_csv(tmp_path / "results/sample-photos/table.csv")
     row = table[(table.condition == "noise-010")].iloc[0]
     assert (row.against, row.group) == ("noise-005", "noise")
-    mean = np.random.default_rng(0).uniform(0.1, 1, 30).mean()
+    mean = IMAGES.mean()
     assert row.difference_mean == pytest.approx(0.1 * mean)
     assert row["mean"] == pytest.approx(1.2 * mean + 0.0005)
 
@@ -296,7 +298,7 @@ def test_the_threshold_is_the_rung_from_which_on_all_are_seen(
 ) -> None:
     levels: dict[str, float | NDArray[np.float64]] = dict.fromkeys(_conditions("minimum-degradation"), 1.0)
     # Blur 0.1 is seen, 0.25 higher in the mean but not in every image, 0.3 is seen.
-    levels |= {"blur-01": 1.1, "blur-025": 1.01 + 0.3 * np.resize([-1, 1], 30), "blur-03": 1.2}
+    levels |= {"blur-01": 1.1, "blur-025": 1 + (0.01 + 0.2 * np.resize([-1, 1], 30)) / IMAGES, "blur-03": 1.2}
     levels |= {name: 1.1 for name in levels if name.startswith("noise")}
     levels |= {"contrast-0999": 0.9}
     text = _run_study(study, "minimum-degradation", levels, tmp_path, monkeypatch)
@@ -316,7 +318,7 @@ def test_a_ranking_sorts_by_what_is_lost_and_says_what_was_skipped(
     levels |= {"pillow-bicubic": 1.0, "opencv-area": 0.9, "torch-bicubic-antialias": 1.0, "torch-nearest": 2.0}
     skipped = {c: "the package pyvips is not installed" for c in _conditions("libraries") if c.startswith("vips")}
     text = _run_study(study, "libraries", levels, tmp_path, monkeypatch, skipped=skipped)
-    mean = np.random.default_rng(0).uniform(0.1, 1, 30).mean() * np.array([0.9, 2]) + 0.0005
+    mean = IMAGES.mean() * np.array([0.9, 2]) + 0.0005
     assert f"Least is lost by opencv-area ({mean[0]:.4f}), most by torch-nearest ({mean[1]:.4f})." in text
     assert "1 lose less than pillow-bicubic: opencv-area." in text
     assert "1 cannot be told from pillow-bicubic: torch-bicubic-antialias." in text
