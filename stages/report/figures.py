@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ STYLE: dict[Any, Any] = {
 # Okabe and Ito's palette: told apart by the colour-blind, and the markers by everyone in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+Maps = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[Any]]
 DIFFERENCE_RANGE = 64  # grey levels at the bright end of the difference maps
 SHOWN_SAMPLES = 3
 
@@ -110,8 +112,9 @@ def contact_sheet(
     downscalers: list[str],
     scores: dict[tuple[str, int], float],
     label: str,
+    maps: Maps | None,
 ) -> Figure:
-    """Draw HR | LR | SR samples | their difference maps: a row a downscaler, the score on each sample.
+    """Draw HR | LR | SR samples | where they differ: a row a downscaler, the score on each sample.
 
     Parameters
     ----------
@@ -124,12 +127,22 @@ def contact_sheet(
         (downscaler, sample) to the leading distortion; samples that are not there are not shown.
     label : str
         Name of that distortion.
+    maps : callable, optional
+        Takes HR (H, W, 3) and SR (K, H, W, 3), both uint8, and returns where that distortion lies, (K, H, W).
+        None: the absolute difference of the pixels is drawn.
     """
     factor = branch_folder.split("/")[-1]
     samples = sorted({k for _, k in scores})[:SHOWN_SAMPLES]
     columns = 2 + 2 * len(samples)
     hr = _read(Path("data/hr") / f"{image_id}.png")
     side = 1.45
+    sr = {
+        key: _read(Path("data/sr") / branch_folder / key[0] / image_id / f"{key[1]}.webp")
+        for key in ((downscaler, k) for downscaler in downscalers for k in samples)
+        if key in scores
+    }
+    differences = dict(zip(sr, (maps or _absolute)(hr, np.stack(list(sr.values()))), strict=True))
+    top = float(np.quantile(list(differences.values()), 0.995)) if maps else DIFFERENCE_RANGE
     with matplotlib.rc_context(STYLE):
         width, height = side * columns + 0.5, side * len(downscalers) * hr.shape[0] / hr.shape[1] + 1.1
         layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
@@ -147,20 +160,24 @@ def contact_sheet(
                     _show(right, np.full_like(hr, 255))
                     left.set_xlabel("not finite", fontsize=7, labelpad=1)
                     continue
-                sr = _read(Path("data/sr") / branch_folder / downscaler / image_id / f"{k}.webp")
-                _show(left, sr)
+                _show(left, sr[downscaler, k])
                 left.set_xlabel(f"{label} {scores[downscaler, k]:.3f}", fontsize=7, labelpad=1)
-                difference = np.abs(sr.astype(int) - hr).mean(axis=2)
-                last = right.imshow(difference, cmap="magma", vmin=0, vmax=DIFFERENCE_RANGE, interpolation="nearest")
+                difference = differences[downscaler, k]
+                last = right.imshow(difference, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
                 right.set(xticks=[], yticks=[])
-        titles = ["HR", f"LR ({factor[1:]} times smaller)"]
-        titles += [f"SR sample {k + 1}" for k in samples] + [f"|SR {k + 1} - HR|" for k in samples]
+        titles = ["HR", f"LR ({factor[1:]} times smaller)", *(f"SR sample {k + 1}" for k in samples)]
+        titles += [f"where {k + 1} differs" if maps else f"|SR {k + 1} - HR|" for k in samples]
         for axis, title in zip(axes[0], titles, strict=True):
             axis.set_title(title, fontsize=8)
         bar = figure.colorbar(last, ax=axes[:, 2 + len(samples) :], location="bottom", shrink=0.6, pad=0.01, aspect=40)
-        bar.set_label("mean absolute difference, grey levels of 255", fontsize=8)
+        meaning = f"{label}; its mean over an image is about the number" if maps else "mean absolute difference, of 255"
+        bar.set_label(meaning, fontsize=8)
         figure.suptitle(f"{image_id}, reconstructed by {branch_folder.split('/')[0]}", fontsize=10)
     return figure
+
+
+def _absolute(hr: NDArray[np.uint8], sr: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return np.abs(sr.astype(int) - hr).mean(axis=3)
 
 
 def _read(path: Path) -> NDArray[np.uint8]:

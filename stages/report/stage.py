@@ -6,13 +6,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from numpy.typing import NDArray
 
+from stages.core.engine import device_name
 from stages.core.files import read_json, write_text
+from stages.core.methods import find_method, validate
 from stages.core.tables import read_table
-from stages.report.figures import contact_sheet, save, score_figure, telling_images
+from stages.report.figures import Maps, contact_sheet, save, score_figure, telling_images
 
 __all__ = ["draw", "write_page"]
 
@@ -24,6 +28,7 @@ def draw(recipe: dict[str, Any], table: pd.DataFrame, distortions: dict[str, Any
     order = recipe["distortion_order"]
     save(score_figure(table, distortions, order), target / "scores")
     lead = order[0]
+    maps = leading_maps(lead, recipe["lead"]) if recipe["images"] else None
     stems: list[str] = []
     sign = 1 if distortions[lead]["better"] == "lower" else -1
     for (upscaler, factor), group in table[table.distortion == lead].groupby(["upscaler", "factor"], sort=False):
@@ -46,9 +51,25 @@ def draw(recipe: dict[str, Any], table: pd.DataFrame, distortions: dict[str, Any
             scores = {(downscaler, int(k)): float(value) for downscaler, k, value in keys}
             label = distortions[lead]["label"]
             stem = f"contact_sheet-{upscaler}-x{factor}-{len(stems) + 1}"
-            save(contact_sheet(image_id, folder, downscalers, scores, label), target / stem)
+            save(contact_sheet(image_id, folder, downscalers, scores, label, maps), target / stem)
             stems.append(stem)
     return stems
+
+
+def leading_maps(name: str, entry: dict[str, Any]) -> Maps | None:
+    """Load the leading distortion; return what tells where it lies in an image, None where it does not know."""
+    method = find_method("distort", entry["method"], where=f"distortions.{name}")
+    parameters = validate(method.Parameters, entry["parameters"], where=f"distortions.{name}")
+    loaded = method.load(parameters, device_name())
+    if not hasattr(loaded, "maps"):
+        return None
+
+    def maps(hr: NDArray[np.uint8], sr: NDArray[np.uint8]) -> NDArray[Any]:
+        reference = loaded.reference(np.ascontiguousarray(hr.transpose(2, 0, 1)))
+        planes = np.ascontiguousarray(sr.transpose(0, 3, 1, 2))
+        return np.concatenate([loaded.maps(reference, one[None]) for one in planes])  # all at once need much memory
+
+    return maps
 
 
 def write_page(
