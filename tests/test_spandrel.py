@@ -15,7 +15,7 @@ from stages.core.seeds import Draw
 from stages.upscale import spandrel
 from stages.upscale.check import check_upscaler
 
-pytest.importorskip("spandrel", reason="needs the package spandrel: pip install 'ida-rd[spandrel]'")
+library = pytest.importorskip("spandrel", reason="needs the package spandrel: pip install 'ida-rd[spandrel]'")
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,12 @@ def test_a_real_network_beats_bicubic_enlargement(shared: Path, astronaut: NDArr
     hr = astronaut[:256, 96:352]
     small = Image.fromarray(hr).resize((64, 64), Image.Resampling.BICUBIC)
     net = spandrel.load(spandrel.Parameters(path=str(path)), 4, "cpu")
-    sr, finite, _ = net.sample(np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1)), [Draw(0, "a", 0)])
+    lr = np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+    sr, finite, _ = net.sample(lr, [Draw(0, "a", 0)])
     assert finite.all()
+    with torch.inference_mode():
+        wanted = library.ModelLoader("cpu").load_from_file(path)(torch.from_numpy(lr)[None] / 255)
+    assert np.array_equal(sr[0], np.rint(255 * wanted[0].numpy()).astype(np.uint8))
     edges = [np.abs(np.diff(np.asarray(x, float), axis=1)).mean() for x in (hr, sr[0].transpose(1, 2, 0))]
     bicubic = np.asarray(small.resize((256, 256), Image.Resampling.BICUBIC), float)
     assert edges[1] > 1.2 * np.abs(np.diff(bicubic, axis=1)).mean(), "sharper than enlargement"
