@@ -103,6 +103,8 @@ def test_a_damaged_sr_image_and_a_missing_one(repository: Path) -> None:
     shutil.rmtree(repository / "data/hr")
     shutil.copytree(repository / "data/lr/x4/mine", repository / "data/hr")
     _one_line(stage("distort", "flow-compact", "4", "bicubic", cwd=repository), "SR images are 64 x 64, HR is 16 x 16")
+    (repository / "data/hr/photo-2.png").rename(repository / "data/hr/other.png")
+    _one_line(stage("distort", "flow-compact", "4", "bicubic", cwd=repository), "differ in images: other, photo-2")
     assert (repository / "data/distortion/flow-compact/x4/mine.csv").read_bytes() == before
 
 

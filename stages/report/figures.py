@@ -170,7 +170,7 @@ def contact_sheet(
         for axis, title in zip(axes[0], titles, strict=True):
             axis.set_title(title, fontsize=8)
         bar = figure.colorbar(last, ax=axes[:, 2 + len(samples) :], location="bottom", shrink=0.6, pad=0.01, aspect=40)
-        meaning = f"{label}; its mean over an image is about the number" if maps else "mean absolute difference, of 255"
+        meaning = f"{label}, locally" if maps else "mean absolute difference, of 255"
         bar.set_label(meaning, fontsize=8)
         figure.suptitle(f"{image_id}, reconstructed by {branch_folder.split('/')[0]}", fontsize=10)
     return figure
