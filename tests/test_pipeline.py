@@ -17,6 +17,8 @@ import pytest
 import yaml
 from conftest import run, stage
 
+from stages.core.engine import worker_count
+
 RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
 CACHED = re.compile(r"^Stage '([^']+)' is cached", re.MULTILINE)
 
@@ -150,14 +152,15 @@ def _remove_outputs(repository: Path) -> None:
         shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_numbers_do_not_depend_on_workers_or_the_order_of_files(finished: Path, repository: Path, workers: str) -> None:
+def test_numbers_do_not_depend_on_workers_or_the_order_of_files(finished: Path, repository: Path) -> None:
+    # The first run had a worker a core, and the files in another order.
+    workers = "1" if worker_count() > 1 else "2"
     _remove_outputs(repository)
     photos = repository / "photos"
     data = {path.name: path.read_bytes() for path in photos.iterdir()}
     shutil.rmtree(photos)
     photos.mkdir()
-    for name in sorted(data, reverse=workers == "2"):
+    for name in sorted(data, reverse=True):
         (photos / name).write_bytes(data[name])
     _repro(repository, {"IDA_RD_WORKERS": workers})
     for name in ("metrics/ida_rd.json", "metrics/balance.json", "data/subset.csv", "metrics/tables/ida_rd.csv"):
