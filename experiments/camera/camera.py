@@ -60,7 +60,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
     try:
         return read_image(path)
     except ImageError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {error}; replace it, or leave the pair out by images.pattern") from None
 
 
 def on_one_grid(
@@ -116,7 +116,10 @@ def find_pairs(pairs: Pairs, folder: Path, files: list[str], factor: int) -> dic
         found[name] = (folder / file, folder / f"{name}{suffix}")
         missing += [] if found[name][1].is_file() else [found[name][1].name]
     if missing:
-        raise UserError(f"{folder}: {len(missing)} HR images lack their LR image ({', '.join(missing[:5])})")
+        some = ", ".join(missing[:5])
+        raise UserError(
+            f"{folder}: {len(missing)} HR images lack their LR image ({some}); add them, or correct lr in camera.yaml"
+        )
     return found
 
 
