@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,15 +73,17 @@ class Difference:
     high: float
 
 
-def bootstrap_interval(
-    values: NDArray[np.float64], confidence: float, resamples: int, seed: int
-) -> tuple[float, float]:
-    """Bias-corrected and accelerated bootstrap interval of the mean.
+def bootstrap_interval(values: NDArray[np.float64], confidence: float, resamples: int, seed: int) -> tuple[Any, Any]:
+    """Bias-corrected and accelerated bootstrap interval of the mean, widened for few images.
+
+    Resampling N values knows neither that their spread is itself estimated nor that it comes out smaller by
+    sqrt((N - 1) / N): plain intervals of 24 images cover 92 % of the time and not 95. So the confidence is raised by
+    as much as makes a normal interval Student's (at N = 24 from 95 to 96.5 %); the coverage is tested.
 
     Parameters
     ----------
     values : ndarray
-        (N,), one value an image, N >= 2.
+        (N,), one value an image, N >= 2; or (P, N), to be resampled together.
     confidence : float
         Between 0 and 1.
     resamples : int
@@ -90,26 +93,36 @@ def bootstrap_interval(
     Returns
     -------
     low, high : float
+        Or ndarrays (P,).
 
     References
     ----------
     .. [1] Efron, "Better bootstrap confidence intervals", JASA 82, 1987.
+    .. [2] Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69, 2015, section 4.2
+       (the expanded percentile interval, whose widening this is).
     """
-    lowest, spread = float(values.min()), float(np.ptp(values))
-    if spread == 0:
-        return lowest, lowest
+    count = values.shape[-1]
+    widened = np.sqrt(count / (count - 1)) * stats.t.isf((1 - confidence) / 2, count - 1)
+    tail = max(float(stats.norm.sf(widened)), 0.5 / resamples)  # further out no resample lies
+    lowest, spread = values.min(axis=-1), np.ptp(values, axis=-1)
+    scale = np.where(spread == 0, 1.0, spread)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        warnings.filterwarnings("ignore", "invalid value|divide by zero", RuntimeWarning)
         interval = stats.bootstrap(
-            ((values - lowest) / spread,),  # the interval moves and scales with the data; tiny values underflow
+            # The interval moves and scales with the data; tiny values underflow.
+            ((values - lowest[..., None]) / scale[..., None],),
             np.mean,
-            confidence_level=confidence,
+            confidence_level=1 - 2 * tail,
             n_resamples=resamples,
-            batch=1000,
+            batch=max(1, 1000 * count // values.size),
             method="BCa",
-            rng=generator("bootstrap", seed, len(values)),
+            axis=-1,
+            rng=generator("bootstrap", seed, count),
         ).confidence_interval
-    return lowest + spread * float(interval.low), lowest + spread * float(interval.high)
+    low = np.where(spread == 0, lowest, lowest + spread * interval.low)
+    high = np.where(spread == 0, lowest, lowest + spread * interval.high)
+    return (float(low), float(high)) if values.ndim == 1 else (low, high)
 
 
 def summarise(

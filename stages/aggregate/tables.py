@@ -1,4 +1,4 @@
-"""The score table, for people (Markdown) and programs (CSV)."""
+"""The tables of a run: for people (Markdown), for papers (LaTeX) and for programs (CSV)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["long_table", "markdown_table"]
+__all__ = ["differences_markdown", "markdown_table", "mean_std_csv", "mean_std_latex", "mean_std_markdown"]
 
-
-def long_table(results: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row per upscaler, factor, downscaler and distortion."""
-    return pd.DataFrame(results)
+LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+)
 
 
 def markdown_table(
@@ -85,3 +85,112 @@ def _cell(row: Any, best: bool) -> str:
     digits = 2 if abs(row["mean"]) >= 10 else 4
     mean = f"{row['mean']:.{digits}f}"
     return f"{f'**{mean}**' if best else mean} [{row['ci_low']:.{digits}f}, {row['ci_high']:.{digits}f}]"
+
+
+def _places(group: pd.DataFrame, distortion: str, better: str) -> dict[str, int]:
+    """1 for the downscalers of the best mean, 2 for those of the next one."""
+    rows = group[group.distortion == distortion].set_index("downscaler")["mean"]
+    levels = sorted(rows.unique(), reverse=better == "higher")[:2]
+    return {str(name): levels.index(value) + 1 for name, value in rows.items() if value in levels}
+
+
+def _mean_std_rows(
+    table: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str]
+) -> list[list[list[tuple[Any, int]]]]:
+    """Blocks (an upscaler and factor) of rows of (cells of the row, place), sorted by the leading distortion."""
+    blocks = []
+    for _, group in table.groupby(["upscaler", "factor"], sort=False):
+        cells = group.set_index(["downscaler", "distortion"])
+        places = {name: _places(group, name, distortions[name]["better"]) for name in order}
+        names = _sorted(group, order[0], distortions)
+        blocks.append([[(cells.loc[d, n], places[n].get(d, 0)) for n in order] for d in names])
+    return blocks
+
+
+def _branch_name(row: Any) -> tuple[str, str, str]:
+    mark = "" if row["stochastic"] else " (deterministic)"
+    return f"{row['upscaler']}{mark}", f"x{row['factor']}", str(row.name[0])
+
+
+def _mean_std(row: Any) -> tuple[str, str]:
+    digits = 2 if abs(row["mean"]) >= 10 else 4
+    return f"{row['mean']:.{digits}f}", f"{row['std_images']:.{digits}f}"
+
+
+def mean_std_markdown(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str]) -> str:
+    """Set scores as the paper does: mean ± standard deviation over images, best in bold, second underlined."""
+    lines = [
+        "| upscaler | factor | downscaler | " + " | ".join(_head(distortions[name]) for name in order) + " |",
+        "|---|---|---|" + "---|" * len(order),
+    ]
+    wrap = {0: "{}", 1: "**{}**", 2: "<u>{}</u>"}
+    for block in _mean_std_rows(table, distortions, order):
+        for cells in block:
+            texts = [(*_mean_std(row), place) for row, place in cells]
+            values = [f"{wrap[place].format(mean)} ± {std}" for mean, std, place in texts]
+            lines.append("| " + " | ".join([*_branch_name(cells[0][0]), *values]) + " |")
+    lines += ["", "Mean ± standard deviation over images. Best in bold, second underlined."]
+    return "\n".join(lines) + "\n"
+
+
+def mean_std_latex(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str]) -> str:
+    """Set the same as a LaTeX ``tabular``, for a document that loads booktabs."""
+    heads = []
+    for name in order:
+        arrow = r"$\downarrow$" if distortions[name]["better"] == "lower" else r"$\uparrow$"
+        heads.append(f"{distortions[name]['label'].translate(LATEX)} {arrow}")
+    lines = [
+        "% Mean and standard deviation over images; best in bold, second underlined. Needs \\usepackage{booktabs}.",
+        r"\begin{tabular}{lll" + "c" * len(order) + "}",
+        r"\toprule",
+        " & ".join(["upscaler", "factor", "downscaler", *heads]) + r" \\",
+    ]
+    wrap = {0: "{}", 1: r"\mathbf{{{}}}", 2: r"\underline{{{}}}"}
+    for block in _mean_std_rows(table, distortions, order):
+        lines.append(r"\midrule")
+        for cells in block:
+            upscaler, factor, downscaler = (text.translate(LATEX) for text in _branch_name(cells[0][0]))
+            texts = [(*_mean_std(row), place) for row, place in cells]
+            values = [rf"${wrap[place].format(mean)} \pm {std}$" for mean, std, place in texts]
+            lines.append(" & ".join([upscaler, rf"$\times{factor[1:]}$", downscaler, *values]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines) + "\n"
+
+
+def mean_std_csv(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str]) -> pd.DataFrame:
+    """Lay the same out wide, unrounded: a row a branch, two columns a distortion."""
+    rows = []
+    for block in _mean_std_rows(table, distortions, order):
+        for cells in block:
+            first = cells[0][0]
+            row = {"upscaler": first["upscaler"], "factor": first["factor"], "downscaler": first.name[0]}
+            for name, (r, _) in zip(order, cells, strict=True):
+                row |= {f"{name}_mean": r["mean"], f"{name}_std": r["std_images"]}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def differences_markdown(differences: pd.DataFrame, lead: str, label: str, confidence: float) -> str:
+    """Set the paired differences by the leading distortion: which downscalers are told apart?"""
+    lines = [
+        "| upscaler | factor | loses less | loses more | difference | p (Wilcoxon, Holm) | told apart |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in differences[differences.distortion == lead].to_dict("records"):
+        digits = 2 if abs(row["difference"]) >= 10 else 4
+        interval = f"{row['difference']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+        apart = "yes" if row["p_holm"] < 1 - confidence else "no"
+        cells = [row["upscaler"], f"x{row['factor']}", row["loses_less"], row["loses_more"], interval]
+        lines.append("| " + " | ".join([*cells, p_value(row["p_holm"]), apart]) + " |")
+    lines += [
+        "",
+        f"Paired differences of {label} over the images [{confidence:.0%} bootstrap interval, of each pair by itself];"
+        " p of Wilcoxon's signed-rank test, corrected by Holm's method for all pairs: told apart below"
+        f" {1 - confidence:.2g}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def p_value(p: float) -> str:
+    """Three digits, two figures below a thousandth."""
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"

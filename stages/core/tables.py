@@ -12,7 +12,7 @@ from stages.core.files import write_text
 __all__ = ["read_table", "spread_column", "write_table"]
 
 # An image may be called "001", and a downscaler "nan": pandas would make numbers of them.
-TEXT = ("image_id", "file", "upscaler", "downscaler", "distortion")
+TEXT = ("image_id", "file", "upscaler", "downscaler", "distortion", "loses_less", "loses_more")
 
 
 def spread_column(distortion: str) -> str:

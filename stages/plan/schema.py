@@ -88,6 +88,7 @@ class Report(Parameters):
     """Section ``report``."""
 
     images: Annotated[Whole, Field(ge=1)] = 2
+    browse: Annotated[Whole, Field(ge=1)] = 6
 
 
 class RunParameters(Parameters):

@@ -198,7 +198,9 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
         "code": _stage_code(root, "report") | _templates(root),
         "parameters": parameters.model_dump(mode="json"),
         "images": parameters.report.images,
-        "lead": recipes["distort"]["distortions"][next(iter(distortions))],
+        "browse": parameters.report.browse,
+        "confidence": parameters.aggregate.confidence,
+        "methods": recipes["distort"]["distortions"],
         "branches": branches,
         "distortion_order": list(distortions),
     }

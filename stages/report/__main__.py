@@ -6,18 +6,19 @@ from stages.core.errors import run_stage
 from stages.core.files import atomic_folder
 from stages.core.recipes import read_recipe
 from stages.core.tables import read_table
-from stages.report.stage import draw, write_page
+from stages.report.page import write_page
+from stages.report.stage import draw
 
 
 def main() -> None:
     recipe = read_recipe("report")
-    distortions = recipe["distortions"]
-    table = read_table("metrics/tables/ida_rd.csv", hint="run `dvc repro aggregate`")
+    names = ("ida_rd", "images", "differences", "ranks")
+    tables = {name: read_table(f"metrics/tables/{name}.csv", hint="run `dvc repro aggregate`") for name in names}
     plots = Path("metrics/plots")
     with atomic_folder(plots) as folder:
-        sheets = draw(recipe, table, distortions, folder)
+        figures = draw(recipe, tables, folder)
     with atomic_folder("metrics/report") as folder:
-        write_page(recipe, table, distortions, plots, sheets, folder)
+        write_page(recipe, tables, plots, figures, folder)
 
 
 if __name__ == "__main__":

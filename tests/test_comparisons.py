@@ -1,0 +1,253 @@
+"""Paired tests, ranks, agreement, power."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import run
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from stages.aggregate.comparisons import differences, halves, holm, losses, rank_agreement, ranks
+from stages.aggregate.power import Components, components, images_needed, paired_rows
+from stages.aggregate.stage import image_means
+from stages.aggregate.statistics import bootstrap_interval
+from stages.aggregate.tables import differences_markdown, mean_std_csv, mean_std_latex, mean_std_markdown
+from stages.core.errors import UserError
+
+OPTIONS = {"confidence": 0.95, "resamples": 500, "seed": 0}
+
+
+def _means(count: int = 30, **shift: float) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    hard = rng.uniform(0.1, 0.5, count)
+    return pd.DataFrame({name: hard + by + rng.normal(0, 0.01, count) for name, by in shift.items()})
+
+
+def test_every_pair_is_compared_image_by_image() -> None:
+    means = _means(b=0.02, a=0.0, c=0.02)
+    table = differences(means, **OPTIONS)  # type: ignore[arg-type]
+    assert len(table) == 3
+    assert set(table.loses_less[:2]) == {"a"}
+    assert (table.difference >= 0).all()
+    first = table.iloc[0]
+    value = (means[first.loses_more] - means.a).to_numpy()
+    assert first.difference == pytest.approx(value.mean())
+    assert (first.low, first.high) == pytest.approx(bootstrap_interval(value, 0.95, 500, 0))
+    assert first.p == pytest.approx(stats.wilcoxon(value).pvalue)
+    assert first.p_holm >= first.p
+    # The images differ by far more than the downscalers: only the pairing sees it.
+    assert first.p_holm < 1e-4
+    assert stats.mannwhitneyu(means.a, means[first.loses_more]).pvalue > 0.05
+    assert table.iloc[2].p_holm > 0.05
+
+
+def test_a_lost_image_leaves_its_own_pairs_alone() -> None:
+    means = _means(a=0.0, b=0.1, c=0.2)
+    means.loc[0, "c"] = np.nan
+    table = differences(means, **OPTIONS).set_index(["loses_less", "loses_more"])  # type: ignore[arg-type]
+    assert table.images.to_dict() == {("a", "b"): 30, ("a", "c"): 29, ("b", "c"): 29}
+    means.loc[1:, "c"] = np.nan
+    assert len(differences(means, **OPTIONS)) == 1  # type: ignore[arg-type]
+
+
+def test_downscalers_that_are_alike_are_not_told_apart() -> None:
+    means = _means(a=0.0)
+    means["b"] = means.a
+    row = differences(means, **OPTIONS).iloc[0]  # type: ignore[arg-type]
+    assert (row.difference, row.low, row.high, row.p, row.p_holm) == (0, 0, 0, 1, 1)
+
+
+@given(p=st.lists(st.floats(0, 1), max_size=12), seed=st.integers(0, 9))
+def test_holms_correction(p: list[float], seed: int) -> None:
+    """Its decisions are those of the procedure as published: step down until one is not rejected."""
+    found = holm(p)
+    order = sorted(range(len(p)), key=p.__getitem__)
+    for level in (0.01, 0.05, 0.2):
+        rejected = set()
+        for place, i in enumerate(order):
+            if (len(p) - place) * p[i] > level:
+                break
+            rejected.add(i)
+        assert {i for i, q in enumerate(found) if q <= level} == rejected
+    shuffled = np.random.default_rng(seed).permutation(len(p))
+    again = holm([p[i] for i in shuffled])
+    assert sorted(again) == sorted(found)
+
+
+def test_ranks_share_ties_and_leave_out_incomplete_images() -> None:
+    means = pd.DataFrame({"a": [1, 1, 5.0, np.nan], "b": [2, 1, 1.0, 0], "c": [3, 2, 2.0, 0]})
+    found = ranks(means, 0.95)
+    assert found.images == 3
+    assert found.mean.to_dict() == {"a": (1 + 1.5 + 3) / 3, "b": (2 + 1.5 + 1) / 3, "c": (3 + 3 + 2) / 3}
+    assert found.friedman_p == pytest.approx(stats.friedmanchisquare(*means.dropna().to_numpy().T).pvalue)
+    assert ranks(means[["a", "b"]], 0.95).critical_difference is None
+    alike = pd.DataFrame({key: [1.0, 2.0, 3.0] for key in "abc"})
+    assert ranks(alike, 0.95).friedman_p == 1
+
+
+@pytest.mark.parametrize(("methods", "quantile"), [(3, 2.343), (4, 2.569), (5, 2.728), (8, 3.031), (10, 3.164)])
+def test_the_critical_difference_is_nemenyis(methods: int, quantile: float) -> None:
+    """The quantiles of Demsar (JMLR 2006), Table 5(a)."""
+    means = pd.DataFrame(np.random.default_rng(0).random((20, methods)))
+    expected = quantile * np.sqrt(methods * (methods + 1) / (6 * 20))
+    assert ranks(means, 0.95).critical_difference == pytest.approx(expected, rel=3e-4)
+
+
+def test_rankings_of_halves_agree_where_there_is_an_order_and_not_where_there_is_none() -> None:
+    order = halves(_means(a=0.0, b=0.1, c=0.2, d=0.3), 0)
+    assert order is not None
+    assert (order["kendall"], order["low"], order["high"]) == (1, 1, 1)
+    noise = halves(_means(200, **dict.fromkeys("abcdef", 0.0)), 0)
+    assert noise is not None
+    assert noise["kendall"] < 0.6
+    assert noise["low"] < 0.2
+    assert halves(_means(a=0, b=1), 0) is None
+    assert halves(_means(3, a=0, b=1, c=2), 0) is None
+
+
+def test_agreement_is_of_the_downscalers_that_both_have() -> None:
+    a = pd.Series({"w": 1.0, "x": 2.0, "y": 3.0, "z": 4.0})
+    assert rank_agreement(a, a.rename({"w": "other"})) == {"downscalers": 3, "kendall": 1, "spearman": 1}
+    found = rank_agreement(a, -a)
+    assert found is not None
+    assert found["kendall"] == -1
+    assert rank_agreement(a, a[:2]) is None
+
+
+def test_what_is_better_when_higher_is_turned_round() -> None:
+    table = pd.DataFrame(
+        {
+            "upscaler": "u",
+            "factor": 4,
+            "downscaler": ["b", "b", "a", "a"],
+            "image_id": ["x", "y", "y", "x"],
+            "d": [1.0, 2, 3, 4],
+        }
+    )
+    wide = image_means(table, "d", "higher")["u", 4]
+    assert list(wide.columns) == ["b", "a"]
+    assert wide.loc["x"].to_dict() == {"a": -4, "b": -1}
+    assert losses(wide, "lower") is wide
+
+
+def _random_effects(
+    images: int, samples: int, *, mean: float, between: float, within: float, seed: int
+) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    values = mean + rng.normal(0, between, (images, 1)) + rng.normal(0, within, (images, samples))
+    ids = [f"i{i}" for i in range(images) for _ in range(samples)]
+    return pd.DataFrame({"image_id": ids, "sample": list(range(samples)) * images, "finite": True, "d": values.ravel()})
+
+
+def test_variance_is_split_between_images_and_samples() -> None:
+    parts = components(_random_effects(4000, 3, mean=1, between=0.2, within=0.1, seed=0), "d")
+    assert parts.mean == pytest.approx(1, abs=0.01)
+    assert parts.between == pytest.approx(0.04, rel=0.05)
+    assert parts.within == pytest.approx(0.01, rel=0.05)
+    assert parts.share_of_samples() == pytest.approx((0.01 / 3) / (0.04 + 0.01 / 3), rel=0.1)
+    alone = components(_random_effects(50, 1, mean=1, between=0.2, within=0.1, seed=0), "d")
+    assert alone.within is None
+    assert alone.share_of_samples() is None
+    assert alone.variance_of_image_mean(1) == pytest.approx(0.05, rel=0.5)
+    with pytest.raises(UserError, match="samples: 2 or more"):
+        alone.variance_of_image_mean(2)
+    pure = components(_random_effects(50, 4, mean=0, between=0, within=1, seed=0), "d")
+    assert pure.between < 0.1
+    with pytest.raises(UserError, match="1 images"):
+        components(_random_effects(1, 4, mean=0, between=0, within=1, seed=0), "d")
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5])
+def test_the_images_asked_for_give_the_power_that_is_asked_for(samples: int) -> None:
+    """Simulate runs of that size, and of one image less, and count how often the test sees it."""
+    parts = Components(mean=0.1, between=0.04, within=0.09, samples=2, images=9)
+    needed = images_needed(parts, samples, power=0.8, level=0.05)
+    assert needed is not None
+    seen = []
+    for count in (needed, needed - 2):
+        rng = np.random.default_rng(2)
+        image = 0.1 + rng.normal(0, 0.2, (20000, count))
+        values = image + rng.normal(0, 0.3, (20000, count, samples)).mean(axis=2)
+        seen.append(np.mean(stats.ttest_1samp(values, 0, axis=1).pvalue < 0.05))
+    assert seen[1] < 0.8 < seen[0] + 0.01
+    assert seen[0] < 0.83
+
+
+def test_more_samples_need_no_more_images_and_nothing_helps_where_there_is_no_difference() -> None:
+    pilot = components(_random_effects(50, 3, mean=0.1, between=0.2, within=0.3, seed=0), "d")
+    needed = [images_needed(pilot, k, power=0.8, level=0.05) for k in (1, 2, 3, 5, 10)]
+    assert all(n is not None for n in needed)
+    assert needed == sorted(needed, reverse=True)  # type: ignore[type-var]
+    none = components(
+        _random_effects(50, 3, mean=0, between=0.2, within=0.3, seed=0).assign(d=[0.1, -0.1, 0] * 50), "d"
+    )
+    assert images_needed(none, 3, power=0.8, level=0.05) is None
+
+
+def test_samples_are_paired_and_lost_ones_left_out() -> None:
+    a = _random_effects(3, 2, mean=0, between=1, within=1, seed=0)
+    b = a.assign(d=a.d + 0.5).sample(frac=1, random_state=0)
+    b.loc[b.index[0], "finite"] = False
+    found = paired_rows(a, b, "d")
+    assert len(found) == 5
+    assert found.d.to_numpy() == pytest.approx(0.5)
+
+
+def _results() -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:
+    base = {"upscaler": "u_1", "factor": 4, "stochastic": True, "std_images": 0.125}
+    values = {"best": (0.1, 30.0), "second": (0.2, 40.0), "also-second": (0.2, 20.0), "last": (0.3, 10.5)}
+    rows = [
+        base | {"downscaler": name, "distortion": d, "mean": mean}
+        for name, means in values.items()
+        for d, mean in zip(("fsim", "psnr"), means, strict=True)
+    ]
+    return pd.DataFrame(rows), {
+        "fsim": {"label": "1 - F & G", "better": "lower"},
+        "psnr": {"label": "P (dB)", "better": "higher"},
+    }
+
+
+def test_the_papers_tables_mark_the_best_and_the_second() -> None:
+    table, distortions = _results()
+    text = mean_std_markdown(table, distortions, ["fsim", "psnr"])
+    assert "| u_1 | x4 | best | **0.1000** ± 0.1250 | <u>30.00</u> ± 0.12 |" in text
+    assert "| second | <u>0.2000</u> ± 0.1250 | **40.00**" in text
+    assert "| also-second | <u>0.2000</u>" in text, "equal means share a place"
+    assert "| last | 0.3000 ± 0.1250 | 10.50" in text
+    wide = mean_std_csv(table, distortions, ["fsim", "psnr"])
+    assert list(wide.columns) == ["upscaler", "factor", "downscaler", "fsim_mean", "fsim_std", "psnr_mean", "psnr_std"]
+    assert list(wide.downscaler) == ["best", "also-second", "second", "last"]
+
+
+def test_the_latex_table_compiles(tmp_path: Path) -> None:
+    if shutil.which("pdflatex") is None:
+        pytest.skip("needs pdflatex (Debian: texlive-latex-recommended)")
+    table, distortions = _results()
+    text = mean_std_latex(table, distortions, ["fsim", "psnr"])
+    assert r"$\mathbf{0.1000} \pm 0.1250$ & $\underline{30.00} \pm 0.12$" in text
+    document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + text + "\\end{document}\n"
+    (tmp_path / "t.tex").write_text(document)
+    done = run("pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex", cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
+def test_told_apart_is_what_the_corrected_p_says() -> None:
+    base = {"upscaler": "u", "factor": 4, "distortion": "d", "loses_less": "a", "images": 9}
+    table = pd.DataFrame(
+        [
+            base | {"loses_more": "b", "difference": 0.1, "low": 0.05, "high": 0.2, "p": 0.001, "p_holm": 0.04},
+            base | {"loses_more": "c", "difference": 0.1, "low": 0.05, "high": 0.2, "p": 0.01, "p_holm": 0.06},
+            base
+            | {"loses_more": "e", "distortion": "other", "difference": 1, "low": 0, "high": 1, "p": 0, "p_holm": 0},
+        ]
+    )
+    lines = differences_markdown(table, "d", "D", 0.95).splitlines()
+    assert [line.split(" | ")[-1] for line in lines[2:4]] == ["yes |", "no |"]
+    assert len([line for line in lines if line.startswith("| u ")]) == 2
