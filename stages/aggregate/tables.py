@@ -188,6 +188,14 @@ def differences_markdown(differences: pd.DataFrame, lead: str, label: str, confi
         " p of Wilcoxon's signed-rank test, corrected by Holm's method for all pairs: told apart below"
         f" {1 - confidence:.2g}.",
     ]
+    leading = differences[differences.distortion == lead]
+    fewest = int(leading.images.min()) if len(leading) else 0
+    least = min(1.0, len(leading) * 2.0 ** (1 - fewest))
+    if least > 1 - confidence:
+        lines.append(
+            f"**{fewest} images are too few for this test**: with {len(leading)} pairs it cannot give less than"
+            f" {p_value(least)}, however clear the differences."
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,231 @@
+"""What did this branch of work change? A summary that a pull request can carry."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from stages.aggregate.comparisons import holm
+from stages.aggregate.statistics import bootstrap_interval
+from stages.aggregate.tables import p_value
+from stages.core.errors import UserError
+from stages.core.files import read_json
+from stages.core.tables import TEXT, read_table
+
+__all__ = ["Comparison", "compare", "comparison_markdown"]
+
+IMAGES, PROVENANCE = "metrics/tables/images.csv", "metrics/provenance.json"
+KEYS = ["upscaler", "factor", "downscaler"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run against another version of it.
+
+    Attributes
+    ----------
+    changes : DataFrame
+        A row per branch and distortion that both have: old and new mean over their common images, change, interval
+        and p of the paired difference, p_holm; ``same`` where every image's value is the same.
+    added, removed : list of str
+        Branches that only the new, or the old, run has.
+    causes : list of str
+        What differs in what made the numbers: code, parameters, weights, data set, seed.
+    other : str
+        Name of the other version.
+    lead : str
+        The leading distortion of the new run, and its label.
+    """
+
+    changes: pd.DataFrame
+    added: list[str]
+    removed: list[str]
+    causes: list[str]
+    other: str
+    lead: str
+
+
+def compare(root: Path, revision: str) -> Comparison:
+    """Compare the run in the working tree with the one that a git revision has committed.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the repository, or an experiment's folder.
+    revision : str
+        Branch, tag or commit.
+
+    Raises
+    ------
+    UserError
+        No such revision, or it has no results.
+    """
+    new = read_table(root / IMAGES, hint="run `make repro` first")
+    old = _table(_show(root, revision, IMAGES))
+    provenance = read_json(root / PROVENANCE, hint="run `make repro` first")
+    before = _json(_show(root, revision, PROVENANCE))
+    confidence, resamples, seed = (provenance[key] for key in ("confidence", "resamples", "seed"))
+    distortions = [c for c in new.columns if c not in (*KEYS, "image_id", "samples", "rate_bpp")]
+    names = {tuple(key): None for key in old[KEYS].to_numpy()}
+    mine = {tuple(key): None for key in new[KEYS].to_numpy()}
+    rows, values = [], []
+    for key in (k for k in mine if k in names):
+        a, b = (_branch(table, key) for table in (old, new))
+        common = a.index.intersection(b.index)
+        for distortion in (d for d in distortions if d in old.columns):
+            pair = pd.concat([a.loc[common, distortion], b.loc[common, distortion]], axis=1).dropna().to_numpy(float)
+            if len(pair) < 2:
+                continue
+            difference = pair[:, 1] - pair[:, 0]
+            low, high = bootstrap_interval(difference, confidence, resamples, seed)
+            rows.append(
+                dict(zip(KEYS, key, strict=True))
+                | {
+                    "distortion": distortion,
+                    "images": len(pair),
+                    "old": float(pair[:, 0].mean()),
+                    "new": float(pair[:, 1].mean()),
+                    "change": float(difference.mean()),
+                    "low": float(low),
+                    "high": float(high),
+                    "same": bool((difference == 0).all()),
+                }
+            )
+            values.append(1.0 if not difference.any() else float(stats.wilcoxon(difference).pvalue))
+    changes = pd.DataFrame(rows)
+    if rows:
+        changes["p"] = values
+        for _, group in changes[~changes.same].groupby("distortion"):
+            changes.loc[group.index, "p_holm"] = holm(list(group.p))
+    return Comparison(
+        changes,
+        [_name(key) for key in mine if key not in names],
+        [_name(key) for key in names if key not in mine],
+        _causes(before, provenance),
+        revision,
+        distortions[0],
+    )
+
+
+def _show(root: Path, revision: str, path: str) -> str:
+    """Return a file as a revision has it."""
+    command = ["git", "show", f"{revision}:./{path}"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise UserError("compare: git is not installed; it keeps the other version's results") from None
+    if done.returncode == 0:
+        return done.stdout
+    known = subprocess.run(
+        ["git", "rev-parse", "--verify", "--quiet", revision], cwd=root, capture_output=True, check=False
+    )
+    if known.returncode:
+        raise UserError(f"compare: git knows no revision {revision!r} here; `git branch --all` lists the branches")
+    raise UserError(f"compare: {revision} has no {path}: its results were not committed, or are older than this format")
+
+
+def _table(text: str) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(text), dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=[""])
+
+
+def _json(text: str) -> dict[str, Any]:
+    import json
+
+    return json.loads(text)
+
+
+def _branch(table: pd.DataFrame, key: tuple[Any, ...]) -> pd.DataFrame:
+    mask = np.logical_and.reduce([table[name] == value for name, value in zip(KEYS, key, strict=True)])
+    return table[mask].set_index("image_id")
+
+
+def _name(key: tuple[Any, ...]) -> str:
+    return f"{key[0]} x{key[1]} {key[2]}"
+
+
+def _causes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    found = [
+        text
+        for key, text in (
+            ("dataset_sha256", "the test set"),
+            ("seed", "the seed"),
+            ("images", "where images come from"),
+            ("balance", "the balance"),
+        )
+        if old.get(key) != new.get(key)
+    ]
+    before, after = _flat(old["methods"]), _flat(new["methods"])
+    for path in sorted(before.keys() & after.keys()):
+        differ = [
+            part
+            for part in ("method", "parameters", "degrade", "code", "weights", "files", "packages", "samples")
+            if before[path].get(part) != after[path].get(part)
+        ]
+        if "code" in differ:
+            a, b = before[path]["code"], after[path]["code"]
+            files = sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
+            shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+            differ[differ.index("code")] = f"code ({shown})"
+        if differ:
+            found.append(f"{path}: {', '.join(differ)}")
+    environments = [_software(record) for record in (old, new)]
+    for key in sorted(environments[0].keys() & environments[1].keys()):
+        if environments[0][key] != environments[1][key]:
+            found.append(f"{key}: {environments[0][key]}, now {environments[1][key]}")
+    return found
+
+
+def _flat(methods: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return recipes by path, each distortion by itself."""
+    flat = {path: recipe for path, recipe in methods.items() if path != "distort"}
+    return flat | {f"distort/{name}": recipe for name, recipe in methods["distort"]["distortions"].items()}
+
+
+def _software(provenance: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for stages in provenance["environments"].values():
+        for record in stages.values():
+            for key, value in record.items():
+                found.setdefault(key, set()).add(str(value))
+    return {key: ", ".join(sorted(values)) for key, values in found.items()}
+
+
+def comparison_markdown(comparison: Comparison, level: float = 0.05) -> str:
+    """Set what changed as Markdown: by how much, and whether beyond noise."""
+    lines = [f"### IDA-RD: this branch against `{comparison.other}`", ""]
+    changes = comparison.changes
+    moved = changes[~changes.same] if len(changes) else changes
+    if not len(moved):
+        lines.append(f"No score changed: {len(changes)} are the same on every image.")
+    else:
+        lines += ["| upscaler | factor | downscaler | distortion | before | now | change | p | beyond noise |"]
+        lines += ["|---|---|---|---|---|---|---|---|---|"]
+        for row in moved.to_dict("records"):
+            digits = 2 if abs(row["old"]) >= 10 else 4
+            shown = [f"{row[key]:.{digits}f}" for key in ("old", "new")]
+            change = f"{row['change']:+.{digits}f} [{row['low']:+.{digits}f}, {row['high']:+.{digits}f}]"
+            beyond = "**yes**" if row["p_holm"] < level else "no"
+            cells = [row["upscaler"], f"x{row['factor']}", row["downscaler"], row["distortion"], *shown, change]
+            lines.append("| " + " | ".join([*cells, p_value(row["p_holm"]), beyond]) + " |")
+        lines += [
+            "",
+            f"{len(moved)} of {len(changes)} scores changed. Paired over the images that both have; Wilcoxon's"
+            f" signed-rank test with Holm's correction within a distortion, beyond noise below {level:g}.",
+        ]
+    for title, names in (("New", comparison.added), ("Gone", comparison.removed)):
+        if names:
+            lines += ["", f"{title}: {', '.join(names)}."]
+    if comparison.causes:
+        lines += ["", "<details><summary>What differs in what made the numbers</summary>", ""]
+        lines += [f"* {cause}" for cause in comparison.causes]
+        lines += ["", "</details>"]
+    else:
+        lines += ["", "Nothing differs in code, parameters, weights, data or library versions."]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,163 @@
+"""What is here: methods with their parameters, weights with their licences, and the state of this machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from stages.core.engine import device_name, worker_count
+from stages.core.errors import UserError
+from stages.core.methods import ENTRY, Parameters, find_method, known_methods
+from stages.core.weights import MissingWeights, catalogue, locate, torch_cache
+
+__all__ = ["health", "methods", "weights"]
+
+FACTORS = (4, 8, 16)
+PROGRAMS = {
+    "git": "compare and publish ask it for other versions",
+    "dvc": "runs the pipeline",
+    "magick": "ImageMagick, for the experiment `libraries`",
+}
+
+
+def methods() -> list[dict[str, Any]]:
+    """Every method: stage, name, what it is, parameters with types and defaults, weights that its defaults ask for."""
+    found = []
+    for stage in ENTRY:
+        for name in known_methods(stage):
+            module = find_method(stage, name, where="list")
+            model: type[BaseModel] = getattr(module, "Parameters", Parameters)
+            first = (module.__doc__ or "").strip().split("\n\n")[0]
+            found.append(
+                {
+                    "stage": stage,
+                    "method": name,
+                    "about": " ".join(first.split()),
+                    "parameters": {
+                        field.alias or key: {
+                            "type": _type(field.annotation),
+                            "default": None
+                            if field.is_required()
+                            else _plain(field.get_default(call_default_factory=True)),
+                            "required": field.is_required(),
+                        }
+                        for key, field in model.model_fields.items()
+                    },
+                    "weights": _weights_of(stage, module, model),
+                }
+            )
+    return found
+
+
+def _type(annotation: Any) -> str:
+    text = getattr(annotation, "__name__", None) if isinstance(annotation, type) else str(annotation)
+    return re.sub(r"\b(typing|collections\.abc|pathlib|stages(\.\w+)+)\.", "", str(text))
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump() if isinstance(value, BaseModel) else value
+
+
+def _weights_of(stage: str, module: Any, model: type[BaseModel]) -> list[str]:
+    if stage == "downscale":
+        return []
+    ids: list[str] = []
+    try:
+        values = model()
+    except ValueError:  # a parameter is needed: which weights is said there
+        return []
+    for arguments in [(values, factor) for factor in FACTORS] if stage == "upscale" else [(values,)]:
+        try:
+            ids += module.describe(*arguments).weights
+        except UserError:
+            continue
+    return list(dict.fromkeys(ids))
+
+
+def weights(ids: list[str] | None = None, *, download: bool = False) -> list[dict[str, Any]]:
+    """State of weight files: present and verified, missing, or wrong.
+
+    Parameters
+    ----------
+    ids : list of str, optional
+        Ids of the catalogue; None: all.
+    download : bool
+        Fetch what is missing.
+    """
+    known = catalogue()
+    if unknown := [key for key in ids or [] if key not in known]:
+        locate(unknown[0])  # raises, with the nearest name
+    found = []
+    for key, weight in known.items():
+        if ids and key not in ids:
+            continue
+        entry: dict[str, Any] = {"id": key, "licence": weight.licence, "citation": weight.citation, "size": weight.size}
+        try:
+            file = locate(key, download=download)
+            entry |= {"state": "present", "path": str(file.path), "sha256": file.sha256, "checked": bool(weight.sha256)}
+        except MissingWeights as error:
+            entry |= {"state": "missing", "problem": str(error)}
+        except UserError as error:
+            entry |= {"state": "wrong", "problem": str(error)}
+        found.append(entry)
+    return found
+
+
+def health() -> list[dict[str, str]]:
+    """Return what a run depends on, one entry each: what, state (ok, missing, wrong) and detail."""
+    rows = [_row("python", sys.version_info >= (3, 11), platform.python_version(), "3.11 or newer is needed")]
+    rows += _packages()
+    for program, use in PROGRAMS.items():
+        path = shutil.which(program)
+        rows.append({"what": program, "state": "ok" if path else "missing", "detail": path or use})
+    try:
+        rows.append({"what": "device", "state": "ok", "detail": device_name()})
+        rows.append({"what": "workers", "state": "ok", "detail": str(worker_count())})
+    except UserError as error:
+        rows.append({"what": "device", "state": "wrong", "detail": str(error)})
+    for key, value in sorted(os.environ.items()):
+        if key.startswith("IDA_RD_") or key == "TORCH_HOME":
+            rows.append({"what": key, "state": "ok", "detail": value})
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    rows.append(_row("disk", free > 2, f"{free:.0f} GiB free here", "a run keeps every reconstruction"))
+    rows.append({"what": "weights cache", "state": "ok", "detail": str(torch_cache())})
+    for entry in weights():
+        state = {"present": "ok"}.get(entry["state"], entry["state"])
+        rows.append({"what": entry["id"], "state": state, "detail": entry.get("path") or entry["problem"]})
+    here = Path("params.yaml").is_file() and Path("dvc.yaml").is_file()
+    detail = (
+        str(Path.cwd()) if here else "no params.yaml and dvc.yaml here: `score`, `list` and `check` work all the same"
+    )
+    rows.append({"what": "pipeline", "state": "ok" if here else "missing", "detail": detail})
+    return rows
+
+
+def _row(what: str, good: bool, detail: str, problem: str) -> dict[str, str]:
+    return {"what": what, "state": "ok" if good else "wrong", "detail": detail if good else f"{detail}: {problem}"}
+
+
+def _packages() -> list[dict[str, str]]:
+    """Versions of the packages that the project asks for, against what it asks."""
+    from packaging.requirements import Requirement
+
+    rows = []
+    for text in importlib.metadata.requires("ida-rd") or []:
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            rows.append({"what": requirement.name, "state": "missing", "detail": f"asked for: {requirement}"})
+            continue
+        fits = requirement.specifier.contains(version, prereleases=True)
+        rows.append(_row(requirement.name, fits, version, f"asked for: {requirement.specifier}"))
+    return rows

@@ -1,0 +1,303 @@
+"""Score downscalers, or finished LR images, without a pipeline: the same functions, in one call."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stages.aggregate.rate import rates
+from stages.aggregate.stage import Results, aggregate
+from stages.aggregate.tables import differences_markdown, markdown_table
+from stages.core.errors import UserError
+from stages.core.images import ImageError, image_files, read_image, write_png
+from stages.core.methods import NAME, known_methods, validate
+from stages.core.tables import write_table
+from stages.distort.stage import distort_folder
+from stages.downscale.stage import apply, downscale_folder
+from stages.plan.schema import RunParameters
+from stages.plan.stage import make_recipes
+from stages.upscale.stage import upscale_folder
+
+__all__ = ["DISTORTIONS", "Result", "named_distortion", "score"]
+
+ROOT = Path(__file__).resolve().parent.parent
+Image = NDArray[np.uint8]
+Downscaler = Callable[..., Image] | Mapping[str, Any] | Path | str
+DISTORTIONS = ("lpips-alex", "fsim", "psnr")
+FILTERS = ("box", "bilinear", "hamming", "bicubic", "lanczos", "nearest")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a scoring found.
+
+    Attributes
+    ----------
+    scores : DataFrame
+        A row per upscaler, factor, downscaler and distortion; see ``metrics/tables/ida_rd.csv`` in the docs.
+    differences : DataFrame
+        A row a pair of downscalers and distortion: paired difference, interval, p, corrected p.
+    images : DataFrame
+        Image means. ``rows`` has every sample.
+    rows : DataFrame
+    skipped : dict
+        What could not be computed, and why.
+    """
+
+    scores: pd.DataFrame
+    differences: pd.DataFrame
+    images: pd.DataFrame
+    rows: pd.DataFrame
+    skipped: dict[str, str]
+    recipe: dict[str, Any]
+
+    def markdown(self) -> str:
+        """Return the table of scores, as Markdown."""
+        recipe = self.recipe
+        return markdown_table(
+            self.scores, recipe["distortions"], recipe["distortion_order"], self.skipped, recipe["confidence"]
+        )
+
+    def differences_markdown(self) -> str:
+        """Return the paired differences by the leading distortion, as Markdown."""
+        lead = self.recipe["distortion_order"][0]
+        label = self.recipe["distortions"][lead]["label"]
+        return differences_markdown(self.differences, lead, label, self.recipe["confidence"])
+
+    def __repr__(self) -> str:
+        return self.markdown()
+
+    def _repr_html_(self) -> str:
+        """Show the table in a notebook."""
+        order, distortions = self.recipe["distortion_order"], self.recipe["distortions"]
+        lead = order[0]
+        cells = self.scores.assign(
+            text=[
+                f"{mean:.{(2 if abs(mean) >= 10 else 4)}f} [{low:.{(2 if abs(mean) >= 10 else 4)}f},"
+                f" {high:.{(2 if abs(mean) >= 10 else 4)}f}]"
+                for mean, low, high in zip(self.scores["mean"], self.scores.ci_low, self.scores.ci_high, strict=True)
+            ]
+        )
+        index = ["upscaler", "factor", "downscaler"]
+        wide = cells.pivot_table("text", index, "distortion", aggfunc="first", sort=False)[order]
+        leading = self.scores[self.scores.distortion == lead].set_index(index)["mean"]
+        ranked = leading.sort_values(ascending=distortions[lead]["better"] == "lower", kind="stable").index
+        arrows = {name: "↓" if distortions[name]["better"] == "lower" else "↑" for name in order}
+        wide = wide.loc[ranked].rename(columns={name: f"{distortions[name]['label']} {arrows[name]}" for name in order})
+        wide.columns.name = None
+        count, samples = int(self.scores.images.max()), int(self.scores.samples.max())
+        note = (
+            f"Mean over images [{self.recipe['confidence']:.0%} interval]; N = {count} images, K = {samples} samples."
+        )
+        notes = "".join(f"<br><b>Skipped: {name}</b>, because {reason}." for name, reason in self.skipped.items())
+        return wide.to_html() + f"<p>{note}{notes}</p>"
+
+    def save(self, folder: Path | str) -> None:
+        """Write all tables as CSV, and the Markdown, into a folder."""
+        folder = Path(folder)
+        for name in ("scores", "differences", "images", "rows"):
+            write_table(folder / f"{name}.csv", getattr(self, name))
+        (folder / "scores.md").write_text(self.markdown() + "\n" + self.differences_markdown(), encoding="utf-8")
+
+
+def named_distortion(name: str) -> dict[str, Any]:
+    """Parameters of a distortion by its usual name: ``lpips-alex``, ``fsim``, ``psnr``, ..."""
+    if name.startswith("lpips-"):
+        return {"method": "lpips", "backbone": name.removeprefix("lpips-")}
+    if name in ("psnr", "mse"):
+        return {"method": "pixel", "metric": name}
+    return {"method": "structural", "metric": name}
+
+
+def score(
+    downscale: Downscaler | Mapping[str, Downscaler],
+    images: Path | str | Mapping[str, Image] | Sequence[Image],
+    *,
+    factor: int = 4,
+    upscaler: Mapping[str, Any] | str = "flow",
+    samples: int = 3,
+    distortions: Sequence[str] | Mapping[str, Mapping[str, Any]] = DISTORTIONS,
+    seed: int = 0,
+    missing_weights: str = "skip",
+    confidence: float = 0.95,
+    resamples: int = 10000,
+) -> Result:
+    """Measure how much is lost: downscale, reconstruct K times, compare.
+
+    Parameters
+    ----------
+    downscale : callable, dict, str or path, or a mapping of names to those
+        A function ``f(hr, size, *, rng)`` of uint8 (H, W, 3) and (h, w) to uint8 (h, w, 3); a method as in
+        ``params.yaml`` (``{"method": "dpid"}``); the name of a method or of one of Pillow's filters; or a folder of
+        finished LR images, named as the HR images are.
+    images : path, mapping of names to arrays, or sequence of arrays
+        HR images, uint8 (H, W, 3) sRGB; two at least. A size that the factor does not divide is centre-cropped,
+        or refused where an LR folder is given.
+    factor : int
+        Scale factor.
+    upscaler : dict or str
+        A method as in ``params.yaml``, or its name.
+    samples : int
+        K, reconstructions an image.
+    distortions : sequence of str, or mapping
+        Names such as ``lpips-alex``, ``fsim``, ``psnr``; the first that can be computed leads.
+    seed : int
+        Of the latents, which are common to all downscalers, and of the bootstrap.
+    missing_weights : str
+        ``skip`` distortions whose weights cannot be had (said in the result), or raise an ``error``.
+    confidence, resamples : float, int
+        Of the intervals.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    UserError
+        Whatever is wrong with the input, in one line.
+
+    Notes
+    -----
+    Reconstructions that are finished are kept in ``.ida-rd`` of the working directory until the branch is complete:
+    a run that was interrupted goes on.
+    """
+    named = _named(downscale)
+    with tempfile.TemporaryDirectory(prefix="ida-rd-") as work:
+        hr, lr = Path(work) / "hr", Path(work) / "lr"
+        exact = any(_is_folder(d) for d in named.values())
+        ids = _write_images(images, factor, hr, exact=exact)
+        methods = {name: _entry(name, d, hr, lr, factor, seed) for name, d in named.items()}
+        if not isinstance(distortions, Mapping):
+            distortions = {name: named_distortion(name) for name in distortions}
+        parameters = {
+            "seed": seed,
+            "images": {"source": "folder", "path": str(hr)},
+            "attributes": {"source": "image-statistics"},
+            "balance": {"groups": 2, "size": len(ids)},
+            "factors": [factor],
+            "downscalers": methods,
+            "upscalers": _upscaler(upscaler),
+            "samples": samples,
+            "distortions": {name: dict(entry) for name, entry in distortions.items()},
+            "missing_weights": missing_weights,
+            "aggregate": {"confidence": confidence, "resamples": resamples},
+        }
+        recipes = make_recipes(validate(RunParameters, parameters, where=""), ROOT, download=True)
+        results, rows = _run(recipes, ids, hr, Path(work))
+    recipe = recipes["aggregate"]
+    return Result(results.scores, results.differences, results.images, rows, recipe["skipped"], recipe)
+
+
+def _named(downscale: Any) -> dict[str, Downscaler]:
+    if isinstance(downscale, Mapping) and "method" not in downscale:
+        if not downscale:
+            raise UserError("downscale: give one downscaler at least")
+        return {str(name): value for name, value in downscale.items()}
+    if isinstance(downscale, Mapping):
+        return {str(downscale["method"]): downscale}
+    if callable(downscale):
+        name = getattr(downscale, "__name__", "mine").lower().replace("<lambda>", "mine")
+        return {name if NAME.fullmatch(name) else "mine": downscale}
+    name = Path(str(downscale)).name.lower()
+    return {name if NAME.fullmatch(name) else "mine": downscale}
+
+
+def _is_folder(downscale: Any) -> bool:
+    if isinstance(downscale, Path):
+        return True
+    return isinstance(downscale, str) and downscale not in (*FILTERS, *known_methods("downscale"))
+
+
+def _write_images(images: Any, factor: int, target: Path, *, exact: bool) -> list[str]:
+    """Write HR images as PNG, cropped to multiples of the factor; return their names."""
+    arrays: list[tuple[str, Path | Image]]
+    if isinstance(images, Path | str):
+        arrays = list(image_files(Path(images).expanduser(), what="HR images").items())
+    elif isinstance(images, Mapping):
+        arrays = [(str(name), image) for name, image in images.items()]
+    else:
+        arrays = [(f"image-{i:04d}", image) for i, image in enumerate(images)]
+    if len(arrays) < 2:
+        raise UserError(f"HR images: {len(arrays)} given; an interval over images needs two at least")
+    for name, source in arrays:
+        if isinstance(source, Path):
+            try:
+                image = read_image(source)
+            except ImageError as error:
+                raise UserError(f"{source}: {error}") from None
+        else:
+            image = np.asarray(source)
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise UserError(f"HR image {name}: is {image.dtype} {image.shape}, expected uint8 (H, W, 3)")
+        height, width = (side - side % factor for side in image.shape[:2])
+        if min(height, width) == 0:
+            raise UserError(f"HR image {name}: {image.shape[1]} x {image.shape[0]} is less than the factor {factor}")
+        if exact and (height, width) != image.shape[:2]:
+            raise UserError(
+                f"HR image {name}: {image.shape[1]} x {image.shape[0]} pixels are not divisible by the factor {factor},"
+                " so that no LR image is of its size; crop both"
+            )
+        y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+        write_png(target / f"{name}.png", np.ascontiguousarray(image[y : y + height, x : x + width]))
+    return sorted(name for name, _ in arrays)
+
+
+class _Function:
+    """A function as a downscaler's module."""
+
+    RANDOM = True
+
+    def __init__(self, function: Callable[..., Image]) -> None:
+        self.downscale = function
+
+
+def _entry(name: str, downscale: Downscaler, hr: Path, lr: Path, factor: int, seed: int) -> dict[str, Any]:
+    """Parameters of a downscaler as in ``params.yaml``; a function is called here, its LR images become a folder."""
+    if isinstance(downscale, Mapping):
+        return dict(downscale)
+    if callable(downscale):
+        for image_id, path in image_files(hr, what="HR images").items():
+            try:
+                small = apply(_Function(downscale), read_image(path), factor, {}, image_id=image_id, seed=seed)  # type: ignore[arg-type]
+            except UserError as error:
+                raise UserError(f"downscaler {name}, {error}") from None
+            write_png(lr / name / f"{image_id}.png", small)
+        return {"method": "folder", "path": str(lr / name)}
+    if _is_folder(downscale):
+        return {"method": "folder", "path": str(downscale)}
+    if downscale in FILTERS:
+        return {"method": "resample", "filter": downscale}
+    return {"method": str(downscale)}
+
+
+def _upscaler(upscaler: Mapping[str, Any] | str) -> dict[str, dict[str, Any]]:
+    entry = {"method": upscaler} if isinstance(upscaler, str) else dict(upscaler)
+    name = str(entry.get("method"))
+    return {"flow-compact" if name == "flow" else name: entry}
+
+
+def _run(recipes: dict[str, Any], ids: list[str], hr: Path, work: Path) -> tuple[Results, pd.DataFrame]:
+    recipe = recipes["aggregate"]
+    tables = []
+    for branch in recipe["branches"]:
+        upscaler, factor, downscaler = branch["upscaler"], f"x{branch['factor']}", branch["downscaler"]
+        small = work / "lr-images" / factor / downscaler
+        small.mkdir(parents=True, exist_ok=True)
+        downscale_folder(recipes[f"downscale/{factor}/{downscaler}"], hr, small)
+        sr = work / "sr" / upscaler / factor / downscaler
+        upscale_folder(recipes[f"upscale/{factor}/{upscaler}"], small, sr)
+        rows = distort_folder(recipes["distort"], hr, sr)
+        write_table(work / "distortion" / upscaler / factor / f"{downscaler}.csv", rows)
+        keys = {"upscaler": upscaler, "factor": branch["factor"], "downscaler": downscaler}
+        tables.append(pd.DataFrame([keys] * len(rows)).join(rows))
+    branches = list(dict.fromkeys((b["downscaler"], b["factor"]) for b in recipe["branches"]))
+    results = aggregate(recipe, ids, work / "distortion", rates(work / "lr-images", branches, ids))
+    return results, pd.concat(tables, ignore_index=True)
