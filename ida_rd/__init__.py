@@ -6,6 +6,20 @@
 >>> result.differences                      # paired, with intervals and corrected p
 """
 
-from ida_rd.scoring import Result, score
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ida_rd.scoring import Result, score
 
 __all__ = ["Result", "score"]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: the command line answers before the libraries of the measure are loaded.
+    if name in __all__:
+        from ida_rd import scoring
+
+        return getattr(scoring, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

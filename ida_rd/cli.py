@@ -83,8 +83,7 @@ def _score(options: argparse.Namespace) -> None:
         result.save(options.save)
     if options.json:
         _print_json(
-            {"skipped": result.skipped}
-            | {name: json.loads(getattr(result, name).to_json(orient="records")) for name in ("scores", "differences")}
+            {"skipped": result.skipped} | {name: _records(getattr(result, name)) for name in ("scores", "differences")}
         )
         return
     print(result.markdown())
@@ -225,7 +224,7 @@ def _compare(options: argparse.Namespace) -> None:
     if options.json:
         _print_json(
             {
-                "changes": json.loads(found.changes.to_json(orient="records")),
+                "changes": _records(found.changes),
                 "added": found.added,
                 "removed": found.removed,
                 "causes": found.causes,
@@ -258,9 +257,8 @@ def _verify(options: argparse.Namespace) -> None:
     for entry in found:
         how = "same software" if entry["same_software"] else "other software or device"
         note = f"; {entry['differs']}" if entry["differs"] else ""
-        print(
-            f"{entry['branch']}: run again, largest difference {entry['largest']:.3g} of {entry['tolerance']:g} ({how}{note})"
-        )
+        size = f"largest difference {entry['largest']:.3g}, allowed {entry['tolerance']:g}"
+        print(f"{entry['branch']}: run again, {size} ({how}{note})")
 
 
 def _power(options: argparse.Namespace) -> None:
@@ -282,8 +280,14 @@ def _power(options: argparse.Namespace) -> None:
     _print_json(plan) if options.json else print(sizing_markdown(plan), end="")
 
 
+def _records(table: Any) -> list[dict[str, Any]]:
+    """Rows of a DataFrame as plain values, in full precision; a missing number is null."""
+    rows = table.to_dict("records")
+    return [{key: None if value != value else value for key, value in row.items()} for row in rows]
+
+
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -75,8 +75,8 @@ def verify(bundle: Path) -> PublishedResults:
     broken = _rows(bundle, results, recipe, images)
     problems += broken
     if not broken:
-        problems += _summaries(bundle, results, recipe, images)
         problems += _mix_ups(bundle, results)
+        problems += _summaries(bundle, results, recipe, images)
     if problems:
         raise _refusal(bundle, problems)
     return results

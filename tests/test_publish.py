@@ -1,0 +1,328 @@
+"""A benchmark that others can check: publish, verify, compare, on a real run in a real repository."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pandas as pd
+import pytest
+from conftest import run
+
+from ida_rd.publish import citations, write_checksums
+from ida_rd.schema import PublishedResults
+from ida_rd.verify import Verification, rerun, verify
+from stages.core.files import sha256_file, write_json
+
+IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+
+
+def _commit(repository: Path, message: str) -> None:
+    run("git", "add", "--all", cwd=repository)
+    run("git", *IDENTITY, "commit", "--quiet", "--allow-empty", "-m", message, cwd=repository)
+
+
+def _ida_rd(*arguments: str, cwd: Path, refused: bool = False) -> str:
+    done = run("ida-rd", *arguments, cwd=cwd, check=False)
+    assert done.returncode == (2 if refused else 0), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr if refused else done.stdout
+
+
+@pytest.fixture(scope="module")
+def published(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    repository = tmp_path_factory.mktemp("publish") / "repository"
+    shutil.copytree(finished, repository, symlinks=True)
+    _commit(repository, "first")
+    _ida_rd("publish", "../bundle", cwd=repository)
+    return repository.parent / "bundle"
+
+
+@pytest.fixture
+def bundle(published: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(published, tmp_path / "bundle"))
+
+
+def test_the_bundle_is_whole_and_says_what_made_it(published: Path, finished: Path) -> None:
+    results = json.loads((published / "results.json").read_text())
+    jsonschema.validate(results, json.loads((published / "results.schema.json").read_text()))
+    assert len(results["commit"]) == 40
+    assert results["uncommitted_changes"] is False
+    assert [b["downscaler"] for b in results["branches"]] == ["bicubic", "mine"]
+    metrics = json.loads((finished / "metrics/ida_rd.json").read_text())
+    assert results["branches"][1]["scores"]["dss"] == metrics["flow-compact"]["x4"]["mine"]["dss"]
+    weights = finished / "stages/upscale/flow/weights/flow-compact_x4.safetensors"
+    assert results["weights"]["flow-compact.x4"] == sha256_file(weights)
+    assert "@inproceedings{liang2024idard" in (published / "CITATIONS.bib").read_text()
+    assert "flow-compact.x4" in (published / "LICENCES.md").read_text()
+    assert (published / "page/index.html").is_file()
+    sums = run("sha256sum", "--check", "--quiet", "SHA256SUMS", cwd=published, check=False)
+    assert sums.returncode == 0, sums.stdout
+    assert "2 branches, every summary follows from the rows" in _ida_rd("verify", ".", cwd=published)
+
+
+def test_pictures_can_be_left_out(repository: Path, tmp_path: Path) -> None:
+    _ida_rd("publish", str(tmp_path / "b"), "--without-images", cwd=repository)
+    names = {path.name for path in (tmp_path / "b").rglob("*")}
+    assert not [name for name in names if "contact_sheet" in name or name.endswith((".webp", ".html"))]
+    assert "scores.pdf" in names
+    _ida_rd("verify", str(tmp_path / "b"), cwd=tmp_path)
+
+
+def _flip_a_digit(bundle: Path) -> None:
+    path = bundle / "rows/flow-compact/x4/mine.csv"
+    lines = path.read_text().splitlines()
+    cells = lines[1].split(",")
+    value = cells[lines[0].split(",").index("dss")]
+    cells[lines[0].split(",").index("dss")] = value[:4] + str((int(value[4]) + 1) % 10) + value[5:]
+    path.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+
+
+def _flip_a_score(bundle: Path) -> None:
+    path = bundle / "results.json"
+    data = json.loads(path.read_text())
+    data["branches"][1]["scores"]["dss"]["mean"] += 1e-4
+    write_json(path, data)
+
+
+def _flip_a_table(bundle: Path) -> None:
+    path = bundle / "tables/differences.csv"
+    table = pd.read_csv(path)
+    table.loc[0, "difference"] += 1e-4
+    table.to_csv(path, index=False)
+
+
+def _flip_the_latex(bundle: Path) -> None:
+    path = bundle / "tables/mean_std.tex"
+    path.write_text(path.read_text().replace("0.", "1.", 1))
+
+
+def _drop_a_row(bundle: Path) -> None:
+    path = bundle / "rows/flow-compact/x4/mine.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:3] + lines[4:]) + "\n")
+
+
+def _swap_the_weights(bundle: Path) -> None:
+    path = bundle / "results.json"
+    data = json.loads(path.read_text())
+    data["weights"]["flow-compact.x4"] = "0" * 64
+    write_json(path, data)
+
+
+def _swap_the_weights_everywhere(bundle: Path) -> None:
+    real = json.loads((bundle / "results.json").read_text())["weights"]["flow-compact.x4"]
+    for path in bundle.rglob("*.json"):
+        path.write_text(path.read_text().replace(real, "0" * 64))
+
+
+def _another_test_set(bundle: Path) -> None:
+    table = pd.read_csv(bundle / "subset.csv")
+    table.loc[0, "pixels_sha256"] = "0" * 64
+    table.to_csv(bundle / "subset.csv", index=False)
+
+
+def _copy_a_branch(bundle: Path) -> None:
+    rows = bundle / "rows/flow-compact/x4"
+    shutil.copyfile(rows / "bicubic.csv", rows / "mine.csv")
+
+
+def _drop_a_file(bundle: Path) -> None:
+    (bundle / "rows/flow-compact/x4/mine.csv").unlink()
+
+
+def _add_a_file(bundle: Path) -> None:
+    (bundle / "rows/extra.csv").write_text("a\n")
+
+
+def _break_the_schema(bundle: Path) -> None:
+    path = bundle / "results.json"
+    data = json.loads(path.read_text())
+    data["branches"][0]["images"] = "four"
+    write_json(path, data)
+
+
+TAMPERED: list[tuple[Callable[[Path], None], str, str]] = [
+    # what was done, what is said of the checksums, what is said where the checksums were made to fit
+    (_flip_a_digit, "rows/flow-compact/x4/mine.csv: its checksum is another", "mine: dss mean is"),
+    (_flip_a_score, "results.json: its checksum is another", "results.json: flow-compact x4 mine: dss mean is"),
+    (_flip_a_table, "tables/differences.csv: its checksum", "tables/differences.csv: line 2, difference is"),
+    (_flip_the_latex, "tables/mean_std.tex: its checksum", "tables/mean_std.tex: is not what the rows give"),
+    (
+        _drop_a_row,
+        "mine.csv: its checksum",
+        "rows/flow-compact/x4/mine.csv: 1 rows are missing, of image photo-1, sample 0",
+    ),
+    (_swap_the_weights, "results.json: its checksum", "weights flow-compact.x4: another hash than in the recipes"),
+    (
+        _swap_the_weights_everywhere,
+        "results.json: its checksum",
+        "flow-compact.x4 has the hash 000000000000..., the file",
+    ),
+    (_another_test_set, "subset.csv: its checksum", "subset.csv: is not the test set whose hash results.json has"),
+    (_copy_a_branch, "mine.csv: its checksum", "bicubic and flow-compact x4 mine have the same values on every image"),
+    (_drop_a_file, "mine.csv: listed in SHA256SUMS, but missing", "rows/flow-compact/x4/mine.csv: missing"),
+    (_add_a_file, "rows/extra.csv: not listed", ""),
+    (
+        _break_the_schema,
+        "results.json: its checksum",
+        "results.json: branches.0.images: Input should be a valid integer",
+    ),
+]
+
+
+@pytest.mark.parametrize(("tamper", "plain", "hidden"), TAMPERED, ids=[t[0].__name__[1:] for t in TAMPERED])
+def test_a_bundle_that_was_changed_is_refused_with_the_reason(
+    bundle: Path, tamper: Callable[[Path], None], plain: str, hidden: str
+) -> None:
+    tamper(bundle)
+    with pytest.raises(Verification) as refusal:
+        verify(bundle)
+    assert plain in str(refusal.value)
+    if not hidden:
+        return
+    # Whoever makes checksums and hashes fit meets what is computed.
+    results = bundle / "results.json"
+    data = json.loads(results.read_text())
+    for branch in data["branches"]:
+        path = bundle / branch["rows"]
+        branch["sha256"] = sha256_file(path) if path.is_file() else branch["sha256"]
+    write_json(results, data)
+    write_checksums(bundle)
+    with pytest.raises(Verification) as refusal:
+        verify(bundle)
+    assert hidden in str(refusal.value)
+    assert "checksum" not in str(refusal.value)
+
+
+def test_a_refusal_is_one_line_and_exit_code_2(bundle: Path) -> None:
+    _drop_a_row(bundle)
+    error = _ida_rd("verify", str(bundle), cwd=bundle.parent, refused=True)
+    assert error.startswith(f"error: {bundle} is refused: rows/flow-compact/x4/mine.csv: its checksum is another")
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_branches_run_again_from_the_images_give_the_same(bundle: Path, finished: Path) -> None:
+    photos = str(finished / "photos")
+    out = json.loads(_ida_rd("verify", str(bundle), "--rerun", "9", "--images", photos, "--json", cwd=bundle.parent))
+    # `mine` is the publisher's own program.
+    assert [entry["branch"] for entry in out["rerun"]] == ["flow-compact x4 bicubic"]
+    assert out["rerun"][0]["largest"] == 0
+    assert out["rerun"][0]["same_software"] is True
+    rows = bundle / "rows/flow-compact/x4/bicubic.csv"
+    table = pd.read_csv(rows)
+    table["psnr"] += 0.5
+    table.to_csv(rows, index=False)
+    assert PublishedResults.model_validate_json((bundle / "results.json").read_text()).tolerance.same_software == 1e-6
+    with pytest.raises(Verification, match=r"flow-compact x4 bicubic: psnr of photo-\d, sample \d differs by 0\.0"):
+        rerun(bundle, 1, seed=0, images=finished / "photos")
+
+
+def test_other_images_are_told_apart(bundle: Path, finished: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(finished / "photos", photos)
+    shutil.copyfile(photos / "photo-0.png", photos / "photo-1.png")
+    error = _ida_rd("verify", str(bundle), "--rerun", "1", "--images", str(photos), cwd=tmp_path, refused=True)
+    assert "these images give another test set" in error
+
+
+def test_an_unfinished_or_stale_run_is_not_published(repository: Path, tmp_path: Path) -> None:
+    parameters = repository / "params.yaml"
+    parameters.write_text(parameters.read_text().replace("resamples: 200", "resamples: 300"))
+    error = _ida_rd("publish", str(tmp_path / "b"), cwd=repository, refused=True)
+    assert "not up to date (plan): run `make repro` first" in error
+    assert not (tmp_path / "b").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").write_text("mine")
+    assert "not empty" in _ida_rd("publish", str(tmp_path / "full"), cwd=repository, refused=True)
+    assert (tmp_path / "full/file").read_text() == "mine"
+    assert "run `make repro` first" in _ida_rd("publish", str(tmp_path / "c"), cwd=tmp_path, refused=True)
+    assert "no published bundle" in _ida_rd("verify", str(tmp_path), cwd=tmp_path, refused=True)
+
+
+def test_what_is_cited_is_what_was_used() -> None:
+    recipes = {
+        "downscale/x4/a": {"stage": "downscale", "method": "dpid", "parameters": {"variant": "real"}},
+        "upscale/x4/u": {"stage": "upscale", "method": "srflow", "parameters": {}, "weights": {"srflow.df2k_x4": "0"}},
+        "distort": {
+            "distortions": {
+                "f": {"stage": "distort", "method": "structural", "parameters": {"metric": "fsim"}},
+                "l": {
+                    "stage": "distort",
+                    "method": "lpips",
+                    "parameters": {"backbone": "alex"},
+                    "weights": {"torchvision.alexnet": "0"},
+                },
+            }
+        },
+    }
+    text = citations(recipes)
+    found = [line.split("{")[1].rstrip(",") for line in text.splitlines() if line.startswith("@")]
+    assert found == [
+        "liang2024idard", "weber2016dpid", "lugmayr2020srflow", "zhang2018lpips", "krizhevsky2014weird",
+        "kastryulin2022piq", "zhang2011fsim",
+    ]  # fmt: skip
+    assert "keywords" not in text
+    assert text.count("{") == text.count("}")
+
+
+def test_every_method_of_a_paper_can_be_cited() -> None:
+    from ida_rd.publish import BIBLIOGRAPHY
+    from stages.core.weights import catalogue
+    from stages.distort.structural import Parameters
+
+    text = BIBLIOGRAPHY.read_text()
+    metrics = [str(value) for value in Parameters.model_fields["metric"].annotation.__args__]  # type: ignore[union-attr]
+    for key in [
+        *(f"downscale/{m}" for m in ("dpid", "perceptual", "l0", "bsrgan-type4", "bsrgan-fixed")),
+        *(f"distort/structural/{metric}" for metric in metrics),
+        *(f"weights/{key}" for key, weight in catalogue().items() if not weight.file),
+    ]:
+        assert key in text, key
+
+
+def test_compare_says_what_changed_and_whether_beyond_noise(repository: Path) -> None:
+    _commit(repository, "first")
+    run("git", "branch", "before", cwd=repository)
+    same = _ida_rd("compare", "before", cwd=repository)
+    assert "No score changed: 4 are the same on every image." in same
+    assert "Nothing differs in code" in same
+    parameters = repository / "params.yaml"
+    text = parameters.read_text().replace("filter: bicubic", "filter: box")
+    text = text.replace("  mine:", "  lanczos: {method: resample, filter: lanczos}\n  mine:")
+    parameters.write_text(text)
+    run("dvc", "repro", cwd=repository)
+    _commit(repository, "second")
+    summary = _ida_rd("compare", "before", cwd=repository)
+    old, new = (
+        json.loads(run("git", "show", f"{rev}:metrics/ida_rd.json", cwd=repository).stdout)
+        for rev in ("before", "HEAD")
+    )
+    means = [data["flow-compact"]["x4"]["bicubic"]["dss"]["mean"] for data in (old, new)]
+    assert f"| flow-compact | x4 | bicubic | dss | {means[0]:.4f} | {means[1]:.4f} |" in summary
+    assert "2 of 4 scores changed" in summary
+    assert "New: flow-compact x4 lanczos." in summary
+    assert "* downscale/x4/bicubic: parameters" in summary
+    found = json.loads(_ida_rd("compare", "before", "--json", cwd=repository))
+    moved = {(row["downscaler"], row["distortion"]) for row in found["changes"] if not row["same"]}
+    assert moved == {("bicubic", "dss"), ("bicubic", "psnr")}
+    for command, wanted in (
+        (("metrics", "diff", "before", "--md"), "flow-compact.x4.bicubic.dss.mean"),
+        (("params", "diff", "before", "--md"), "downscalers.bicubic.filter"),
+    ):
+        assert wanted in run("dvc", *command, cwd=repository).stdout
+    plots = run("dvc", "plots", "diff", "before", "HEAD", "--out", "plots", cwd=repository).stdout
+    page = Path(plots.strip().removeprefix("file://"))
+    text = page.read_text()
+    assert text.count('"rev": "before"') + text.count('"rev":"before"') >= 3
+    assert "flow-compact x4 lanczos" in text
+    assert "knows no revision 'nowhere'" in _ida_rd("compare", "nowhere", cwd=repository, refused=True)
+
+
+def test_the_schema_knows_its_version_and_refuses_others() -> None:
+    schema = PublishedResults.json_schema()
+    assert schema["properties"]["schema_version"]["const"] == 1
+    assert schema["additionalProperties"] is False
