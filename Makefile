@@ -1,7 +1,7 @@
 # make repro   set up, run the pipeline, show the scores
 # make test    set up, run all tests
 # make check   formatter, linter, type checker
-# make figures the README's figures anew, from the last run
+# make figures the documents' figures anew, from the last run and a small one in two branches
 # make experiments  give the experiments the pipeline of the root
 # make lock    write requirements.lock anew from pyproject.toml
 #
@@ -50,6 +50,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 figures: $(VENV)/.installed
 	python docs/figures/make.py
+	python docs/figures/compare.py
 
 experiments: $(VENV)/.installed
 	python experiments/sync.py

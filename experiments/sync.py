@@ -51,6 +51,8 @@ def pipeline(folder: Path) -> str:
     body = text[text.index("stages:\n") :]
     code = Path(os.path.relpath(ROOT / "stages", folder)).as_posix()
     text = body.replace("      - stages\n", f"      - {code}\n")
+    # Ordinary outputs here: as metrics they would stand in the root's `dvc metrics show` and `dvc exp show` too.
+    text = text.replace("    metrics:\n", "")
     last = ""
     if (folder / "own.yaml").exists():
         last = (folder / "own.yaml").read_text(encoding="utf-8")

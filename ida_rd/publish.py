@@ -71,7 +71,7 @@ def _refuse_stale(root: Path) -> None:
 
 def _write(root: Path, folder: Path, recipe: dict[str, Any], *, images: bool) -> PublishedResults:
     hint = "run `make repro` first"
-    metrics = read_json(root / "metrics/ida_rd.json", hint=hint)
+    summary = read_json(root / "metrics/tables/ida_rd.json", hint=hint)
     provenance = read_json(root / "metrics/provenance.json", hint=hint)
     report = read_json(root / PLAN / "report.json", hint=hint)
     for source, name in ((PLAN, "recipes"), (Path("metrics/tables"), "tables")):
@@ -94,7 +94,7 @@ def _write(root: Path, folder: Path, recipe: dict[str, Any], *, images: bool) ->
         for suffix in (".csv", ".json"):
             (folder / rows).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(f"{data}{suffix}", folder / f"{rows}{suffix}")
-        entry = metrics[branch["upscaler"]][f"x{branch['factor']}"][branch["downscaler"]]
+        entry = summary[branch["upscaler"]][f"x{branch['factor']}"][branch["downscaler"]]
         scores = {name: entry[name] for name in recipe["distortion_order"]}
         counts = {key: value for key, value in entry.items() if key not in scores}
         sha256 = sha256_file(folder / f"{rows}.csv")

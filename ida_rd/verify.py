@@ -191,7 +191,7 @@ def _summaries(bundle: Path, results: PublishedResults, recipe: dict[str, Any], 
     problems = []
     for branch in results.branches:
         where = f"{branch.upscaler} x{branch.factor} {branch.downscaler}"
-        fresh = again.metrics[branch.upscaler][f"x{branch.factor}"][branch.downscaler]
+        fresh = again.summary[branch.upscaler][f"x{branch.factor}"][branch.downscaler]
         said = branch.model_dump()
         for key in ("stochastic", "images", "samples", "rate_bpp", "nonfinite_rate", "clipped_rate"):
             if not _equal(said[key], fresh[key]):

@@ -78,7 +78,7 @@ def test_finished_lr_images_are_scored_beside_bicubic(
 def test_the_score_is_that_of_the_pipeline(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks from Python gets what DVC computed, to the last digit."""
     monkeypatch.chdir(tmp_path)
-    metrics = json.loads((finished / "metrics/ida_rd.json").read_text())["flow-compact"]["x4"]
+    metrics = json.loads((finished / "metrics/tables/ida_rd.json").read_text())["flow-compact"]["x4"]
     result = score(
         {"bicubic": "bicubic", "mine": lambda hr, size, *, rng: hr[::4, ::4].copy()},
         finished / "data/hr",

@@ -81,7 +81,7 @@ def test_an_experiment_runs_where_it_lies(finished: Path, tmp_path: Path) -> Non
     assert {path.name for path in results.iterdir()} == {
         "scores.png", "scores.svg", "study.json", "study.md", "table.csv"
     }  # fmt: skip
-    scores = json.loads((finished / "metrics/ida_rd.json").read_text())["flow-compact"]["x4"]
+    scores = json.loads((finished / "metrics/tables/ida_rd.json").read_text())["flow-compact"]["x4"]
     table = pd.read_csv(results / "table.csv").set_index("condition")
     assert table.loc["mine", "mean"] == scores["mine"]["dss"]["mean"]
     assert table.loc["mine", "difference_mean"] == pytest.approx(

@@ -52,7 +52,7 @@ def test_the_bundle_is_whole_and_says_what_made_it(published: Path, finished: Pa
     assert len(results["commit"]) == 40
     assert results["uncommitted_changes"] is False
     assert [b["downscaler"] for b in results["branches"]] == ["bicubic", "mine"]
-    metrics = json.loads((finished / "metrics/ida_rd.json").read_text())
+    metrics = json.loads((finished / "metrics/tables/ida_rd.json").read_text())
     assert results["branches"][1]["scores"]["dss"] == metrics["flow-compact"]["x4"]["mine"]["dss"]
     weights = finished / "stages/upscale/flow/weights/flow-compact_x4.safetensors"
     assert results["weights"]["flow-compact.x4"] == sha256_file(weights)
@@ -298,7 +298,7 @@ def test_compare_says_what_changed_and_whether_beyond_noise(repository: Path) ->
     _commit(repository, "second")
     summary = _ida_rd("compare", "before", cwd=repository)
     old, new = (
-        json.loads(run("git", "show", f"{rev}:metrics/ida_rd.json", cwd=repository).stdout)
+        json.loads(run("git", "show", f"{rev}:metrics/tables/ida_rd.json", cwd=repository).stdout)
         for rev in ("before", "HEAD")
     )
     means = [data["flow-compact"]["x4"]["bicubic"]["dss"]["mean"] for data in (old, new)]
@@ -310,7 +310,7 @@ def test_compare_says_what_changed_and_whether_beyond_noise(repository: Path) ->
     moved = {(row["downscaler"], row["distortion"]) for row in found["changes"] if not row["same"]}
     assert moved == {("bicubic", "dss"), ("bicubic", "psnr")}
     for command, wanted in (
-        (("metrics", "diff", "before", "--md"), "flow-compact.x4.bicubic.dss.mean"),
+        (("metrics", "diff", "before", "--md"), "flow-compact.x4.bicubic.dss"),
         (("params", "diff", "before", "--md"), "downscalers.bicubic.filter"),
     ):
         assert wanted in run("dvc", *command, cwd=repository).stdout

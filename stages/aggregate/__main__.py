@@ -23,6 +23,7 @@ def write_tables(folder: Path, recipe: dict[str, Any], results: Results) -> None
     distortions, order, confidence = recipe["distortions"], recipe["distortion_order"], recipe["confidence"]
     for stem, table in results.tables().items():
         write_table(folder / f"{stem}.csv", table)
+    write_json(folder / "ida_rd.json", results.summary)
     write_table(folder / "leading.csv", results.leading(order[0]))
     scores = results.scores
     write_text(folder / "ida_rd.md", markdown_table(scores, distortions, order, recipe["skipped"], confidence))
@@ -42,7 +43,7 @@ def main() -> None:
     with atomic_folder("metrics/tables") as folder:
         write_tables(folder, recipe, results)
     write_json("metrics/provenance.json", provenance(recipe, subset, rows))
-    write_json("metrics/ida_rd.json", results.metrics)
+    write_json("metrics/ida_rd.json", results.metrics())
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ class Results:
 
     Attributes
     ----------
-    metrics : dict
-        Scalars only: ``metrics[upscaler][x<factor>][downscaler]`` holds stochastic, images, samples, rate_bpp,
+    summary : dict
+        ``summary[upscaler][x<factor>][downscaler]`` holds stochastic, images, samples, rate_bpp,
         nonfinite_rate, clipped_rate, and per distortion the fields of `Score`.
     scores : DataFrame
         The same, a row per branch and distortion.
@@ -39,13 +39,24 @@ class Results:
         See `stages.aggregate.comparisons` and `stages.aggregate.power`.
     """
 
-    metrics: dict[str, Any]
+    summary: dict[str, Any]
     scores: pd.DataFrame
     images: pd.DataFrame
     differences: pd.DataFrame
     ranks: pd.DataFrame
     agreement: pd.DataFrame
     variance: pd.DataFrame
+
+    def metrics(self) -> dict[str, Any]:
+        """Scores alone, as scalars: few enough for `dvc metrics diff` and `dvc exp show` to be read."""
+        keys = zip(self.scores.upscaler, self.scores.factor, self.scores.downscaler, strict=True)
+        metrics: dict[str, Any] = {}
+        for (upscaler, factor, downscaler), name, mean in zip(
+            keys, self.scores.distortion, self.scores["mean"], strict=True
+        ):
+            branch = metrics.setdefault(upscaler, {}).setdefault(f"x{factor}", {}).setdefault(downscaler, {})
+            branch[name] = float(mean)
+        return metrics
 
     def leading(self, lead: str) -> pd.DataFrame:
         """One row a branch, by the leading distortion: what `dvc plots` draws."""
@@ -101,7 +112,7 @@ def aggregate(recipe: dict[str, Any], images: list[str], folder: Path, rates: Ra
     """
     names = recipe["distortion_order"]
     settings = {key: recipe[key] for key in ("confidence", "resamples", "seed")}
-    metrics: dict[str, Any] = {"schema": METRICS_SCHEMA, "skipped": recipe["skipped"]}
+    summary: dict[str, Any] = {"schema": METRICS_SCHEMA, "skipped": recipe["skipped"]}
     scores, per_image, variance = [], [], []
     for branch in recipe["branches"]:
         branch = {key: branch[key] for key in ("upscaler", "factor", "downscaler")}  # the order of columns
@@ -128,13 +139,13 @@ def aggregate(recipe: dict[str, Any], images: list[str], folder: Path, rates: Ra
             scores.append({**branch, "distortion": name, **asdict(score), **counts})
             parts = components(rows[rows.finite], name)
             variance.append({**branch, "distortion": name, **asdict(parts), "sample_share": parts.share_of_samples()})
-        level = metrics.setdefault(branch["upscaler"], {}).setdefault(f"x{branch['factor']}", {})
+        level = summary.setdefault(branch["upscaler"], {}).setdefault(f"x{branch['factor']}", {})
         level[branch["downscaler"]] = entry
         means = means.rename_axis("image_id").reset_index()
         per_image.append(pd.DataFrame([branch] * len(means)).join(means))
     table = pd.concat(per_image, ignore_index=True)
     return Results(
-        metrics=metrics,
+        summary=summary,
         scores=pd.DataFrame(scores),
         images=table,
         **_compare(table, recipe["distortions"], names, settings),
