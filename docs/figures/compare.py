@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -16,8 +17,8 @@ DOCUMENT = ROOT / "docs" / "compare.md"
 INTRO = """\
 # Compare branches of work
 
-*Written by `make figures` from a run in a temporary clone: {images} images of {crop} x {crop} pixels, {samples} samples, on `main`
-with `dpid: {{method: dpid}}`, then on a branch with `lambda: 0.5`. Only dpid's branch of the pipeline ran again.*
+*Written by `make figures` from a run in a temporary clone: {images} images of {crop} x {crop} pixels, {samples} samples,
+on `main` with `dpid: {{method: dpid}}`, then on a branch with `lambda: 0.5`. Only dpid's branch of the pipeline ran again.*
 """
 PARTS = [
     (
@@ -37,14 +38,23 @@ PARTS = [
         "quote",
     ),
     (
-        ("dvc", "exp", "show", "--all-branches", "--only-changed", "--md"),
+        (
+            "dvc",
+            "exp",
+            "show",
+            "--all-branches",
+            "--only-changed",
+            "--drop",
+            "^(data|metrics/|params.yaml|Created)",
+            "--md",
+        ),
         "Branches and experiments (`dvc exp run -S downscalers.dpid.lambda=0.7`) side by side, what differs alone:",
         "text",
     ),
 ]
 OUTRO = """\
-`dvc plots diff main` writes a page with the scores, the mean ranks and the rate-distortion plane of both, one beside the
-other. `dvc metrics show` and `dvc metrics diff` look at the root's run; for an experiment's, name its file:
+`dvc plots diff main` writes a page with the scores, the mean ranks and the rate-distortion plane of both, one beside
+the other. `dvc metrics show` and `dvc metrics diff` look at the root's run; for an experiment's, name its file:
 `dvc metrics diff main --targets experiments/real-world/metrics/ida_rd.json`.
 """
 
@@ -92,7 +102,7 @@ def main() -> None:
         ]
         for command, text, form in PARTS:
             output = _run(*command, cwd=clone).strip()
-            lines += [text, "", f"    $ {' '.join(command)}", ""]
+            lines += [text, "", f"    $ {shlex.join(command)}", ""]
             lines += [f"> {line}".rstrip() for line in output.splitlines()] if form == "quote" else [output]
             lines.append("")
         DOCUMENT.write_text("\n".join([*lines, OUTRO]), encoding="utf-8")
