@@ -31,6 +31,7 @@ from pydantic import Field
 from scipy import stats
 
 from stages.aggregate.statistics import Difference, Score, paired_difference, summarise
+from stages.aggregate.tables import latex_text
 from stages.core.errors import UserError, run_stage
 from stages.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
 from stages.core.methods import Parameters, validate
@@ -191,6 +192,30 @@ def table_rows(study: Study, results: list[Result]) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def latex(table: pd.DataFrame, label: str) -> str:
+    """Set the scores of `table_rows` as the paper does, mean and standard deviation over images, beside its values."""
+    paper = bool(table.paper.notna().any())
+    lines = ["% Mean and standard deviation over images. Needs \\usepackage{booktabs}."]
+    if paper:
+        lines.append(
+            "% The paper's values are from another upscaler and other images: orders can be compared, numbers cannot."
+        )
+    lines += [r"\begin{tabular}{lllc" + ("c" if paper else "") + "}", r"\toprule"]
+    lines.append(" & ".join(["", "", "level", latex_text(label), *(["paper"] if paper else [])]) + r" \\")
+    for (upscaler, factor), group in table.groupby(["upscaler", "factor"], sort=False):
+        width = 5 if paper else 4
+        lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{{latex_text(upscaler)}, $\times{factor}$}} \\"]
+        last = None
+        for row in group.to_dict("records"):
+            cells = [latex_text(str(row["group"])) if row["group"] != last else "", latex_text(row["condition"])]
+            cells += [latex_text(f"{row['level']:g}" if isinstance(row["level"], float) else str(row["level"]))]
+            cells += [rf"${row['mean']:.4f} \pm {row['std_images']:.4f}$"]
+            cells += ([f"{row['paper']:.3f}" if pd.notna(row["paper"]) else ""]) if paper else []
+            lines.append(" & ".join(cells) + r" \\")
+            last = row["group"]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def _interval(difference: Difference) -> str:
@@ -520,7 +545,9 @@ def main() -> None:
     results = [judge(study, recipe, Path("data/distortion"), *key) for key in sorted(branches)]
     descriptor = recipe["distortions"][recipe["distortion_order"][0]]
     with atomic_folder(Path("results") / study.data) as folder:
-        write_table(folder / "table.csv", table_rows(study, results))
+        table = table_rows(study, results)
+        write_table(folder / "table.csv", table)
+        write_text(folder / "study.tex", latex(table, descriptor["label"]))
         text = page(study, results, recipe["skipped"], descriptor, recipe["confidence"])
         write_text(folder / "study.md", text)
         save(draw(study, results, descriptor["label"]), folder / "scores")

@@ -79,7 +79,7 @@ def test_an_experiment_runs_where_it_lies(finished: Path, tmp_path: Path) -> Non
         assert (experiment / name).read_bytes() == (finished / name).read_bytes()
     results = experiment / "results" / "four-photos"
     assert {path.name for path in results.iterdir()} == {
-        "scores.png", "scores.svg", "study.json", "study.md", "table.csv"
+        "scores.pdf", "scores.png", "scores.svg", "study.json", "study.md", "study.tex", "table.csv"
     }  # fmt: skip
     scores = json.loads((finished / "metrics/tables/ida_rd.json").read_text())["flow-compact"]["x4"]
     table = pd.read_csv(results / "table.csv").set_index("condition")

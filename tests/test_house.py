@@ -27,6 +27,7 @@ def test_a_stage_imports_core_and_itself_only(room: str) -> None:
                 names = [node.module]
             for name in names:
                 parts = name.split(".")
+                assert parts[0] != "ida_rd", f"{path} imports {name}"
                 if parts[0] == "stages" and len(parts) > 1:
                     assert parts[1] in {room, "core"}, f"{path} imports {name}"
 

@@ -17,8 +17,9 @@ DOCUMENT = ROOT / "docs" / "compare.md"
 INTRO = """\
 # Compare branches of work
 
-*Written by `make figures` from a run in a temporary clone: {images} images of {crop} x {crop} pixels, {samples} samples,
-on `main` with `dpid: {{method: dpid}}`, then on a branch with `lambda: 0.5`. Only dpid's branch of the pipeline ran again.*
+*Written by `make figures` from a run in a temporary clone: {images} images of {crop} x {crop} pixels, {samples}
+samples, on `main` with `dpid: {{method: dpid}}`, then on a branch with `lambda: 0.5`. Only dpid's branch of the
+pipeline ran again.*
 """
 PARTS = [
     (

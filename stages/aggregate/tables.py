@@ -6,12 +6,24 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["differences_markdown", "markdown_table", "mean_std_csv", "mean_std_latex", "mean_std_markdown"]
+__all__ = [
+    "differences_markdown",
+    "latex_text",
+    "markdown_table",
+    "mean_std_csv",
+    "mean_std_latex",
+    "mean_std_markdown",
+]
 
 LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
 )
+
+
+def latex_text(text: str) -> str:
+    """Return a text as LaTeX sets it, its special characters escaped."""
+    return text.translate(LATEX)
 
 
 def markdown_table(
@@ -138,7 +150,7 @@ def mean_std_latex(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], 
     heads = []
     for name in order:
         arrow = r"$\downarrow$" if distortions[name]["better"] == "lower" else r"$\uparrow$"
-        heads.append(f"{distortions[name]['label'].translate(LATEX)} {arrow}")
+        heads.append(f"{latex_text(distortions[name]['label'])} {arrow}")
     lines = [
         "% Mean and standard deviation over images; best in bold, second underlined. Needs \\usepackage{booktabs}.",
         r"\begin{tabular}{lll" + "c" * len(order) + "}",
@@ -149,7 +161,7 @@ def mean_std_latex(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], 
     for block in _mean_std_rows(table, distortions, order):
         lines.append(r"\midrule")
         for cells in block:
-            upscaler, factor, downscaler = (text.translate(LATEX) for text in _branch_name(cells[0][0]))
+            upscaler, factor, downscaler = map(latex_text, _branch_name(cells[0][0]))
             texts = [(*_mean_std(row), place) for row, place in cells]
             values = [rf"${wrap[place].format(mean)} \pm {std}$" for mean, std, place in texts]
             lines.append(" & ".join([upscaler, rf"$\times{factor[1:]}$", downscaler, *values]) + r" \\")
