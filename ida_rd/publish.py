@@ -60,7 +60,7 @@ def _refuse_stale(root: Path) -> None:
     """Refuse a run whose outputs are not those of its parameters and code."""
     if not (root / "dvc.yaml").is_file() or shutil.which("dvc") is None:
         return
-    done = subprocess.run(["dvc", "status", "--json"], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(["dvc", "status", "--json", "dvc.yaml"], cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"publish: dvc status failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     if stale := json.loads(done.stdout or "{}"):
@@ -163,7 +163,8 @@ def _licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:
     lines = ["# Terms of what made these numbers", "", "The program: Apache-2.0.", "", "## Weights", ""]
     known = catalogue()
     for key, sha in weights.items():
-        lines.append(f"* {key} (sha256 `{sha}`): {known[key].licence}. {known[key].citation}.")
+        source = "" if known[key].file else f" {known[key].citation}."
+        lines.append(f"* {key} (sha256 `{sha}`): {known[key].licence}.{source}")
     if not weights:
         lines.append("None.")
     lines += ["", "## Images", ""]

@@ -36,6 +36,10 @@ def _ida_rd(*arguments: str, cwd: Path, refused: bool = False) -> str:
 def published(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = tmp_path_factory.mktemp("publish") / "repository"
     shutil.copytree(finished, repository, symlinks=True)
+    # An experiment that never ran is none of this run's business.
+    other = repository / "experiments/other/dvc.yaml"
+    other.parent.mkdir(parents=True)
+    other.write_text("stages:\n  never:\n    cmd: 'false'\n    outs:\n      - nothing.txt\n")
     _commit(repository, "first")
     _ida_rd("publish", "../bundle", cwd=repository)
     return repository.parent / "bundle"
