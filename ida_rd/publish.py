@@ -60,7 +60,9 @@ def _refuse_stale(root: Path) -> None:
     """Refuse a run whose outputs are not those of its parameters and code."""
     if not (root / "dvc.yaml").is_file() or shutil.which("dvc") is None:
         return
-    done = subprocess.run(["dvc", "status", "--json", "dvc.yaml"], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["dvc", "status", "--json", "dvc.yaml"], cwd=root, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise UserError(f"publish: dvc status failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     if stale := json.loads(done.stdout or "{}"):

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.core.images import write_png
-from stages.report.figures import contact_sheet, telling_images
+from stages.report.figures import contact_sheet, save, telling_images
+from stages.report.planes import (
+    critical_difference_figure,
+    heat_map,
+    pareto_front,
+    rate_distortion_figure,
+    undecided_groups,
+)
 from stages.report.stage import leading_maps
 
 
@@ -51,3 +58,75 @@ def test_where_the_leading_distortion_lies_is_drawn_if_it_knows(
         assert axis.get_title() == {"lpips": "where 1 differs", "psnr": "|SR 1 - HR|"}[name]
     assert np.array_equal(drawn["lpips"], found[1])
     assert np.array_equal(drawn["psnr"], np.abs(broken.astype(int) - hr).mean(axis=2))
+
+
+def test_the_front_holds_those_that_nobody_beats_in_both() -> None:
+    x = np.array([1.0, 1.0, 2.0, 3.0, 3.0, 0.5])
+    y = np.array([5.0, 4.0, 4.0, 1.0, 2.0, 9.0])
+    assert pareto_front(x, y).tolist() == [5, 1, 3]
+    for i in range(len(x)):
+        beaten = ((x <= x[i]) & (y <= y[i]) & ((x < x[i]) | (y < y[i]))).any()
+        assert beaten == (i not in pareto_front(x, y))
+
+
+def test_bars_join_those_that_are_not_told_apart() -> None:
+    ranks = pd.Series({"a": 1.0, "b": 1.8, "c": 2.6, "d": 4.5})
+    assert undecided_groups(ranks, 1.0) == [(1.0, 1.8), (1.8, 2.6)]
+    assert undecided_groups(ranks, 1.7) == [(1.0, 2.6)], "a bar within another is left out"
+    assert undecided_groups(ranks, 0.5) == []
+    assert undecided_groups(ranks, 9.0) == [(1.0, 4.5)]
+    assert undecided_groups(ranks, 0.8 - 1e-9) == []
+
+
+def _scores(downscalers: int, upscalers: int = 1) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for u in range(upscalers):
+        for i in range(downscalers):
+            mean = 0.1 + 0.02 * i + rng.uniform(0, 0.01)
+            row = {"upscaler": f"u{u}", "factor": 4, "downscaler": f"downscaler-{i}", "distortion": "d", "mean": mean}
+            rows.append(row | {"ci_low": mean - 0.03, "ci_high": mean + 0.03, "rate_bpp": rng.uniform(0.5, 0.7)})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("count", [1, 8, 33])
+def test_labels_of_the_plane_do_not_lie_on_each_other(count: int) -> None:
+    figure = rate_distortion_figure(_scores(count), {"label": "D", "better": "lower"})
+    figure.draw_without_rendering()
+    texts = [t for t in figure.axes[0].texts if t.get_text().startswith("downscaler-")]
+    assert len(texts) >= min(count, 20)
+    boxes = [text.get_window_extent() for text in texts]
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+
+
+def test_a_heat_map_needs_two_upscalers_and_scales_each_row() -> None:
+    assert heat_map(_scores(4), {"label": "D", "better": "lower"}) is None
+    scores = _scores(4, upscalers=2)
+    scores.loc[scores.upscaler == "u1", "mean"] *= 10
+    figure = heat_map(scores, {"label": "D", "better": "lower"})
+    assert figure is not None
+    drawn = np.asarray(figure.axes[0].images[0].get_array())
+    assert drawn.min(axis=1).tolist() == [0, 0]
+    assert drawn.max(axis=1).tolist() == [1, 1]
+    turned = heat_map(scores, {"label": "D", "better": "higher"})
+    assert turned is not None
+    assert turned.axes[0].get_xticklabels()[0].get_text() == "downscaler-3", "best first"
+
+
+def test_the_critical_difference_is_drawn_where_there_is_one() -> None:
+    names = [f"d{i}" for i in range(5)]
+    base = {"upscaler": "u", "factor": 4, "images": 9, "friedman_p": 0.01}
+    ranks = pd.DataFrame([base | {"downscaler": n, "mean_rank": i + 1.0} for i, n in enumerate(names)])
+    figure = critical_difference_figure(ranks.assign(critical_difference=1.5), 0.95, "D")
+    assert figure is not None
+    texts = {text.get_text().split()[0] for text in figure.axes[0].texts}
+    assert {"d0", "d1", "d2"} <= texts
+    assert critical_difference_figure(ranks.assign(critical_difference=np.nan), 0.95, "D") is None
+
+
+def test_figures_are_the_same_files_each_time(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save(rate_distortion_figure(_scores(5), {"label": "D", "better": "lower"}), tmp_path / name)
+    for suffix in ("png", "svg", "pdf"):
+        assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes(), suffix
