@@ -170,8 +170,9 @@ def _check(options: argparse.Namespace) -> None:
     from stages.upscale.check import check_upscaler
 
     stage, _, name = options.method.partition("/")
-    if stage not in ENTRY or not name:
-        raise UserError(f"check {options.method}: write STAGE/METHOD; {did_you_mean(stage, ENTRY)}")
+    checked = [stage for stage in ENTRY if stage != "attributes"]
+    if stage not in checked or not name:
+        raise UserError(f"check {options.method}: write STAGE/METHOD; {did_you_mean(stage, checked)}")
     module = find_method(stage, name, where="check")
     parameters = _settings(options.set)
     if stage == "downscale":
@@ -330,7 +331,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--save", type=Path, metavar="DIR", help="write all tables there")
 
     p = command("list", _list, "list the methods, their parameters, weights and licences")
-    p.add_argument("stage", nargs="?", choices=["downscale", "upscale", "distort"])
+    p.add_argument("stage", nargs="?", choices=["attributes", "downscale", "upscale", "distort"])
 
     p = command("weights", _weights, "fetch or verify weight files")
     p.add_argument("action", choices=["fetch", "verify"])

@@ -67,7 +67,7 @@ def _plain(value: Any) -> Any:
 
 
 def _weights_of(stage: str, module: Any, model: type[BaseModel]) -> list[str]:
-    if stage == "downscale":
+    if stage in ("attributes", "downscale"):
         return []
     ids: list[str] = []
     try:

@@ -82,6 +82,7 @@ def _write(root: Path, folder: Path, recipe: dict[str, Any], *, images: bool) ->
         ("params.yaml", "params.yaml"),
         ("data/subset.csv", "subset.csv"),
         ("metrics/balance.json", "balance.json"),
+        ("metrics/balance.csv", "balance.csv"),
         ("metrics/provenance.json", "provenance.json"),
     ):
         shutil.copyfile(root / file, folder / name)
@@ -200,7 +201,7 @@ def _readme(root: Path, results: PublishedResults, *, images: bool) -> str:
         "| `rows/` | every sample's distances, and the software and device that computed them |",
         "| `tables/`, `figures/` | the same for people; paired differences, ranks, agreement |",
         "| `recipes/`, `params.yaml`, `provenance.json` | parameters, hashes of code, weights and files |",
-        "| `subset.csv`, `balance.json` | the test set: hash of every image |",
+        "| `subset.csv`, `balance.json`, `balance.csv` | the test set: hash of every image; its groups |",
         "| `CITATIONS.bib`, `LICENCES.md` | what to cite; terms of the weights |",
         f"| `{SUMS}` | checksums of all files |",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages.attributes.stage import attribute_table, join_table
-from stages.attributes.statistics import image_statistics
-from stages.balance.stage import even_quotas, group_entropy, k_means_groups, select
+from stages.attributes.image_statistics import image_statistics
+from stages.attributes.stage import attribute_table, join
+from stages.attributes.table import Parameters as Table
+from stages.attributes.table import lookup
+from stages.balance.groups import entropy
+from stages.balance.selection import even_quotas, k_means_groups
+from stages.balance.stage import select
 from stages.core.candidates import SAMPLE_PHOTOS, cut, fingerprint, read_candidate_file, rectangles
 from stages.core.errors import UserError
 from stages.core.images import ImageError
+
+STATISTICS: dict[str, Any] = {"image-statistics": {"parameters": {}, "attributes": None}}
+
+
+def _recipe(**changes: Any) -> dict[str, Any]:
+    """A recipe of the stage; K-means into 3 groups, 30 images, unless changed."""
+    base = {"method": "kmeans", "groups": 3, "size": 30, "seed": 0, "attributes": {}, "least_probability": 0.0}
+    return base | changes
 
 
 @given(
@@ -51,7 +64,8 @@ def test_the_sample_photographs_give_candidates_without_a_copy(tmp_path: Path, m
     recipe = {
         "images": {"source": "sample-photos", "path": None, "crop": 256},
         "multiple": 4,
-        "attributes": {"source": "image-statistics"},
+        "opens_images": True,
+        "sources": STATISTICS,
     }
     table = attribute_table(recipe)
     assert len(set(table.file)) == len(SAMPLE_PHOTOS) == 9
@@ -105,9 +119,9 @@ def test_more_images_than_candidates_are_refused() -> None:
 
 
 def test_entropy_is_that_of_the_counts() -> None:
-    assert group_entropy(np.array([3, 3, 3, 3])) == pytest.approx(2.0)
-    assert group_entropy(np.array([5, 0])) == 0
-    assert group_entropy(np.array([1, 3])) == pytest.approx(-(0.25 * math.log2(0.25) + 0.75 * math.log2(0.75)))
+    assert entropy(np.array([3, 3, 3, 3])) == pytest.approx(2.0)
+    assert entropy(np.array([5, 0])) == 0
+    assert entropy(np.array([1, 3])) == pytest.approx(-(0.25 * math.log2(0.25) + 0.75 * math.log2(0.75)))
 
 
 def _table(count: int) -> pd.DataFrame:
@@ -121,26 +135,42 @@ def _table(count: int) -> pd.DataFrame:
 
 def test_selection_is_even_deterministic_and_independent_of_the_order_of_rows() -> None:
     table = _table(200)
-    subset, balance = select(table, 3, 30, seed=0)
-    assert balance["per_group"] == {"group-01": 10, "group-02": 10, "group-03": 10}
-    assert balance["joint_entropy_bits"] == pytest.approx(math.log2(3))
-    assert balance["pool_entropy_bits"] < 1.4
+    found = select(table, _recipe())
+    subset = found.subset
+    assert found.groups.chosen.tolist() == [10, 10, 10]
+    assert found.groups.pool.sum() == 200
+    assert found.metrics["joint_entropy_bits"] == pytest.approx(math.log2(3))
+    assert found.metrics["pool_entropy_bits"] < 1.4
     # Each group is one of the centres: neither attribute's unit outweighs the other.
-    centres = (subset.groupby("group")[["a", "b"]].mean() / [1, 1000]).round().to_numpy().tolist()
+    joined = subset.merge(table[["image_id", "a", "b"]], on="image_id")
+    centres = (joined.groupby("group")[["a", "b"]].mean() / [1, 1000]).round().to_numpy().tolist()
     assert centres == [[0, 0], [0, 10], [10, 0]]
-    again, _ = select(table.sample(frac=1, random_state=3), 3, 30, seed=0)
-    pd.testing.assert_frame_equal(subset, again)
-    other, _ = select(table, 3, 30, seed=1)
-    assert set(other.image_id) != set(subset.image_id)
+    again = select(table.sample(frac=1, random_state=3), _recipe())
+    pd.testing.assert_frame_equal(subset, again.subset)
+    other = select(table, _recipe(seed=1))
+    assert set(other.subset.image_id) != set(subset.image_id)
 
 
 def test_selection_is_independent_of_the_order_of_rows_where_clusters_are_not_clear() -> None:
     rng = np.random.default_rng(2)
     table = _table(120).assign(a=rng.random(120), b=rng.random(120))
-    first, _ = select(table, 9, 30, seed=0)
+    first = select(table, _recipe(groups=9)).subset
     for state in range(3):
-        again, _ = select(table.sample(frac=1, random_state=state), 9, 30, seed=0)
+        again = select(table.sample(frac=1, random_state=state), _recipe(groups=9)).subset
         pd.testing.assert_frame_equal(first, again)
+
+
+def test_rows_that_are_alike_weigh_as_many() -> None:
+    """Clusters of repeated rows are those of the rows one by one, however they are ordered."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 6, (500, 2)).astype(float)
+    fast = k_means_groups(values, 7, seed=0)
+    from sklearn.cluster import KMeans
+
+    standard = (values - values.mean(axis=0)) / values.std(axis=0)
+    best = KMeans(7, n_init=200, random_state=0).fit(standard).inertia_
+    inertia = sum(np.square(standard[fast == g] - standard[fast == g].mean(axis=0)).sum() for g in range(7))
+    assert inertia == pytest.approx(best, rel=0.02)
 
 
 def test_leftovers_go_to_the_groups_with_most_left() -> None:
@@ -164,8 +194,7 @@ TABLES = [
     ("name,age\na,1\n", "has no column image_id"),
     ("image_id,age\na,1\n", "1 images have no row (b)"),
     ("image_id,age\na,1\nb,2\nb,3\n", "b has 2 rows"),
-    ("image_id,age\na,1\nb,\n", "b has an empty attribute"),
-    ("image_id,age\na,young\nb,old\n", "column age is not numeric"),
+    ("image_id,group\na,1\nb,2\n", "'group' is the name of another column"),
     ("image_id\na\nb\n", "no attribute column"),
 ]
 
@@ -174,12 +203,14 @@ TABLES = [
 def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UserError, match=message.replace("(", r"\(").replace(")", r"\)")):
-        join_table(_table(2).assign(image_id=["a", "b"]), tmp_path / "t.csv", None)
+        join(_table(2).assign(image_id=["a", "b"]), "table", lookup(Table(path=str(tmp_path / "t.csv"))), None)
 
 
 def test_a_users_table_replaces_the_statistics(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image_id,age,note\nb,2,x\na,1,y\nc,9,z\n")
-    joined = join_table(_table(2).assign(image_id=["a", "b"]), tmp_path / "t.csv", ["age"])
+    known = lookup(Table(path=str(tmp_path / "t.csv"), columns=["age"]))
+    candidates = _table(2).assign(image_id=["a", "b"]).drop(columns=["a", "b"])
+    joined = join(candidates, "table", known, None)
     assert list(joined.columns) == ["image_id", "file", "x", "y", "width", "height", "sha256", "age"]
     assert joined.age.tolist() == [1, 2]
 
@@ -194,7 +225,8 @@ def test_every_bad_file_is_listed(tmp_path: Path, astronaut: NDArray[np.uint8]) 
     recipe = {
         "images": {"source": "folder", "path": str(tmp_path), "crop": 64},
         "multiple": 4,
-        "attributes": {"source": "image-statistics"},
+        "opens_images": True,
+        "sources": STATISTICS,
     }
     with pytest.raises(UserError) as error:
         attribute_table(recipe)

@@ -65,7 +65,7 @@ BAD = [
     ("images/path", "no-photos", "no-photos is not a folder"),
     ("images/pattern", "*_HR.png", "photos holds no image named *_HR.png"),
     ("images/source", "sample-photos", "images: path is for source folder"),
-    ("attributes/source", "table", "attributes: source table needs path"),
+    ("attributes/source", "table", "attributes.table.path: is missing"),
     ("distortions/big", {"method": "structural", "metric": "ms-ssim"}, "big needs images of at least 161 pixels a side; the smallest here has 64"),
     ("distortions", {"lpips": {"method": "lpips"}}, "weights torchvision.alexnet are not at"),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""``python -m stages.balance``: write ``data/hr/``, ``data/subset.csv`` and ``metrics/balance.json``."""
+"""``python -m stages.balance``: write ``data/hr/``, ``data/subset.csv``, ``metrics/balance.json`` and ``.csv``."""
 
 from stages.balance.stage import select, write_subset
 from stages.core.errors import run_stage
@@ -10,12 +10,13 @@ from stages.core.tables import read_table, write_table
 def main() -> None:
     recipe = read_recipe("balance")
     table = read_table("data/attributes.csv", hint="run `dvc repro attributes`")
-    subset, balance = select(table, recipe["groups"], recipe["size"], recipe["seed"])
+    found = select(table, recipe)
     with atomic_folder("data/hr") as target:
-        manifest = write_subset(subset, recipe["images"].get("path"), target)
+        manifest = write_subset(found.subset, recipe["images"], target)
         # Inside: where these cannot be written, no images appear either.
         write_table("data/subset.csv", manifest)
-        write_json("metrics/balance.json", balance)
+        write_table("metrics/balance.csv", found.groups)
+        write_json("metrics/balance.json", found.metrics)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Choose a balanced test set: K-means groups, and as even a selection from them as they allow."""
+"""Choose a balanced test set: an even selection from clusters of the attributes, or from their exact cells."""
 
 from __future__ import annotations
 
 import math
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,112 +12,159 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.core.candidates import cut, read_candidate_file
-from stages.core.errors import UserError
+from stages.balance.groups import Cells, cells, entropy, maximum_entropy
+from stages.balance.selection import even_quotas, features, k_means_groups, sequence
+from stages.core.candidates import cut, read_candidate_file, rectangles
+from stages.core.errors import UserError, did_you_mean
 from stages.core.images import ImageError, pixels_sha256, write_png
-from stages.core.seeds import generator
 
-__all__ = ["even_quotas", "group_entropy", "k_means_groups", "select", "write_subset"]
+__all__ = ["PLACE", "Selection", "select", "write_subset"]
 
 PLACE = {"image_id", "file", "x", "y", "width", "height", "sha256"}
+PROBABILITY = ":probability"
 
 
-def k_means_groups(attributes: NDArray[np.float64], groups: int, seed: int) -> NDArray[np.int64]:
-    """Cluster standardised attributes with K-means (20 starts).
+@dataclass(frozen=True)
+class Selection:
+    """A chosen test set.
 
-    Parameters
+    Attributes
     ----------
-    attributes : ndarray
-        (N, A), float64, any units.
-    groups : int
-        Number of clusters.
-    seed : int
-
-    Returns
-    -------
-    ndarray
-        (N,) group of each row, 0-based. Groups are numbered by their centres (lexicographic), so
-        the numbering does not depend on the starts.
+    subset : DataFrame
+        The chosen rows, sorted by image id, with the columns ``group``, ``order`` (1 for the image chosen first: the
+        first n in this order are a balanced set of n), and the groups of each attribute that is grouped.
+    metrics : dict
+        Scalars: counts, joint entropies in bits, and how far the selection is from the pool.
+    groups : DataFrame
+        A row a group or joint cell: its attributes' groups, images of the pool, images chosen.
     """
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
 
-    scale = attributes.std(axis=0)
-    standard = (attributes - attributes.mean(axis=0)) / np.where(scale > 0, scale, 1)
-    distinct = len(np.unique(standard, axis=0))
-    if distinct < groups:
-        raise UserError(
-            f"balance.groups is {groups}, but the images have only {distinct} different sets of attributes:"
-            " choose fewer groups"
-        )
-    with threadpool_limits(1):  # sums in one order, whatever the machine
-        fit = KMeans(n_clusters=groups, n_init=20, random_state=seed).fit(standard)
-    rank = np.empty(groups, dtype=np.int64)
-    rank[np.lexsort(np.round(fit.cluster_centers_, 9).T[::-1])] = np.arange(groups)
-    return rank[fit.labels_]
+    subset: pd.DataFrame
+    metrics: dict[str, Any]
+    groups: pd.DataFrame
 
 
-def even_quotas(available: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Share `size` over groups as evenly as `available` members allow; leftovers go to the largest groups."""
-    if size > available.sum():
-        raise UserError(
-            f"balance.size is {size}, but there are only {available.sum()} candidate images: choose fewer,"
-            " a smaller images.crop, or more images"
-        )
-    quotas = np.zeros_like(available)
-    while (left := size - quotas.sum()) > 0:
-        open_groups = np.flatnonzero(quotas < available)
-        share = left // len(open_groups)
-        if share:
-            quotas[open_groups] += np.minimum(share, (available - quotas)[open_groups])
-        else:
-            order = sorted(open_groups, key=lambda g: (-(available[g] - quotas[g]), g))
-            quotas[order[:left]] += 1
-    return quotas
-
-
-def group_entropy(counts: NDArray[np.int64]) -> float:
-    """Joint entropy of the selection over the groups, in bits: ``-sum p log2 p``."""
-    p = counts[counts > 0] / counts.sum()
-    return float(-(p * np.log2(p)).sum()) + 0.0  # no negative zero
-
-
-def select(table: pd.DataFrame, groups: int, size: int, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Select `size` images evenly over `groups` clusters of their attributes.
+def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
+    """Select images evenly over groups.
 
     Independent of the order of the rows. Within a group the images are taken in a seeded order.
 
-    Returns
-    -------
-    subset : DataFrame
-        The chosen rows with a column ``group``, sorted by image id.
-    balance : dict
-        Counts per group and the joint entropy, in bits, beside its maximum.
+    Parameters
+    ----------
+    table : DataFrame
+        ``data/attributes.csv``.
+    recipe : dict
+        ``method`` (kmeans or stratified), ``size``, ``seed``, ``groups`` (of kmeans), ``attributes`` (how each is
+        grouped; may be empty for kmeans, which then clusters the attributes as they are), ``least_probability``.
+
+    Raises
+    ------
+    UserError
+        Fewer candidates than `size`, or attributes that cannot be grouped as asked.
     """
     table = table.sort_values("image_id", ignore_index=True)
-    names = [name for name in table.columns if name not in PLACE]
-    table["group"] = k_means_groups(table[names].to_numpy(np.float64), groups, seed)
-    available = np.bincount(table.group, minlength=groups)
-    quotas = even_quotas(available, size)
-    table["order"] = [generator("select", seed, image_id).random() for image_id in table.image_id]
-    chosen = [
-        table[table.group == group].sort_values(["order", "image_id"]).head(quota) for group, quota in enumerate(quotas)
+    rules = recipe["attributes"]
+    names = list(rules) or [name for name in table.columns if name not in PLACE and ":" not in name]
+    candidates = len(table)
+    table, left_out = _usable(table, names, rules, recipe["least_probability"])
+    joint = cells(table, rules) if rules else None
+    if recipe["method"] == "stratified":
+        assert joint is not None  # `plan` refuses it without rules
+        group = joint.of
+    else:
+        group = k_means_groups(_features(table, names, joint), recipe["groups"], recipe["seed"])
+    even_quotas(np.bincount(group), recipe["size"])  # refuses too large a size
+    order = sequence(table.image_id, group, recipe["seed"], largest_first=recipe["method"] == "kmeans")[
+        : recipe["size"]
     ]
-    subset = pd.concat(chosen).sort_values("image_id", ignore_index=True).drop(columns="order")
-    balance = {
-        "candidates": len(table),
-        "images": len(subset),
-        "groups": groups,
-        "joint_entropy_bits": group_entropy(quotas),
-        "maximum_entropy_bits": math.log2(groups),
-        "pool_entropy_bits": group_entropy(available),
-        "per_group": {f"group-{g + 1:02d}": int(count) for g, count in enumerate(quotas)},
+    table["group"] = group
+    subset = table.iloc[order].assign(order=np.arange(1, len(order) + 1))
+    described = joint or Cells(pd.DataFrame({"cluster": np.arange(recipe["groups"])}), group)
+    if joint is not None:
+        for name in rules:
+            subset[name] = joint.table[name].to_numpy()[joint.of[order]]
+    subset = subset.sort_values("image_id", ignore_index=True)
+    metrics, groups = _report(described, order)
+    return Selection(
+        subset[[c for c in subset if c in PLACE or c in ("group", "order") or c in rules]],
+        {
+            "candidates": candidates,
+            "left_out": candidates - len(table),
+            **{f"left_out_{reason}": count for reason, count in left_out.items()},
+            **metrics,
+        },
+        groups,
+    )
+
+
+def _usable(
+    table: pd.DataFrame, names: list[str], rules: dict[str, Any], least_probability: float
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Leave out, and say so: images without an attribute, with an uncertain one, or with a label of no group."""
+    if missing := [name for name in names if name not in table]:
+        known = [name for name in table.columns if name not in PLACE and ":" not in name]
+        raise UserError(f"balance.attributes: no source gives {missing[0]!r}; {did_you_mean(missing[0], known)}")
+    reasons = {"without_attribute": table[names].isna().any(axis=1)}
+    uncertain = pd.Series(False, index=table.index)
+    for name in names:
+        if name + PROBABILITY in table:
+            uncertain |= table[name + PROBABILITY] < least_probability
+    reasons["uncertain"] = uncertain
+    reasons["in_no_group"] = pd.Series(cells(table, rules).of < 0 if rules else False, index=table.index)
+    gone = pd.Series(False, index=table.index)
+    counts = {}
+    for reason, mask in reasons.items():
+        counts[reason] = int((mask & ~gone).sum())
+        gone |= mask
+    if gone.any():
+        said = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts.items() if count)
+        print(f"warning: balance: {int(gone.sum())} of {len(table)} images are left out: {said}", file=sys.stderr)
+    return table[~gone].reset_index(drop=True), counts
+
+
+def _features(table: pd.DataFrame, names: list[str], joint: Cells | None) -> NDArray[np.float64]:
+    """What K-means clusters: the groups where attributes are grouped, otherwise the attributes as they are."""
+    if joint is None:
+        return features(table, names)
+    found = joint.table.iloc[joint.of].reset_index(drop=True)
+    ordered = {}
+    for name in names:
+        # The groups of a number have an order, those of labels have none.
+        numeric = pd.api.types.is_numeric_dtype(table[name])
+        place = {group: i for i, group in enumerate(dict.fromkeys(joint.table[name]))}
+        ordered[name] = found[name].map(place).astype(float) if numeric else found[name]
+    return features(pd.DataFrame(ordered), names)
+
+
+def _report(joint: Cells, order: NDArray[np.int64]) -> tuple[dict[str, Any], pd.DataFrame]:
+    chosen = np.zeros(len(joint.of), dtype=bool)
+    chosen[order] = True
+    pool, counts = joint.counts(), joint.counts(chosen)
+    size = int(counts.sum())
+    metrics = {
+        "images": size,
+        "groups": len(joint.table),
+        "empty_groups": int((pool == 0).sum()),
+        "joint_entropy_bits": entropy(counts),
+        "maximum_entropy_bits": maximum_entropy(size, np.full(len(pool), size)),
+        "pool_allows_bits": maximum_entropy(size, pool),
+        "pool_entropy_bits": entropy(pool),
+        # Half the sum of absolute differences of shares: 0 where the selection is as the pool, 1 at most.
+        "total_variation_from_pool": float(np.abs(counts / size - pool / pool.sum()).sum() / 2),
     }
-    return subset, balance
+    quota = math.ceil(size / len(pool))
+    return metrics, joint.table.assign(pool=pool, chosen=counts, short=np.minimum(pool - quota, 0) * -1)
 
 
-def write_subset(subset: pd.DataFrame, folder: str | None, target: Path) -> pd.DataFrame:
+def write_subset(subset: pd.DataFrame, images: dict[str, Any], target: Path) -> pd.DataFrame:
     """Write the chosen rectangles as PNG files and return the data set's manifest.
+
+    Parameters
+    ----------
+    subset : DataFrame
+        Of a `Selection`. A rectangle that is missing is that of the whole image.
+    images : dict
+        ``path``, the folder; ``multiple``, the least common multiple of the factors.
 
     Raises
     ------
@@ -124,16 +173,22 @@ def write_subset(subset: pd.DataFrame, folder: str | None, target: Path) -> pd.D
     """
     rows = []
     last: tuple[str, NDArray[np.uint8]] | None = None
-    for row in subset.sort_values(["file", "y", "x"]).itertuples():
-        if last is None or last[0] != row.file:
-            try:
-                last = (row.file, read_candidate_file(row.file, folder))
-            except ImageError as error:
-                raise UserError(f"{row.file}: {error}; run `make repro` again after mending it") from None
-        image = cut(last[1], row.x, row.y, row.width, row.height)
-        if image.shape != (row.height, row.width, 3):
-            raise UserError(f"{row.file}: changed while the pipeline ran; run `make repro` again")
-        write_png(target / f"{row.image_id}.png", image)
-        place = {name: getattr(row, name) for name in ("image_id", "group", "file", "x", "y", "width", "height")}
-        rows.append(place | {"pixels_sha256": pixels_sha256(image)})
+    for row in subset.sort_values(["file", "y", "x"]).to_dict("records"):
+        file = row["file"]
+        try:
+            if last is None or last[0] != file:
+                last = (file, read_candidate_file(file, images["path"]))
+            image = last[1]
+            if math.isnan(row["width"]):
+                whole = rectangles(row["image_id"], image.shape[1], image.shape[0], None, images["multiple"])
+                row |= dict(zip(("x", "y", "width", "height"), whole[0][1:], strict=True))
+        except ImageError as error:
+            raise UserError(f"{file}: {error}; run `make repro` again after mending it") from None
+        place = {key: int(row[key]) for key in ("x", "y", "width", "height")}
+        tile = cut(image, **place)
+        if tile.shape != (place["height"], place["width"], 3):
+            raise UserError(f"{file}: changed while the pipeline ran; run `make repro` again")
+        write_png(target / f"{row['image_id']}.png", tile)
+        kept = {key: value for key, value in row.items() if key not in PLACE}
+        rows.append({"image_id": row["image_id"], **kept, "file": file, **place, "pixels_sha256": pixels_sha256(tile)})
     return pd.DataFrame(rows).sort_values("image_id", ignore_index=True)

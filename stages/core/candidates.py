@@ -7,8 +7,12 @@ Nothing is copied: a candidate is a file, its hash, and a rectangle in it. Two s
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import importlib.util
 import json
+import os
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +21,7 @@ from numpy.typing import NDArray
 
 from stages.core.errors import UserError
 from stages.core.files import sha256_file, write_text
-from stages.core.images import ImageError, image_files, read_image, read_size
+from stages.core.images import EXTENSIONS, ImageError, image_files, read_image, read_size
 
 __all__ = [
     "SAMPLE_PHOTOS",
@@ -25,7 +29,9 @@ __all__ = [
     "candidate_files",
     "check_sizes",
     "cut",
+    "digest",
     "fingerprint",
+    "listing",
     "read_candidate_file",
     "rectangles",
     "source_path",
@@ -77,8 +83,31 @@ def candidate_files(source: str, folder: str | None, pattern: str | None = None)
         files = {Path(path).stem: f"{package}:{path}" for package, path in SAMPLE_PHOTOS}
         return dict(sorted(files.items()))
     assert folder is not None
-    found = image_files(Path(folder).expanduser(), what="images.path", pattern=pattern)
-    return {image_id: path.name for image_id, path in found.items()}
+    root = Path(folder).expanduser()
+    if pattern is not None and "/" in pattern:
+        return _nested_files(root, pattern)
+    return {image_id: path.name for image_id, path in image_files(root, what="images.path", pattern=pattern).items()}
+
+
+def _nested_files(root: Path, pattern: str) -> dict[str, str]:
+    """Images in sub-folders, such as FFHQ's, by a pattern such as ``*/*.png``; a name may be there only once."""
+    if not root.is_dir():
+        raise UserError(f"images.path: {root} is not a folder; give the path of a folder of images")
+    found: dict[str, str] = {}
+    for file in glob.glob(pattern, root_dir=root, recursive=True):  # strings: a Path each takes longer than all else
+        name = os.path.basename(file)
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() not in EXTENSIONS or name.startswith("."):
+            continue
+        image_id = unicodedata.normalize("NFC", stem)
+        if image_id in found:
+            raise UserError(
+                f"images.path: {root / found[image_id]} and {root / file} have one name: rename one of them"
+            )
+        found[image_id] = file.replace(os.sep, "/")
+    if not found:
+        raise UserError(f"images.path: {root} holds no image named {pattern}")
+    return dict(sorted(found.items()))
 
 
 def source_path(file: str, folder: str | None) -> Path:
@@ -92,26 +121,49 @@ def source_path(file: str, folder: str | None) -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / inside
 
 
+def listing(source: str, folder: str | None, pattern: str | None = None) -> dict[str, str]:
+    """Size of every file of the source, by file name: for sets so large that only what is chosen is opened."""
+    files = candidate_files(source, folder, pattern).values()
+    if folder is None:
+        return {file: f"{source_path(file, folder).stat().st_size} bytes" for file in files}
+    root = Path(folder).expanduser()
+    return {file: f"{os.stat(f'{root}/{file}').st_size} bytes" for file in files}
+
+
 def fingerprint(source: str, folder: str | None, pattern: str | None = None) -> dict[str, str]:
     """SHA-256 of every file of the source, by file name; unchanged files are not read again."""
+    files = candidate_files(source, folder, pattern).values()
+    return dict(zip(files, _hashes([source_path(file, folder) for file in files]), strict=True))
+
+
+def digest(paths: list[Path]) -> str:
+    """One SHA-256 of names and contents of many files; unchanged files are not read again."""
+    lines = [f"{sha}  {path.name}" for path, sha in zip(paths, _hashes(paths), strict=True)]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _hashes(paths: list[Path]) -> list[str]:
     cache = _read_cache()
-    hashes, fresh = {}, {}
-    for file in candidate_files(source, folder, pattern).values():
-        path = source_path(file, folder)
+    fresh, found = {}, []
+    for path in paths:
         if not path.is_file():
             raise UserError(f"{path}: the sample photograph is missing from its package; reinstall the environment")
         status = path.stat()
         key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
-        hashes[file] = fresh[key] = cache.get(key) or sha256_file(path)
+        fresh[key] = cache.get(key) or sha256_file(path)
+        found.append(fresh[key])
     if fresh.keys() - cache.keys():
         write_text(HASH_CACHE, json.dumps(cache | fresh))
-    return hashes
+    return found
 
 
-def check_sizes(source: str, folder: str | None, pattern: str | None, crop: int | None, multiple: int) -> int | None:
+def check_sizes(
+    source: str, folder: str | None, pattern: str | None, crop: int | None, multiple: int, *, all_files: bool = True
+) -> int | None:
     """Refuse images too small for `crop` or `multiple` by their headers; see `rectangles`.
 
-    A header that cannot be read is left to the stage that reads the whole file and reports all that is wrong.
+    Without `all_files` the first image stands for all. A header that cannot be read is left to the stage that reads the
+    whole file and reports all that is wrong.
 
     Returns
     -------
@@ -119,7 +171,8 @@ def check_sizes(source: str, folder: str | None, pattern: str | None, crop: int 
         The smallest side of all candidates, in pixels; None if no header can be read.
     """
     small, sides = [], []
-    for image_id, file in candidate_files(source, folder, pattern).items():
+    files = list(candidate_files(source, folder, pattern).items())
+    for image_id, file in files if all_files else files[:1]:
         try:
             width, height = read_size(source_path(file, folder))
         except ImageError:

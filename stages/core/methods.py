@@ -18,7 +18,7 @@ from stages.core.errors import UserError, did_you_mean
 
 __all__ = ["ENTRY", "NAME", "Parameters", "find_method", "known_methods", "validate"]
 
-ENTRY = {"downscale": "downscale", "upscale": "describe", "distort": "describe"}
+ENTRY = {"attributes": "names", "downscale": "downscale", "upscale": "describe", "distort": "describe"}
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 STAGES = Path(__file__).resolve().parent.parent
 

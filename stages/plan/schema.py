@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
-from stages.core.methods import NAME, Parameters
+from stages.core.errors import did_you_mean
+from stages.core.methods import NAME, Parameters, known_methods
 
 __all__ = ["MethodEntry", "RunParameters"]
 
@@ -55,26 +57,78 @@ class Images(Parameters):
 
 
 class Attributes(Parameters):
-    """Section ``attributes``."""
+    """Section ``attributes``: a source, or a source for each attribute, and the sources' own parameters."""
 
-    source: Literal["image-statistics", "table"]
-    path: str | None = None
-    columns: list[str] | None = None
+    model_config = ConfigDict(extra="allow")  # a source's name is a key: `plan` checks it
+
+    source: str | dict[str, str]
 
     @model_validator(mode="after")
-    def _path_fits(self) -> Attributes:
-        if self.source == "table" and not self.path:
-            raise ValueError("source table needs path: your CSV file")
-        if self.source != "table" and (self.path or self.columns):
-            raise ValueError(f"path and columns are for source table; source is {self.source}")
+    def _sources_are_known(self) -> Attributes:
+        known = known_methods("attributes")
+        for name in self.sources():
+            if name not in known:
+                raise ValueError(f"source: no source is called {name!r}; {did_you_mean(name, known)}")
+        for name in self.model_extra or {}:
+            if name not in self.sources():
+                raise ValueError(f"{name}: unknown key; {did_you_mean(name, ['source', *self.sources()])}")
+        return self
+
+    def sources(self) -> dict[str, list[str] | None]:
+        """Sources by name, with the attributes that are wanted of each; None: all."""
+        if isinstance(self.source, str):
+            return {self.source: None}
+        found: dict[str, list[str] | None] = {}
+        for attribute, source in self.source.items():
+            wanted = found.setdefault(source, [])
+            assert wanted is not None
+            wanted.append(attribute)
+        return found
+
+
+class AttributeGroups(Parameters):
+    """How an attribute is grouped: by edges, by lists of labels, or each label by itself."""
+
+    edges: Annotated[list[float], Field(min_length=1)] | None = None
+    labels: list[str] | None = None
+    groups: dict[str, list[str]] | None = None
+    others: Literal["error", "keep", "leave-out"] = "error"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> AttributeGroups:
+        if self.edges is not None and self.groups is not None:
+            raise ValueError("give edges (of a number) or groups (of labels), not both")
+        if self.edges is not None and any(b <= a for a, b in pairwise(self.edges)):
+            raise ValueError("edges must rise")
+        if self.labels is not None and (self.edges is None or len(self.labels) != len(self.edges) + 1):
+            raise ValueError("labels: give one more than there are edges")
+        if self.labels is not None and len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels: two are the same")
+        members = [label for labels in (self.groups or {}).values() for label in labels]
+        if len(set(members)) != len(members):
+            twice = next(label for label in members if members.count(label) > 1)
+            raise ValueError(f"groups: {twice!r} is in two of them")
         return self
 
 
 class Balance(Parameters):
     """Section ``balance``."""
 
-    groups: Annotated[Whole, Field(ge=2)]
+    method: Literal["kmeans", "stratified"] = "kmeans"
+    groups: Annotated[Whole, Field(ge=2)] | None = None
     size: Annotated[Whole, Field(ge=2)]
+    attributes: dict[str, AttributeGroups] = Field(default_factory=dict)
+    least_probability: float = Field(default=0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Balance:
+        if self.method == "kmeans" and self.groups is None:
+            raise ValueError("groups: kmeans needs a number of clusters")
+        if self.method == "stratified" and self.groups is not None:
+            raise ValueError("groups: is for kmeans; stratified takes the cells of balance.attributes")
+        if self.method == "stratified" and not self.attributes:
+            raise ValueError("attributes: stratified needs to know how they are grouped")
+        return self
 
 
 class Aggregate(Parameters):

@@ -18,8 +18,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from stages.core.candidates import check_sizes, fingerprint
-from stages.core.errors import UserError
+from stages.core.candidates import check_sizes, digest, fingerprint, listing
+from stages.core.errors import UserError, did_you_mean
 from stages.core.files import atomic_folder, read_json, read_yaml, sha256_file, write_json
 from stages.core.methods import Parameters, find_method, validate
 from stages.core.recipes import SCHEMA
@@ -123,10 +123,15 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
     problems = _Problems()
     recipes: Recipes = {}
     smallest: int | None = None
+    sources: Recipes = {}
+    with problems.collect("attributes"):
+        sources = _attribute_sources(parameters, root)
     with problems.collect("images"):
-        recipes |= _data_recipes(parameters, root)
+        recipes |= _data_recipes(parameters, root, sources)
         images = parameters.images
-        smallest = check_sizes(images.source, images.path, images.pattern, images.crop, math.lcm(*parameters.factors))
+        opened = recipes["attributes"]["opens_images"]
+        multiple = math.lcm(*parameters.factors)
+        smallest = check_sizes(images.source, images.path, images.pattern, images.crop, multiple, all_files=opened)
     skipped: dict[str, str] = {}
     for name, entry in parameters.downscalers.items():
         for factor in parameters.factors:
@@ -207,32 +212,62 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
     return recipes
 
 
-def _data_recipes(parameters: RunParameters, root: Path) -> Recipes:
+def _data_recipes(parameters: RunParameters, root: Path, sources: Recipes) -> Recipes:
     images = parameters.images.model_dump()
-    attributes = parameters.attributes.model_dump()
-    files = fingerprint(images["source"], images["path"], images["pattern"])
-    table = {}
-    if attributes["path"] is not None:
-        path = Path(attributes["path"]).expanduser()
-        if not path.is_file():
-            raise UserError(f"attributes.path: {path} does not exist")
-        table = {path.name: sha256_file(path)}
+    measured = [entry.pop("opens_images") for entry in sources.values()]
+    opens = images["crop"] is not None or any(measured)
+    # A set from which images are chosen by labels alone may be large: only those that are chosen are opened.
+    state = fingerprint if opens else listing
     return {
         "attributes": {
             "schema": SCHEMA,
             "code": _stage_code(root, "attributes"),
-            "images": images | {"files": files},
-            "attributes": attributes | {"files": table},
+            "images": images | {"files": state(images["source"], images["path"], images["pattern"])},
+            "sources": sources,
+            "opens_images": opens,
             "multiple": math.lcm(*parameters.factors),
         },
         "balance": {
             "schema": SCHEMA,
             "code": _stage_code(root, "balance"),
-            "images": {"path": images["path"]},
+            "images": {"path": images["path"], "multiple": math.lcm(*parameters.factors)},
             "seed": parameters.seed,
             **parameters.balance.model_dump(),
         },
     }
+
+
+def _attribute_sources(parameters: RunParameters, root: Path) -> Recipes:
+    """Check the sources of attributes and hash what they rest on."""
+    settings = parameters.attributes.model_extra or {}
+    found: Recipes = {}
+    for name, wanted in parameters.attributes.sources().items():
+        where = f"attributes.{name}"
+        module = find_method("attributes", name, where="attributes.source")
+        values = validate(module.Parameters, settings.get(name) or {}, where=where)
+        told = module.names(values)
+        for attribute in wanted or []:
+            if told is not None and attribute not in told:
+                raise UserError(
+                    f"attributes.source.{attribute}: {name} does not tell it; {did_you_mean(attribute, told)}"
+                )
+        assert module.__file__ is not None
+        found[name] = {
+            "method": name,
+            "parameters": values.model_dump(mode="json"),
+            "attributes": wanted,
+            "code": code_hashes(root, Path(module.__file__)),
+            "opens_images": hasattr(module, "measure"),
+        }
+        if hasattr(module, "packages"):
+            packages = {key: package_version(key, install=install) for key, install in module.packages(values).items()}
+            found[name]["packages"] = packages
+        if hasattr(module, "files"):
+            try:
+                found[name]["files"] = digest(module.files(values))
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
+    return found
 
 
 def _downscale_recipe(

@@ -14,6 +14,7 @@ def main() -> None:
     recipe = read_recipe("report")
     names = ("ida_rd", "images", "differences", "ranks")
     tables = {name: read_table(f"metrics/tables/{name}.csv", hint="run `dvc repro aggregate`") for name in names}
+    tables["balance"] = read_table("metrics/balance.csv", hint="run `dvc repro balance`")
     plots = Path("metrics/plots")
     with atomic_folder(plots) as folder:
         figures = draw(recipe, tables, folder)

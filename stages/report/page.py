@@ -52,7 +52,8 @@ def write_page(
         shutil.copyfile(plots / f"{stem}.png", target / f"{stem}.png")
     for name in DOWNLOADS:
         shutil.copyfile(Path("metrics/tables") / name, target / name)
-    shutil.copyfile("metrics/provenance.json", target / "provenance.json")
+    for name in ("provenance.json", "balance.csv"):
+        shutil.copyfile(Path("metrics") / name, target / name)
     provenance = read_json("metrics/provenance.json", hint="run `dvc repro aggregate`")
     distortions, order = recipe["distortions"], recipe["distortion_order"]
     environment = Environment(
@@ -68,7 +69,7 @@ def write_page(
         differences=tables["differences"][tables["differences"].distortion == order[0]].to_dict("records"),
         level=1 - recipe["confidence"],
         figures=[(s, CAPTIONS[s]) for s in figures if s in CAPTIONS],
-        sheets=[s for s in figures if s not in CAPTIONS],
+        sheets=[s for s in figures if s.startswith("contact_sheet")],
         browser=_browser(recipe, tables["images"], target),
         skipped=provenance["skipped"],
         balance=read_json("metrics/balance.json", hint="run `dvc repro balance`"),

@@ -14,6 +14,7 @@ from matplotlib.transforms import Bbox
 from stages.report.figures import COLOURS, MARKERS, STYLE
 
 __all__ = [
+    "balance_figure",
     "critical_difference_figure",
     "heat_map",
     "pareto_front",
@@ -228,4 +229,33 @@ def heat_map(scores: pd.DataFrame, descriptor: dict[str, Any]) -> Figure | None:
             f"{descriptor['label']}, {descriptor['better']} is better; colour: from each row's best to its worst",
             fontsize=9,
         )
+    return figure
+
+
+def balance_figure(groups: pd.DataFrame) -> Figure:
+    """Shares of the groups before and after the selection: all candidates, and the test set.
+
+    Parameters
+    ----------
+    groups : DataFrame
+        ``metrics/balance.csv``: a row a group or joint cell, images of the pool and images chosen.
+    """
+    names = [column for column in groups if column not in ("pool", "chosen", "short")]
+    labels = [", ".join(str(row[name]) for name in names) for row in groups[names].to_dict("records")]
+    if names == ["cluster"]:
+        labels = [f"cluster {label}" for label in labels]
+    shares = {"candidates": groups.pool / groups.pool.sum(), "test set": groups.chosen / groups.chosen.sum()}
+    y = np.arange(len(groups))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 1.1 + max(0.17 * len(groups), 0.8)), layout="constrained")
+        axis = figure.subplots()
+        for i, (name, share) in enumerate(shares.items()):
+            axis.plot(100 * share, y, MARKERS[i], color=COLOURS[i], markersize=4.5, label=name, zorder=3)
+        axis.hlines(y, 100 * shares["candidates"], 100 * shares["test set"], color="0.75", linewidth=1, zorder=1)
+        axis.axvline(100 / len(groups), color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+        axis.set_yticks(y, labels, fontsize=8 if len(groups) <= 40 else 6)
+        axis.invert_yaxis()
+        axis.set_xlabel("% of the images (dotted: all groups alike)")
+        axis.set_xlim(left=0)
+        figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure

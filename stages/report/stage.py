@@ -15,6 +15,7 @@ from stages.core.methods import find_method, validate
 from stages.core.tables import read_table
 from stages.report.figures import Maps, contact_sheet, save, score_figure, telling_images
 from stages.report.planes import (
+    balance_figure,
     critical_difference_figure,
     heat_map,
     perception_distortion_figure,
@@ -38,6 +39,7 @@ def draw(recipe: dict[str, Any], tables: dict[str, pd.DataFrame], target: Path) 
         ),
         "rate_distortion": rate_distortion_figure(leading, distortions[lead]),
         "heat_map": heat_map(leading, distortions[lead]),
+        "balance": balance_figure(tables["balance"]),
     }
     perceptual = [name for name in order if recipe["methods"][name]["method"] == "lpips"]
     psnr = [name for name in order if recipe["methods"][name]["parameters"].get("metric") == "psnr"]

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["NAMES", "image_statistics"]
+from stages.core.methods import Parameters
+
+__all__ = ["NAMES", "Parameters", "image_statistics", "measure", "names"]
 
 NAMES = ("luminance", "contrast", "colourfulness", "edge_density")
 EDGE_THRESHOLD = 0.1  # gradient per pixel, on luma in [0, 1]
+
+
+def names(parameters: Parameters) -> tuple[str, ...]:
+    """What this source can tell."""
+    return NAMES
+
+
+def measure(parameters: Parameters) -> Callable[[NDArray[np.uint8]], dict[str, float]]:
+    """Return the function that tells it of an image, (H, W, 3), uint8."""
+    return image_statistics
 
 
 def image_statistics(image: NDArray[np.uint8]) -> dict[str, float]:
