@@ -61,7 +61,7 @@ def test_the_first_run_made_everything(finished: Path) -> None:
     for name in ("metrics/report/index.html", "metrics/plots/scores.svg", "metrics/tables/ida_rd.md", "dvc.lock"):
         assert (finished / name).stat().st_size > 0
     page = (finished / "metrics/report/index.html").read_text()
-    for picture in re.findall(r'(?:src|href)="([^":]+)"', page):
+    for picture in re.findall(r'(?:src|href)="([^"#:]+)"', page):
         assert (finished / "metrics/report" / picture).is_file(), picture
     provenance = json.loads((finished / "metrics/provenance.json").read_text())
     assert len(provenance["dataset_sha256"]) == 64
