@@ -28,7 +28,7 @@ repro: $(VENV)/.installed .dvc/config
 	echo "Next: add a downscaler to params.yaml and run \`make repro\` again; only its branch runs."
 
 test: $(VENV)/.installed-dev
-	python -m pytest --numprocesses auto --dist loadfile  # a process a core; what a file's tests share is made once
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist worksteal  # a process a core, a thread each
 
 check: $(VENV)/.installed-dev
 	ruff format --check .
