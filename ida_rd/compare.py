@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +41,6 @@ class Comparison:
         What differs in what made the numbers: code, parameters, weights, data set, seed.
     other : str
         Name of the other version.
-    lead : str
-        The leading distortion of the new run, and its label.
     """
 
     changes: pd.DataFrame
@@ -49,7 +48,6 @@ class Comparison:
     removed: list[str]
     causes: list[str]
     other: str
-    lead: str
 
 
 def compare(root: Path, revision: str) -> Comparison:
@@ -70,7 +68,7 @@ def compare(root: Path, revision: str) -> Comparison:
     new = read_table(root / IMAGES, hint="run `make repro` first")
     old = _table(_show(root, revision, IMAGES))
     provenance = read_json(root / PROVENANCE, hint="run `make repro` first")
-    before = _json(_show(root, revision, PROVENANCE))
+    before = json.loads(_show(root, revision, PROVENANCE))
     confidence, resamples, seed = (provenance[key] for key in ("confidence", "resamples", "seed"))
     distortions = [c for c in new.columns if c not in (*KEYS, "image_id", "samples", "rate_bpp")]
     names = {tuple(key): None for key in old[KEYS].to_numpy()}
@@ -110,7 +108,6 @@ def compare(root: Path, revision: str) -> Comparison:
         [_name(key) for key in names if key not in mine],
         _causes(before, provenance),
         revision,
-        distortions[0],
     )
 
 
@@ -133,12 +130,6 @@ def _show(root: Path, revision: str, path: str) -> str:
 
 def _table(text: str) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(text), dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=[""])
-
-
-def _json(text: str) -> dict[str, Any]:
-    import json
-
-    return json.loads(text)
 
 
 def _branch(table: pd.DataFrame, key: tuple[Any, ...]) -> pd.DataFrame:

@@ -7,11 +7,12 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from ida_rd.schema import RESULTS_SCHEMA, PublishedResults, Tolerance
-from ida_rd.verify import verify
+from ida_rd.verify import SUMS, used_weights, verify
 from stages.aggregate.stage import branch_path
 from stages.core.errors import UserError
 from stages.core.files import atomic_folder, read_json, sha256_file, write_json, write_text
@@ -21,7 +22,6 @@ from stages.core.weights import catalogue
 __all__ = ["citations", "publish", "write_checksums"]
 
 BIBLIOGRAPHY = Path(__file__).with_name("citations.bib")
-SUMS = "SHA256SUMS"
 SHOWS_IMAGES = "contact_sheet"
 # On one machine and versions, distances are the same to the last digits. Another processor or version sums in another
 # order: an SR image can differ by a grey level here and there.
@@ -58,11 +58,11 @@ def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
 
 def _refuse_stale(root: Path) -> None:
     """Refuse a run whose outputs are not those of its parameters and code."""
-    if not (root / "dvc.yaml").is_file() or shutil.which("dvc") is None:
-        return
-    done = subprocess.run(
-        ["dvc", "status", "--json", "dvc.yaml"], cwd=root, capture_output=True, text=True, check=False
-    )
+    if not (root / "dvc.yaml").is_file():
+        raise UserError(f"publish: {root} has no dvc.yaml: run this where the pipeline is")
+    # Not `dvc`: where the environment is not activated, it is not on the PATH.
+    command = [sys.executable, "-m", "dvc", "status", "--json", "dvc.yaml"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"publish: dvc status failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     if stale := json.loads(done.stdout or "{}"):
@@ -137,12 +137,6 @@ def _commit(root: Path) -> tuple[str | None, bool | None]:
     if any(done.returncode for done in found):
         return None, None
     return found[0].stdout.strip(), bool(found[1].stdout.strip())
-
-
-def used_weights(recipes: dict[str, Any]) -> dict[str, str]:
-    """Return the weights of all recipes by id."""
-    entries = [*recipes.values(), *recipes["distort"]["distortions"].values()]
-    return {key: sha for entry in entries for key, sha in entry.get("weights", {}).items()}
 
 
 def citations(recipes: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ class Result:
     rows : DataFrame
     skipped : dict
         What could not be computed, and why.
+    recipe : dict
+        What was checked and run: parameters, hashes of code and weights, descriptions of the distortions.
     """
 
     scores: pd.DataFrame
@@ -80,8 +83,7 @@ class Result:
         lead = order[0]
         cells = self.scores.assign(
             text=[
-                f"{mean:.{(2 if abs(mean) >= 10 else 4)}f} [{low:.{(2 if abs(mean) >= 10 else 4)}f},"
-                f" {high:.{(2 if abs(mean) >= 10 else 4)}f}]"
+                "{0:.{3}f} [{1:.{3}f}, {2:.{3}f}]".format(mean, low, high, 2 if abs(mean) >= 10 else 4)
                 for mean, low, high in zip(self.scores["mean"], self.scores.ci_low, self.scores.ci_high, strict=True)
             ]
         )
@@ -96,7 +98,9 @@ class Result:
         note = (
             f"Mean over images [{self.recipe['confidence']:.0%} interval]; N = {count} images, K = {samples} samples."
         )
-        notes = "".join(f"<br><b>Skipped: {name}</b>, because {reason}." for name, reason in self.skipped.items())
+        notes = "".join(
+            f"<br><b>Skipped: {name}</b>, because {escape(reason)}." for name, reason in self.skipped.items()
+        )
         return wide.to_html() + f"<p>{note}{notes}</p>"
 
     def save(self, folder: Path | str) -> None:

@@ -26,7 +26,7 @@ from stages.core.seeds import generator
 from stages.core.tables import read_table, spread_column
 from stages.core.weights import MissingWeights, catalogue, locate
 
-__all__ = ["Verification", "rerun", "verify"]
+__all__ = ["SUMS", "Verification", "rerun", "used_weights", "verify"]
 
 SUMS = "SHA256SUMS"
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,17 +69,27 @@ def verify(bundle: Path) -> PublishedResults:
         first = error.errors()[0]
         problems.append(f"results.json: {'.'.join(map(str, first['loc']))}: {first['msg']}")
         raise _refusal(bundle, problems) from None
-    recipe = read_json(bundle / "recipes/aggregate.json", hint="the bundle is not whole")
-    images = list(read_table(bundle / "subset.csv", hint="the bundle is not whole").image_id)
-    problems += _weights(bundle, results, recipe)
-    broken = _rows(bundle, results, recipe, images)
-    problems += broken
-    if not broken:
-        problems += _mix_ups(bundle, results)
-        problems += _summaries(bundle, results, recipe, images)
+    try:
+        problems += _contents(bundle, results)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        problems.append(f"a recipe or table is not of the form that this program writes ({reason})")
+    except UserError as error:  # a file that is missing or no JSON or CSV
+        problems.append(str(error))
     if problems:
         raise _refusal(bundle, problems)
     return results
+
+
+def _contents(bundle: Path, results: PublishedResults) -> list[str]:
+    """Compare recipes, rows and summaries with each other."""
+    recipe = read_json(bundle / "recipes/aggregate.json", hint="the bundle is not whole")
+    images = list(read_table(bundle / "subset.csv", hint="the bundle is not whole").image_id)
+    problems = _weights(bundle, results, recipe)
+    broken = _rows(bundle, results, recipe, images)
+    if broken:
+        return problems + broken
+    return [*problems, *_mix_ups(bundle, results), *_summaries(bundle, results, recipe, images)]
 
 
 def _refusal(bundle: Path, problems: list[str]) -> Verification:
@@ -102,19 +112,23 @@ def _checksums(bundle: Path) -> list[str]:
     return problems
 
 
+def used_weights(recipes: dict[str, Any]) -> dict[str, str]:
+    """Return the hashes of the weights of all recipes, by id."""
+    entries = [*recipes.values(), *recipes["distort"]["distortions"].values()]
+    return {key: sha for entry in entries for key, sha in entry.get("weights", {}).items()}
+
+
 def _weights(bundle: Path, results: PublishedResults, recipe: dict[str, Any]) -> list[str]:
     """Every place that names weights must name the same, and they must be those of their id."""
     problems = []
     provenance = read_json(bundle / "provenance.json", hint="the bundle is not whole")
     if provenance["methods"] != recipe["recipes"]:
         problems.append("provenance.json: its methods are not those of recipes/aggregate.json")
-    used: dict[str, str] = {}
+    used = used_weights(recipe["recipes"])
     for path, method in recipe["recipes"].items():
         own = read_json(bundle / "recipes" / f"{path}.json", hint="the bundle is not whole")
         if own != method:
             problems.append(f"recipes/{path}.json: is another than in recipes/aggregate.json")
-        for entry in [method, *method.get("distortions", {}).values()]:
-            used |= entry.get("weights", {})
     if used != results.weights:
         odd = sorted(key for key in used.keys() | results.weights.keys() if used.get(key) != results.weights.get(key))
         problems.append(f"results.json: weights {', '.join(odd)}: another hash than in the recipes")

@@ -149,6 +149,17 @@ def _break_the_schema(bundle: Path) -> None:
     write_json(path, data)
 
 
+def _strip_the_recipe(bundle: Path) -> None:
+    path = bundle / "recipes/aggregate.json"
+    data = json.loads(path.read_text())
+    del data["recipes"]
+    write_json(path, data)
+
+
+def _cut_off_a_table(bundle: Path) -> None:
+    (bundle / "subset.csv").write_bytes(b"")
+
+
 TAMPERED: list[tuple[Callable[[Path], None], str, str]] = [
     # what was done, what is said of the checksums, what is said where the checksums were made to fit
     (_flip_a_digit, "rows/flow-compact/x4/mine.csv: its checksum is another", "mine: dss mean is"),
