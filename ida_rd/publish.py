@@ -77,7 +77,7 @@ def _write(root: Path, folder: Path, recipe: dict[str, Any], *, images: bool) ->
     provenance = read_json(root / "metrics/provenance.json", hint=hint)
     report = read_json(root / PLAN / "report.json", hint=hint)
     for source, name in ((PLAN, "recipes"), (Path("metrics/tables"), "tables")):
-        shutil.copytree(root / source, folder / name)
+        _copy_folder(root / source, folder / name)
     for file, name in (
         ("params.yaml", "params.yaml"),
         ("data/subset.csv", "subset.csv"),
@@ -87,9 +87,9 @@ def _write(root: Path, folder: Path, recipe: dict[str, Any], *, images: bool) ->
     ):
         shutil.copyfile(root / file, folder / name)
     ignored = None if images else shutil.ignore_patterns(f"{SHOWS_IMAGES}*")
-    shutil.copytree(root / "metrics/plots", folder / "figures", ignore=ignored)
+    _copy_folder(root / "metrics/plots", folder / "figures", ignored)
     if images:
-        shutil.copytree(root / "metrics/report", folder / "page")
+        _copy_folder(root / "metrics/report", folder / "page")
     branches = []
     for branch in recipe["branches"]:
         rows = branch_path(Path("rows"), branch)
@@ -124,6 +124,18 @@ def _write(root: Path, folder: Path, recipe: dict[str, Any], *, images: bool) ->
     write_text(folder / "LICENCES.md", _licences(recipe, results.weights))
     write_text(folder / "README.md", _readme(root, results, images=images))
     return results
+
+
+def _copy_folder(source: Path, target: Path, ignore: Any = None) -> None:
+    """Copy a folder; the first file that cannot be copied is the error."""
+    try:
+        shutil.copytree(source, target, ignore=ignore)
+    except shutil.Error as error:  # all files' errors, without an error number
+        file, _, reason = error.args[0][0]
+        short = str(reason).partition(": '")[0]
+        raise UserError(
+            f"publish: cannot copy {file} ({short}): free some space or fix the permissions, then run again"
+        ) from None
 
 
 def _commit(root: Path) -> tuple[str | None, bool | None]:
