@@ -148,6 +148,7 @@ def _causes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
             ("dataset_sha256", "the test set"),
             ("seed", "the seed"),
             ("images", "where images come from"),
+            ("attributes", "what is known of the images"),
             ("balance", "the balance"),
         )
         if old.get(key) != new.get(key)

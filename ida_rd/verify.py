@@ -124,6 +124,9 @@ def _weights(bundle: Path, results: PublishedResults, recipe: dict[str, Any]) ->
     provenance = read_json(bundle / "provenance.json", hint="the bundle is not whole")
     if provenance["methods"] != recipe["recipes"]:
         problems.append("provenance.json: its methods are not those of recipes/aggregate.json")
+    for key in ("images", "attributes", "balance"):
+        if provenance.get(key) != recipe.get(key):
+            problems.append(f"provenance.json: {key} is another than in recipes/aggregate.json")
     used = used_weights(recipe["recipes"])
     for path, method in recipe["recipes"].items():
         own = read_json(bundle / "recipes" / f"{path}.json", hint="the bundle is not whole")

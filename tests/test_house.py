@@ -46,7 +46,7 @@ def test_methods_are_found_by_their_file() -> None:
     ]
     assert known_methods("upscale") == ["cascade", "command", "flow", "spandrel", "srflow"]
     assert known_methods("distort") == ["lpips", "pixel", "structural"]
-    assert known_methods("attributes") == ["ffhq-features", "image-statistics", "table"]
+    assert known_methods("attributes") == ["deepface", "ffhq-features", "image-statistics", "table"]
     for stage, entry in ENTRY.items():
         for name in known_methods(stage):
             assert callable(getattr(find_method(stage, name, where="x"), entry))

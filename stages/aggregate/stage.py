@@ -212,6 +212,7 @@ def provenance(recipe: dict[str, Any], subset_path: Path, folder: Path) -> dict[
         "schema": METRICS_SCHEMA,
         "seed": recipe["seed"],
         "images": recipe["images"],
+        "attributes": recipe["attributes"],
         "balance": recipe["balance"],
         "dataset_sha256": sha256_file(subset_path),
         "confidence": recipe["confidence"],

@@ -21,9 +21,11 @@ def names(parameters: Parameters) -> tuple[str, ...]:
     return NAMES
 
 
-def measure(parameters: Parameters) -> Callable[[NDArray[np.uint8]], dict[str, float]]:
-    """Return the function that tells it of an image, (H, W, 3), uint8."""
-    return image_statistics
+def measure(
+    parameters: Parameters, wanted: list[str] | None
+) -> Callable[[list[NDArray[np.uint8]]], list[dict[str, float]]]:
+    """Return the function that tells it of images, (H, W, 3), uint8; all statistics, whatever is `wanted`."""
+    return lambda images: [image_statistics(image) for image in images]
 
 
 def image_statistics(image: NDArray[np.uint8]) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Describe every candidate by attributes: one row an image.
 
-A source either measures an image (``measure(parameters)``) or knows it by name (``lookup(parameters)``). Where none
-measures, and whole images are candidates, no image is opened.
+A source either measures images (``measure(parameters, wanted)``) or knows them by name (``lookup(parameters)``). Where
+none measures, and whole images are candidates, no image is opened. A source that has a ``BATCH`` is given so many
+images at a time; it is taken to be slow, and what it has told is kept when the run is stopped.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from stages.core.candidates import candidate_files, cut, read_candidate_file, rectangles, source_path
-from stages.core.engine import run_units
+from stages.core.engine import device_name, run_units
 from stages.core.errors import UserError, did_you_mean
-from stages.core.files import read_json, sha256_file, write_json
+from stages.core.files import canonical_json, read_json, sha256_file, write_json
 from stages.core.images import ImageError
 from stages.core.journal import Journal
 from stages.core.methods import find_method, validate
@@ -41,45 +43,67 @@ def _pick(found: dict[str, Any], wanted: list[str] | None) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name.split(":")[0] in wanted}
 
 
+Measure = Callable[[list[NDArray[np.uint8]]], list[dict[str, Any]]]
+
+
+class _Source(NamedTuple):
+    """A source that measures images: its function, what is wanted of it, how many images it takes at a time."""
+
+    measure: Measure
+    wanted: list[str] | None
+    batch: int | None
+    journal: Journal | None
+
+
 def _make_worker(recipe: dict[str, Any]) -> partial:
-    measures = {}
+    sources = []
     for name, entry in recipe["sources"].items():
         module, parameters = _source(name, entry)
         if hasattr(module, "measure"):
-            # A source that takes long keeps what it has measured.
-            journal = Journal(entry) if getattr(module, "SLOW", False) else None
-            measures[name] = (module.measure(parameters), entry["attributes"], journal)
-    return partial(_describe, recipe, measures)
+            batch = getattr(module, "BATCH", None)
+            measure = module.measure(parameters, entry["attributes"])
+            sources.append(_Source(measure, entry["attributes"], batch, Journal(entry) if batch else None))
+    return partial(_describe, recipe, sources)
 
 
 def _describe(
-    recipe: dict[str, Any],
-    measures: dict[str, tuple[Callable, list[str] | None, Journal | None]],
-    unit: tuple[str, str],
-) -> list[dict] | str:
-    """Rows of one file's candidates, or the reason why the file cannot be used."""
-    image_id, file = unit
+    recipe: dict[str, Any], sources: list[_Source], unit: list[tuple[str, str]]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows of some files' candidates, and why files of them cannot be used."""
     images = recipe["images"]
     folder = images.get("path")
-    try:
-        image = read_candidate_file(file, folder)
-        digest = sha256_file(source_path(file, folder))
-        rows = []
-        for place in rectangles(image_id, image.shape[1], image.shape[0], images["crop"], recipe["multiple"]):
-            row = dict(zip(PLACE, (place[0], file, *place[1:], digest), strict=True))
-            for measure, wanted, journal in measures.values():
-                path = journal.path(f"{digest}:{place}", ".json") if journal else None
-                if path is not None and path.is_file():
-                    found = read_json(path, hint="remove .ida-rd and run again")
-                else:
-                    found = measure(cut(image, *place[1:]))
-                    if path is not None:
-                        write_json(path, found)
-                row |= _pick(found, wanted)
-            rows.append(row)
-    except ImageError as error:
-        return f"{file}: {error}"
-    return rows
+    rows: list[dict[str, Any]] = []
+    tiles: list[NDArray[np.uint8]] = []
+    bad: list[str] = []
+    for image_id, file in unit:
+        try:
+            image = read_candidate_file(file, folder)
+            digest = sha256_file(source_path(file, folder))
+            for place in rectangles(image_id, image.shape[1], image.shape[0], images["crop"], recipe["multiple"]):
+                rows.append(dict(zip(PLACE, (place[0], file, *place[1:], digest), strict=True)))
+                tiles.append(cut(image, *place[1:]))
+        except ImageError as error:
+            bad.append(f"{file}: {error}")
+    if bad:
+        return [], bad
+    found = [_measure(source, rows, tiles) for source in sources]
+    for i, row in enumerate(rows):
+        for source, told in zip(sources, found, strict=True):
+            row |= _pick(told[i], source.wanted)
+    return rows, []
+
+
+def _measure(source: _Source, rows: list[dict[str, Any]], tiles: list[NDArray[np.uint8]]) -> list[dict[str, Any]]:
+    """What a source tells of each tile; what the journal has is not asked again."""
+    if source.journal is None or source.batch is None:
+        return source.measure(tiles)
+    paths = [source.journal.path(canonical_json([row[key] for key in PLACE[2:]]), ".json") for row in rows]
+    missing = [i for i, path in enumerate(paths) if not path.is_file()]
+    for start in range(0, len(missing), source.batch):
+        batch = missing[start : start + source.batch]
+        for i, told in zip(batch, source.measure([tiles[i] for i in batch]), strict=True):
+            write_json(paths[i], told)
+    return [read_json(path, hint="remove .ida-rd and run again") for path in paths]
 
 
 def attribute_table(recipe: dict[str, Any]) -> pd.DataFrame:
@@ -113,16 +137,25 @@ def attribute_table(recipe: dict[str, Any]) -> pd.DataFrame:
 
 
 def _measured(recipe: dict[str, Any], files: list[tuple[str, str]]) -> pd.DataFrame:
+    modules = [find_method("attributes", name, where="attributes.source") for name in recipe["sources"]]
+    together = max(getattr(module, "BATCH", None) or 1 for module in modules)
+    units = [files[start : start + together] for start in range(0, len(files), together)]
+    # One process feeds a GPU.
+    parallel = not any(getattr(module, "USES_TORCH", False) for module in modules) or device_name() == "cpu"
+    label = "attributes" if together == 1 else f"attributes, {together} images at a time"
     rows: list[dict] = []
-    bad = []
-    for _, result in run_units(partial(_make_worker, recipe), files, label="attributes"):
-        if isinstance(result, str):
-            bad.append(result)
-        else:
-            rows += result
+    bad: list[str] = []
+    for _, (found, reasons) in run_units(partial(_make_worker, recipe), units, label=label, parallel=parallel):
+        rows += found
+        bad += reasons
     if bad:
         raise UserError(f"{len(bad)} of {len(files)} images cannot be used: {'; '.join(sorted(bad))}")
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    for module, entry in zip(modules, recipe["sources"].values(), strict=True):
+        for name in (entry["attributes"] or []) if hasattr(module, "measure") else []:
+            if name not in table:
+                table[name] = np.nan  # no image has it
+    return table
 
 
 def join(candidates: pd.DataFrame, source: str, known: pd.DataFrame, wanted: list[str] | None) -> pd.DataFrame:

@@ -30,6 +30,7 @@ __all__ = [
     "check_sizes",
     "cut",
     "digest",
+    "file_hashes",
     "fingerprint",
     "listing",
     "read_candidate_file",
@@ -133,16 +134,17 @@ def listing(source: str, folder: str | None, pattern: str | None = None) -> dict
 def fingerprint(source: str, folder: str | None, pattern: str | None = None) -> dict[str, str]:
     """SHA-256 of every file of the source, by file name; unchanged files are not read again."""
     files = candidate_files(source, folder, pattern).values()
-    return dict(zip(files, _hashes([source_path(file, folder) for file in files]), strict=True))
+    return dict(zip(files, file_hashes([source_path(file, folder) for file in files]), strict=True))
 
 
 def digest(paths: list[Path]) -> str:
     """One SHA-256 of names and contents of many files; unchanged files are not read again."""
-    lines = [f"{sha}  {path.name}" for path, sha in zip(paths, _hashes(paths), strict=True)]
+    lines = [f"{sha}  {path.name}" for path, sha in zip(paths, file_hashes(paths), strict=True)]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
-def _hashes(paths: list[Path]) -> list[str]:
+def file_hashes(paths: list[Path]) -> list[str]:
+    """SHA-256 of each file; unchanged files are not read again."""
     cache = _read_cache()
     fresh, found = {}, []
     for path in paths:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from stages.core.candidates import check_sizes, digest, fingerprint, listing
+from stages.core.candidates import check_sizes, digest, file_hashes, fingerprint, listing
 from stages.core.errors import UserError, did_you_mean
 from stages.core.files import atomic_folder, read_json, read_yaml, sha256_file, write_json
 from stages.core.methods import Parameters, find_method, validate
@@ -125,7 +125,7 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
     smallest: int | None = None
     sources: Recipes = {}
     with problems.collect("attributes"):
-        sources = _attribute_sources(parameters, root)
+        sources = _attribute_sources(parameters, root, download=download)
     with problems.collect("images"):
         recipes |= _data_recipes(parameters, root, sources)
         images = parameters.images
@@ -194,6 +194,7 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
         "skipped": skipped,
         "recipes": methods,
         "images": {k: v for k, v in recipes["attributes"]["images"].items() if k != "files"},
+        "attributes": sources,
         "balance": parameters.balance.model_dump(),
         **parameters.aggregate.model_dump(),
     }
@@ -237,7 +238,7 @@ def _data_recipes(parameters: RunParameters, root: Path, sources: Recipes) -> Re
     }
 
 
-def _attribute_sources(parameters: RunParameters, root: Path) -> Recipes:
+def _attribute_sources(parameters: RunParameters, root: Path, *, download: bool) -> Recipes:
     """Check the sources of attributes and hash what they rest on."""
     settings = parameters.attributes.model_extra or {}
     found: Recipes = {}
@@ -259,14 +260,19 @@ def _attribute_sources(parameters: RunParameters, root: Path) -> Recipes:
             "code": code_hashes(root, Path(module.__file__)),
             "opens_images": hasattr(module, "measure"),
         }
-        if hasattr(module, "packages"):
-            packages = {key: package_version(key, install=install) for key, install in module.packages(values).items()}
-            found[name]["packages"] = packages
-        if hasattr(module, "files"):
-            try:
+        try:
+            if hasattr(module, "packages"):
+                wanted_packages = module.packages(values).items()
+                found[name]["packages"] = {
+                    key: package_version(key, install=install) for key, install in wanted_packages
+                }
+            if hasattr(module, "files"):
                 found[name]["files"] = digest(module.files(values))
-            except UserError as error:
-                raise UserError(f"{where}: {error}") from None
+            if hasattr(module, "weights"):
+                weights = module.weights(values, wanted, download=download)
+                found[name]["weights"] = dict(zip(weights, file_hashes(list(weights.values())), strict=True))
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
     return found
 
 

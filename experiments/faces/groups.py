@@ -1,0 +1,289 @@
+"""Scores of each group of a balanced set of faces, and whether a downscaler loses more on one than on another.
+
+Two questions, for every attribute by which the set was balanced:
+
+* Do the groups' *scores* differ? They may for reasons that no downscaler is to blame for: smooth skin is easier to
+  reconstruct than wrinkles and beards, a sharp photograph harder than a blurred one.
+* Does what a downscaler loses *beyond the reference* differ, image by image? That is the downscaler's own.
+
+The groups of one attribute are compared within the cells of all others: labels are shuffled among the images of one
+cell only, so that age is not taken for gender. The statistic is the between-group sum of squares of the image means;
+the p-value, the share of shuffles (and the labels as they are) that reach it; Holm's correction is over all
+downscalers and attributes of a question.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from pydantic import Field
+
+from stages.aggregate.comparisons import holm
+from stages.aggregate.statistics import summarise
+from stages.core.errors import UserError, run_stage
+from stages.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
+from stages.core.methods import Parameters, validate
+from stages.core.seeds import generator
+from stages.core.tables import read_table, write_table
+from stages.report.figures import COLOURS, MARKERS, STYLE, save
+
+
+class Comparison(Parameters):
+    """``groups.yaml``."""
+
+    data: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    reference: str
+    shuffles: int = Field(default=10000, ge=100)
+
+
+def shuffle_test(values: NDArray[np.float64], group: pd.Series, stratum: pd.Series, shuffles: int, seed: int) -> float:
+    """Test whether the means of groups differ, by shuffling labels within strata.
+
+    Parameters
+    ----------
+    values : ndarray
+        (N,), one value an image.
+    group, stratum : Series
+        (N,), labels.
+    shuffles : int
+    seed : int
+
+    Returns
+    -------
+    float
+        p-value, from 1 / (shuffles + 1) up; 1 where there is one group.
+    """
+    labels, names = pd.factorize(group, sort=True)
+    strata, _ = pd.factorize(stratum, sort=True)
+    counts = np.bincount(labels, minlength=len(names))
+    centred = values - values.mean()
+
+    def between(shuffled: NDArray[np.int64]) -> float:
+        return float(np.sum(np.bincount(shuffled, centred, len(names)) ** 2 / counts))
+
+    random = generator("groups", seed, len(values))
+    places = [np.flatnonzero(strata == i) for i in range(strata.max() + 1)]
+    observed = between(labels)
+    reached = 1
+    for _ in range(shuffles):
+        shuffled = labels.copy()
+        for place in places:
+            shuffled[place] = random.permutation(labels[place])
+        # Sums in another order differ in their last digits.
+        reached += between(shuffled) >= observed * (1 - 1e-9)
+    return reached / (shuffles + 1)
+
+
+def compare(
+    means: dict[str, pd.Series],
+    subset: pd.DataFrame,
+    attributes: list[str],
+    compared: Comparison,
+    settings: dict[str, Any],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores by group, and the tests, of one upscaler and factor.
+
+    Parameters
+    ----------
+    means : dict
+        Image means by downscaler, more being worse.
+    subset : DataFrame
+        ``data/subset.csv`` by image id, with the group of each attribute.
+
+    Returns
+    -------
+    groups : DataFrame
+        A row per downscaler, attribute and group: images, score and beyond the reference, with intervals.
+    tests : DataFrame
+        A row per question, downscaler and attribute: range of the groups' means, p and p by Holm.
+    """
+    groups, tests = [], []
+    reference = means[compared.reference]
+    for name, values in means.items():
+        quantities = {"score": values} | ({"beyond": values - reference} if name != compared.reference else {})
+        for attribute in attributes:
+            others = [other for other in attributes if other != attribute]
+            labels = subset.loc[values.index, attribute]
+            stratum = (
+                subset.loc[values.index, others].astype(str).agg(" ".join, axis=1)
+                if others
+                else pd.Series("", index=labels.index)
+            )
+            by_group: dict[str, dict[str, Any]] = {}
+            for quantity, series in quantities.items():
+                found = {}
+                for group in sorted(labels.unique()):
+                    part = series[labels == group]
+                    score = _summary(part, settings)
+                    found[group] = score["mean"]
+                    row = by_group.setdefault(group, {"group": group, "images": len(part)})
+                    row |= {f"{quantity}_{key}": value for key, value in score.items()}
+                spread = {"range": max(found.values()) - min(found.values())}
+                extremes = {"least": min(found, key=found.__getitem__), "most": max(found, key=found.__getitem__)}
+                p = shuffle_test(series.to_numpy(), labels, stratum, compared.shuffles, settings["seed"])
+                tests.append(
+                    {"question": quantity, "downscaler": name, "attribute": attribute} | spread | extremes | {"p": p}
+                )
+            groups += [{"downscaler": name, "attribute": attribute} | row for row in by_group.values()]
+    table = pd.DataFrame(tests)
+    for question, part in table.groupby("question"):
+        table.loc[table.question == question, "p_holm"] = holm(list(part.p))
+    return pd.DataFrame(groups), table
+
+
+def _summary(values: pd.Series, settings: dict[str, Any]) -> dict[str, float]:
+    rows = pd.DataFrame({"image_id": values.index, "sample": 0, "finite": True, "value": values.to_numpy()})
+    if len(rows) < 2:
+        raise UserError(
+            "a group of the test set has less than two images: no interval can be given; raise balance.size"
+        )
+    score, _ = summarise(rows, "value", **settings)
+    return {"mean": score.mean, "ci_low": score.ci_low, "ci_high": score.ci_high}
+
+
+def text(groups: pd.DataFrame, tests: pd.DataFrame, compared: Comparison, label: str, title: str, alpha: float) -> str:
+    """Tables, and what they say."""
+    order = list(dict.fromkeys(groups.sort_values("score_mean", kind="stable").downscaler))
+    attributes = list(dict.fromkeys(groups.attribute))
+    images = int(groups[(groups.downscaler == order[0]) & (groups.attribute == attributes[0])].images.sum())
+    lines = [f"# Groups of faces: {title}", "", f"{images} images of {compared.data}; {label}, higher is worse.", ""]
+    for question, about in (("score", "The score"), ("beyond", f"What is lost beyond {compared.reference}")):
+        part = tests[tests.question == question]
+        seen = part[part.p_holm < alpha]
+        if len(seen):
+            said = "; ".join(
+                f"{row.attribute} for {row.downscaler} (least {row.least}, most {row.most}, {row['range']:.4f} apart,"
+                f" p {_p(row.p_holm)})"
+                for _, row in seen.iterrows()
+            )
+            lines += [f"**{about}** differs between groups in {len(seen)} of {len(part)} comparisons: {said}.", ""]
+        else:
+            lines += [f"**{about}** is not shown to differ between groups in any of {len(part)} comparisons.", ""]
+    ranked = {
+        (attribute, group): tuple(part.sort_values("score_mean", kind="stable").downscaler)
+        for (attribute, group), part in groups.groupby(["attribute", "group"])
+    }
+    odd = [f"{attribute} {group}" for (attribute, group), ranks in ranked.items() if ranks != _overall(groups)]
+    lines.append(
+        f"{len(ranked) - len(odd)} of {len(ranked)} groups rank the downscalers as all faces together do:"
+        f" {' < '.join(_overall(groups))}.{' Not: ' + ', '.join(odd) + '.' if odd else ''}"
+    )
+    for attribute in attributes:
+        part = groups[groups.attribute == attribute]
+        names = list(dict.fromkeys(part.group))
+        counts = part.drop_duplicates("group").set_index("group").images
+        head = [f"{name} ({counts[name]})" for name in names]
+        lines += ["", f"## {attribute}", "", "| | " + " | ".join([*head, "range", "p (Holm)"]) + " |"]
+        lines.append("|---" * (len(names) + 3) + "|")
+        for question, prefix in (("score", ""), ("beyond", f"beyond {compared.reference}: ")):
+            for name in order:
+                test = tests[(tests.question == question) & (tests.downscaler == name) & (tests.attribute == attribute)]
+                if test.empty:
+                    continue
+                rows = part[part.downscaler == name].set_index("group")
+                cells = [
+                    f"{rows.loc[g, f'{question}_mean']:.4f} [{rows.loc[g, f'{question}_ci_low']:.4f},"
+                    f" {rows.loc[g, f'{question}_ci_high']:.4f}]"
+                    for g in names
+                ]
+                last = [f"{test['range'].iloc[0]:.4f}", _p(test.p_holm.iloc[0])]
+                lines.append("| " + " | ".join([prefix + name, *cells, *last]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _overall(groups: pd.DataFrame) -> tuple[str, ...]:
+    """Downscalers by their score over all images: the means of one attribute's groups, weighted by their images."""
+    first = groups[groups.attribute == groups.attribute.iloc[0]]
+    totals = (first.score_mean * first.images).groupby(first.downscaler).sum()
+    return tuple(totals.sort_values(kind="stable").index)
+
+
+def _p(value: float) -> str:
+    return "< .001" if value < 0.001 else f"{value:.3f}"
+
+
+def draw(groups: pd.DataFrame, compared: Comparison, label: str, title: str) -> Figure:
+    """A column an attribute: scores above, what is lost beyond the reference below; a colour a group."""
+    attributes = list(dict.fromkeys(groups.attribute))
+    order = list(_overall(groups))
+    with matplotlib.rc_context(STYLE):
+        size = (1.2 + 2.9 * len(attributes), 5.6)
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(2, len(attributes), sharey="row", squeeze=False)
+        for column, attribute in enumerate(attributes):
+            part = groups[groups.attribute == attribute]
+            names = list(dict.fromkeys(part.group))
+            for row, quantity in enumerate(("score", "beyond")):
+                axis = axes[row, column]
+                shown = [name for name in order if row == 0 or name != compared.reference]
+                for i, group in enumerate(names):
+                    rows = part[part.group == group].set_index("downscaler").loc[shown]
+                    mean, low, high = (rows[f"{quantity}_{key}"].to_numpy() for key in ("mean", "ci_low", "ci_high"))
+                    at = np.arange(len(shown)) + (i - (len(names) - 1) / 2) * 0.6 / len(names)
+                    error = np.array([mean - low, high - mean]).clip(0)
+                    look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "fmt": MARKERS[i % len(MARKERS)]}
+                    axis.errorbar(at, mean, yerr=error, markersize=3.5, capsize=1.5, linewidth=1, label=group, **look)
+                axis.set_xticks(range(len(shown)), shown, rotation=45, ha="right", fontsize=7)
+                axis.grid(axis="y", color="0.92", linewidth=0.7)
+                axis.set_axisbelow(True)
+                if row == 0:
+                    axis.set_title(attribute, fontsize=9)
+                    axis.legend(frameon=False, fontsize=7, ncols=2)
+        axes[0, 0].set_ylabel(label)
+        axes[1, 0].set_ylabel(f"{label} beyond {compared.reference}")
+        figure.suptitle(f"Groups of faces, {title}", fontsize=10)
+        return figure
+
+
+def main() -> None:
+    here = "run this in the folder of the experiment"
+    compared = validate(Comparison, read_yaml("groups.yaml", hint=here), where="groups.yaml")
+    plan = read_json("data/plan/aggregate.json", hint="run `dvc repro plan`")
+    if compared.reference not in {branch["downscaler"] for branch in plan["branches"]}:
+        raise UserError(f"groups.yaml: reference: params.yaml has no downscaler {compared.reference}")
+    attributes = list(plan["balance"]["attributes"])
+    if not attributes:
+        raise UserError("params.yaml: balance.attributes: name the attributes whose groups are to be compared")
+    lead = plan["distortion_order"][0]
+    label, sign = plan["distortions"][lead]["label"], 1 if plan["distortions"][lead]["better"] == "lower" else -1
+    settings = {key: plan[key] for key in ("confidence", "resamples", "seed")}
+    subset = read_table("data/subset.csv", hint="run `dvc repro balance`").set_index("image_id")
+    with atomic_folder(Path("results") / compared.data) as folder:
+        pages, all_groups, all_tests = [], [], []
+        figures: dict[str, dict[str, Any]] = {}
+        for upscaler, factor in sorted({(b["upscaler"], b["factor"]) for b in plan["branches"]}):
+            names = [b["downscaler"] for b in plan["branches"] if (b["upscaler"], b["factor"]) == (upscaler, factor)]
+            means = {}
+            for name in names:
+                rows = read_table(f"data/distortion/{upscaler}/x{factor}/{name}.csv", hint="run `dvc repro distort`")
+                means[name] = summarise(rows, lead, **settings)[1] * sign
+            common = sorted(set.intersection(*(set(values.index) for values in means.values())))
+            means = {name: values[common] for name, values in means.items()}
+            groups, tests = compare(means, subset, attributes, compared, settings)
+            title, file = f"{upscaler}, x{factor}", f"{upscaler}-x{factor}"
+            minus = "" if sign == 1 else "minus "
+            page = text(groups, tests, compared, minus + label, title, 1 - plan["confidence"])
+            pages.append(page + f"\n![scores by group]({file}.png)\n")
+            save(draw(groups, compared, minus + label, f"{compared.data}, {title}"), folder / file)
+            where = {"upscaler": upscaler, "factor": factor}
+            all_groups.append(groups.assign(**where))
+            all_tests.append(tests.assign(**where))
+            counts = tests.assign(seen=tests.p_holm < 1 - plan["confidence"]).groupby("question").seen
+            figures.setdefault(upscaler, {})[f"x{factor}"] = {
+                question: {"differ": int(seen.sum()), "comparisons": len(seen)} for question, seen in counts
+            }
+        write_text(folder / "groups.md", "\n".join(pages))
+        write_json(folder / "groups.json", figures)
+        write_table(folder / "groups.csv", pd.concat(all_groups))
+        write_table(folder / "tests.csv", pd.concat(all_tests))
+    print("\n".join(pages))
+
+
+if __name__ == "__main__":
+    run_stage(main)
