@@ -120,7 +120,7 @@ def _write(root: Path, folder: Path, recipe: dict[str, Any], *, images: bool) ->
     )
     write_json(folder / "results.json", results.model_dump())
     write_json(folder / "results.schema.json", PublishedResults.json_schema())
-    write_text(folder / "CITATIONS.bib", citations(recipe["recipes"]))
+    write_text(folder / "CITATIONS.bib", citations(recipe["recipes"], recipe["attributes"]))
     write_text(folder / "LICENCES.md", _licences(recipe, results.weights))
     write_text(folder / "README.md", _readme(root, results, images=images))
     return results
@@ -151,10 +151,10 @@ def _commit(root: Path) -> tuple[str | None, bool | None]:
     return found[0].stdout.strip(), bool(found[1].stdout.strip())
 
 
-def citations(recipes: dict[str, Any]) -> str:
-    """Return BibTeX of the method of IDA-RD and of every method and weight file that the recipes use."""
+def citations(recipes: dict[str, Any], attributes: dict[str, Any]) -> str:
+    """Return BibTeX of IDA-RD and of every method, weight file and source of attributes that the recipes use."""
     wanted = {"all"} | {f"weights/{key}" for key in used_weights(recipes)}
-    for entry in [*recipes.values(), *recipes["distort"]["distortions"].values()]:
+    for entry in [*recipes.values(), *recipes["distort"]["distortions"].values(), *attributes.values()]:
         if "method" in entry:
             method = f"{entry['stage']}/{entry['method']}"
             wanted |= {method} | {
@@ -176,6 +176,10 @@ def _licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:
         lines.append(f"* {key} (sha256 `{sha}`): {known[key].licence}.{source}")
     if not weights:
         lines.append("None.")
+    if terms := [
+        f"* by {name}: {source['terms']}." for name, source in recipe["attributes"].items() if source["terms"]
+    ]:
+        lines += ["", "## Attributes of the images", "", *terms]
     lines += ["", "## Images", ""]
     if recipe["images"]["source"] == "sample-photos":
         lines.append("Photographs inside the packages scikit-image and scikit-learn; their terms are in the project's")

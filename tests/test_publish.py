@@ -160,6 +160,13 @@ def _cut_off_a_table(bundle: Path) -> None:
     (bundle / "subset.csv").write_bytes(b"")
 
 
+def _another_source(bundle: Path) -> None:
+    path = bundle / "provenance.json"
+    data = json.loads(path.read_text())
+    data["attributes"] = {"table": data["attributes"].pop("image-statistics")}
+    write_json(path, data)
+
+
 TAMPERED: list[tuple[Callable[[Path], None], str, str]] = [
     # what was done, what is said of the checksums, what is said where the checksums were made to fit
     (_flip_a_digit, "rows/flow-compact/x4/mine.csv: its checksum is another", "mine: dss mean is"),
@@ -179,6 +186,11 @@ TAMPERED: list[tuple[Callable[[Path], None], str, str]] = [
     ),
     (_another_test_set, "subset.csv: its checksum", "subset.csv: is not the test set whose hash results.json has"),
     (_copy_a_branch, "mine.csv: its checksum", "bicubic and flow-compact x4 mine have the same values on every image"),
+    (
+        _another_source,
+        "provenance.json: its checksum",
+        "provenance.json: attributes is another than in recipes/aggregate.json",
+    ),
     (_drop_a_file, "mine.csv: listed in SHA256SUMS, but missing", "rows/flow-compact/x4/mine.csv: missing"),
     (_add_a_file, "rows/extra.csv: not listed", ""),
     (
@@ -274,11 +286,11 @@ def test_what_is_cited_is_what_was_used() -> None:
             }
         },
     }
-    text = citations(recipes)
+    text = citations(recipes, {"deepface": {"stage": "attributes", "method": "deepface", "parameters": {}}})
     found = [line.split("{")[1].rstrip(",") for line in text.splitlines() if line.startswith("@")]
     assert found == [
         "liang2024idard", "weber2016dpid", "lugmayr2020srflow", "zhang2018lpips", "krizhevsky2014weird",
-        "kastryulin2022piq", "zhang2011fsim",
+        "kastryulin2022piq", "zhang2011fsim", "serengil2026lightface",
     ]  # fmt: skip
     assert "keywords" not in text
     assert text.count("{") == text.count("}")
@@ -294,6 +306,7 @@ def test_every_method_of_a_paper_can_be_cited() -> None:
     for key in [
         *(f"downscale/{m}" for m in ("dpid", "perceptual", "l0", "bsrgan-type4", "bsrgan-fixed")),
         *(f"distort/structural/{metric}" for metric in metrics),
+        *(f"attributes/{source}" for source in ("deepface", "ffhq-features", "image-statistics")),
         *(f"weights/{key}" for key, weight in catalogue().items() if not weight.file),
     ]:
         assert key in text, key

@@ -10,7 +10,8 @@ References
 ----------
 .. [1] Liang et al., "Deep generative model based rate-distortion for image downscaling assessment", CVPR 2024,
        supplement, section 4.
-.. [2] Serengil, Ozpinar, "HyperExtended LightFace: a facial attribute analysis framework", ICEET 2021.
+.. [2] Serengil, Ozpinar, "Boosted LightFace: a hybrid DNN and GBM model for boosted facial recognition", Gazi
+       University Journal of Science 39, 2026 (as the library asks to be cited).
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from stages.core.errors import UserError
 from stages.core.methods import Parameters as Base
 from stages.core.weights import MissingWeights
 
-__all__ = ["BATCH", "USES_TORCH", "Parameters", "measure", "names", "packages", "weights"]
+__all__ = ["BATCH", "TERMS", "USES_TORCH", "Parameters", "measure", "names", "packages", "weights"]
 
+TERMS = "MIT; its networks inherit the terms of VGG-Face: non-commercial, as their maintainer reads them"
 BATCH = 4  # images at a time
 USES_TORCH = True
 ETHNICITIES = ("asian", "indian", "black", "white", "middle eastern", "latino hispanic")

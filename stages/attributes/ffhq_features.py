@@ -20,8 +20,9 @@ import pandas as pd
 from stages.core.errors import UserError
 from stages.core.methods import Parameters as Base
 
-__all__ = ["NAMES", "Parameters", "files", "lookup", "names"]
+__all__ = ["NAMES", "TERMS", "Parameters", "files", "lookup", "names"]
 
+TERMS = "CC BY-NC-SA 4.0, non-commercial"
 NAMES = ("age", "gender", "smile", "glasses", "yaw", "pitch", "roll", "faces")
 
 

@@ -253,8 +253,13 @@ def _attribute_sources(parameters: RunParameters, root: Path, *, download: bool)
                     f"attributes.source.{attribute}: {name} does not tell it; {did_you_mean(attribute, told)}"
                 )
         assert module.__file__ is not None
+        terms = getattr(module, "TERMS", "")
+        if "non-commercial" in terms:
+            print(f"note: attributes by {name} are under {terms}", file=sys.stderr)
         found[name] = {
+            "stage": "attributes",
             "method": name,
+            "terms": terms,
             "parameters": values.model_dump(mode="json"),
             "attributes": wanted,
             "code": code_hashes(root, Path(module.__file__)),
