@@ -553,6 +553,7 @@ def test_what_a_group_loses_is_compared_with_the_reference(
     # The levels are factors: dull and even lose more where the score is high.
     assert seen == scores | {("beyond", "dull", "age"), ("beyond", "dull", "gender"), ("beyond", "even", "age")}
     assert tests.loc[("beyond", "dull", "gender"), "most"] == "m"
+    assert tests.loc[("score", "dull", "age"), ["p", "p_holm"]].to_list() == [0.001, 0.006], "one of six"
     table = pd.read_csv("results/made/groups.csv").set_index(["downscaler", "attribute", "group"])
     old = images[place % 2 == 1]
     assert table.loc[("even", "age", "old"), "score_mean"] == pytest.approx(
@@ -591,7 +592,7 @@ def test_faces_are_balanced_and_scored_by_group(shared: Path, tmp_path: Path) ->
     params |= {"samples": 1, "distortions": {"psnr": {"method": "pixel"}}, "aggregate": {"resamples": 200}}
     (here / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     run("git", "init", "--quiet", cwd=tmp_path)
-    run("dvc", "repro", "groups", cwd=here, env={"PYTHONPATH": str(tmp_path)})
+    run("dvc", "repro", cwd=here, env={"PYTHONPATH": str(tmp_path)})
     balance = json.loads((here / "metrics/balance.json").read_text())
     assert balance["joint_entropy_bits"] == balance["maximum_entropy_bits"] == 3
     table = pd.read_csv(here / "results/ffhq/groups.csv")
@@ -600,6 +601,10 @@ def test_faces_are_balanced_and_scored_by_group(shared: Path, tmp_path: Path) ->
     assert (table.score_ci_low < table.score_mean).all()
     assert len(table) == 2 * 6
     assert (here / "results/ffhq/flow-compact-x8.png").is_file()
+    page = (here / "metrics/report/index.html").read_text()
+    for attribute, group, candidates in (("gender", "female", 72), ("ethnicity", "asian", 72)):
+        assert f"<td>{attribute}</td><td>{group}</td><td>{candidates}</td><td>8</td>" in page
+    assert "<td></td><td>male</td>" in page
 
 
 def test_balanced_subsets_reach_what_is_possible_and_the_paper(shared: Path, tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def write_page(
         browser=_browser(recipe, tables["images"], target),
         skipped=provenance["skipped"],
         balance=read_json("metrics/balance.json", hint="run `dvc repro balance`"),
+        counts=group_counts(tables["balance"]),
         provenance=provenance,
         downloads=DOWNLOADS,
         software=_software(provenance["environments"]),
@@ -80,6 +81,19 @@ def write_page(
         weights={key: value for r in _recipes(provenance) for key, value in r.get("weights", {}).items()},
     )
     write_text(target / "index.html", page)
+
+
+def group_counts(groups: pd.DataFrame) -> list[dict[str, Any]]:
+    """Candidates and chosen images of each group of each attribute, from ``metrics/balance.csv``; none for clusters.
+
+    As Table 8 of the paper's supplement counts them.
+    """
+    names = [name for name in groups if name not in ("cluster", "pool", "chosen", "short")]
+    found = []
+    for name in names:
+        sums = groups.groupby(name, sort=False)[["pool", "chosen"]].sum()
+        found += [{"attribute": name, "group": group, **row} for group, row in sums.to_dict("index").items()]
+    return found
 
 
 def _number(value: float) -> str:
