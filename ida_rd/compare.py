@@ -19,6 +19,7 @@ from stages.aggregate.tables import p_value
 from stages.core.errors import UserError
 from stages.core.files import read_json
 from stages.core.tables import TEXT, read_table
+from stages.report.page import software
 
 __all__ = ["Comparison", "compare", "comparison_markdown"]
 
@@ -167,7 +168,7 @@ def _causes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
             differ[differ.index("code")] = f"code ({shown})"
         if differ:
             found.append(f"{path}: {', '.join(differ)}")
-    environments = [_software(record) for record in (old, new)]
+    environments = [software(record["environments"]) for record in (old, new)]
     for key in sorted(environments[0].keys() & environments[1].keys()):
         if environments[0][key] != environments[1][key]:
             found.append(f"{key}: {environments[0][key]}, now {environments[1][key]}")
@@ -178,15 +179,6 @@ def _flat(methods: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return recipes by path, each distortion by itself."""
     flat = {path: recipe for path, recipe in methods.items() if path != "distort"}
     return flat | {f"distort/{name}": recipe for name, recipe in methods["distort"]["distortions"].items()}
-
-
-def _software(provenance: dict[str, Any]) -> dict[str, str]:
-    found: dict[str, set[str]] = {}
-    for stages in provenance["environments"].values():
-        for record in stages.values():
-            for key, value in record.items():
-                found.setdefault(key, set()).add(str(value))
-    return {key: ", ".join(sorted(values)) for key, values in found.items()}
 
 
 def comparison_markdown(comparison: Comparison, level: float = 0.05) -> str:

@@ -15,7 +15,7 @@ from stages.core.files import read_json, write_text
 from stages.core.tables import read_table
 from stages.report.figures import SHOWN_SAMPLES, telling_images
 
-__all__ = ["write_page"]
+__all__ = ["group_counts", "software", "write_page"]
 
 TEMPLATES = Path(__file__).with_name("templates")
 DOWNLOADS = ("ida_rd.csv", "images.csv", "differences.csv", "ranks.csv", "agreement.csv", "variance.csv")
@@ -76,7 +76,7 @@ def write_page(
         counts=group_counts(tables["balance"]),
         provenance=provenance,
         downloads=DOWNLOADS,
-        software=_software(provenance["environments"]),
+        software=software(provenance["environments"]),
         parameters=yaml.safe_dump(recipe["parameters"], sort_keys=False, allow_unicode=True),
         weights={key: value for r in _recipes(provenance) for key, value in r.get("weights", {}).items()},
     )
@@ -199,11 +199,11 @@ def _recipes(provenance: dict[str, Any]) -> list[dict[str, Any]]:
     return [r for r in methods.values() if "weights" in r] + list(methods["distort"]["distortions"].values())
 
 
-def _software(environments: dict[str, Any]) -> list[tuple[str, str]]:
+def software(environments: dict[str, Any]) -> dict[str, str]:
     """Versions and devices of all branches, each said once."""
     found: dict[str, set[str]] = {}
     for stages in environments.values():
         for record in stages.values():
             for key, value in record.items():
                 found.setdefault(key, set()).add(str(value))
-    return [(key, ", ".join(sorted(values))) for key, values in sorted(found.items())]
+    return {key: ", ".join(sorted(values)) for key, values in sorted(found.items())}
