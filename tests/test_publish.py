@@ -270,6 +270,18 @@ def test_an_unfinished_or_stale_run_is_not_published(repository: Path, tmp_path:
     assert "no published bundle" in _ida_rd("verify", str(tmp_path), cwd=tmp_path, refused=True)
 
 
+def test_a_bundle_that_cannot_be_written_whole_is_not_written(finished: Path, tmp_path: Path) -> None:
+    """As on a full disk: no file may be larger than the contact sheet is."""
+    sheet = max(path.stat().st_size for path in (finished / "metrics/plots").iterdir())
+    command = f'ulimit -f {sheet // 1024} && exec ida-rd publish "$0"'
+    done = run("bash", "-c", command, str(tmp_path / "b"), cwd=finished, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "error: publish: cannot copy" in done.stderr
+    assert "File too large" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_cited_is_what_was_used() -> None:
     recipes = {
         "downscale/x4/a": {"stage": "downscale", "method": "dpid", "parameters": {"variant": "real"}},
