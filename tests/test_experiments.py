@@ -605,6 +605,7 @@ def test_faces_are_balanced_and_scored_by_group(shared: Path, tmp_path: Path) ->
     for attribute, group, candidates in (("gender", "female", 72), ("ethnicity", "asian", 72)):
         assert f"<td>{attribute}</td><td>{group}</td><td>{candidates}</td><td>8</td>" in page
     assert "<td></td><td>male</td>" in page
+    assert "<td>chosen</td>" not in page
 
 
 def test_balanced_subsets_reach_what_is_possible_and_the_paper(shared: Path, tmp_path: Path) -> None:
