@@ -1,4 +1,4 @@
-"""Set the ablations' figures as one table, ``table.md``: every variant beside the control."""
+"""Tables: ``table.md``, the variants beside the control; ``prototype.md``, what ships and the first recipe."""
 
 from __future__ import annotations
 
@@ -9,21 +9,53 @@ from stages.core.files import read_json, write_text
 
 HERE = Path(__file__).resolve().parent
 CONTROL = "control"
+CLAIMS = 3  # of measure.py
 
 
 def row(name: str, figures: dict) -> str:
     """A variant's figures."""
     heat = str(figures["preset_heat"])
     drawn, filters = figures["heats"][heat], figures["filters_at_preset"]
-    variance = drawn["between"] / 2
-    ratio = variance / (drawn["lpips"] - variance)
     order = " < ".join(sorted(filters, key=lambda key: filters[key]))
     noisy = next(value for key, value in figures["largest_pixel_at_preset"].items() if key != "bicubic")
     return (
         f"| {name} | {figures['parameters'] / 1e6:.2f} M | {figures['bits_per_dimension']['160']:.3f} |"
-        f" {figures['heats']['0.0']['psnr']:.2f} | {drawn['lpips']:.4f} | {ratio:.2f} |"
+        f" {figures['heats']['0.0']['psnr']:.2f} | {drawn['lpips']:.4f} | {_ratio(drawn):.2f} |"
         f" {noisy:.1f} | {order} |"
     )
+
+
+def prototype_table(prototype: dict, shipped: dict) -> list[str]:
+    """The first recipe and what ships, on the same crops: a row a figure."""
+    found, both = prototype["validation"], (prototype, shipped)
+    heats = [heat for heat in prototype["heats"] if heat != "bicubic" and float(heat)]
+    rows = [("parameters", [f"{f['parameters'] / 1e6:.2f} M" for f in both])]
+    for side in prototype["bits_per_dimension"]:
+        rows.append((f"bits per dimension, {side} x {side}", [f"{f['bits_per_dimension'][side]:.3f}" for f in both]))
+    for heat in heats:
+        rows.append((f"LPIPS (AlexNet), heat {heat}", [f"{f['heats'][heat]['lpips']:.4f}" for f in both]))
+    for heat in heats:
+        rows.append((f"variance / bias^2, heat {heat}", [f"{_ratio(f['heats'][heat]):.2f}" for f in both]))
+    rows.append(("PSNR, heat 0", [f"{f['heats']['0.0']['psnr']:.2f} dB" for f in both]))
+    rows.append(("the paper's order of Pillow's filters holds from heat", [_first_heat(f) for f in both]))
+    rows.append(("largest pixel, noise of 0.2", [f"{max(f['largest_pixel_at_preset'].values()):.1f}" for f in both]))
+    return [
+        f"{found['images']} centre crops of {found['crop']} x {found['crop']} pixels, K = {found['samples']};"
+        " LR images by Pillow's bicubic.",
+        "",
+        "| | first recipe | what ships |",
+        "|---|---|---|",
+        *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows),
+    ]
+
+
+def _ratio(drawn: dict) -> float:
+    variance = drawn["between"] / 2
+    return variance / (drawn["lpips"] - variance)
+
+
+def _first_heat(figures: dict) -> str:
+    return next((heat for heat, claims in figures["order_kept"].items() if len(claims) == CLAIMS), "none of these")
 
 
 def main() -> None:
@@ -39,6 +71,11 @@ def main() -> None:
     lines = [head, "|---" * 8 + "|", *(row(name, results[name]) for name in names)]
     write_text(HERE / "table.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
+    test = [
+        read_json(HERE / "results" / "test" / f"{name}.json", hint="run `dvc repro` here")
+        for name in ("prototype", "shipped")
+    ]
+    write_text(HERE / "prototype.md", "\n".join(prototype_table(*test)) + "\n")
 
 
 if __name__ == "__main__":
