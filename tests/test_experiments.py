@@ -98,7 +98,7 @@ def test_an_experiment_runs_where_it_lies(finished: Path, tmp_path: Path) -> Non
     # An edit of the code reruns its branch there too.
     mine = tmp_path / "stages" / "downscale" / "mine.py"
     mine.write_text(mine.read_text() + "\n# edited\n")
-    stdout = run("dvc", "repro", cwd=experiment, env=environment).stdout
+    stdout = run("dvc", "repro", "downscale", cwd=experiment, env=environment).stdout
     assert "Running stage 'downscale@mine-4'" in stdout
     assert "Running stage 'downscale@bicubic-4'" not in stdout
 
@@ -588,7 +588,7 @@ def test_faces_are_balanced_and_scored_by_group(shared: Path, tmp_path: Path) ->
     rules["ethnicity"]["groups"] = {"asian": ["Asian"], "black": ["Black"]}
     rules["age"] = {"edges": [37]}
     params["balance"]["size"] = 16
-    params["downscalers"] = {name: params["downscalers"][name] for name in ("bicubic", "nearest")}
+    params["downscalers"] = {"bicubic": params["downscalers"]["bicubic"]}
     params |= {"samples": 1, "distortions": {"psnr": {"method": "pixel"}}, "aggregate": {"resamples": 200}}
     (here / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     run("git", "init", "--quiet", cwd=tmp_path)
@@ -599,7 +599,7 @@ def test_faces_are_balanced_and_scored_by_group(shared: Path, tmp_path: Path) ->
     assert set(table.attribute) == {"age", "gender", "ethnicity"}
     assert (table.images == 8).all()
     assert (table.score_ci_low < table.score_mean).all()
-    assert len(table) == 2 * 6
+    assert len(table) == 6
     assert (here / "results/ffhq/flow-compact-x8.png").is_file()
     page = (here / "metrics/report/index.html").read_text()
     for attribute, group, candidates in (("gender", "female", 72), ("ethnicity", "asian", 72)):

@@ -23,9 +23,9 @@ RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
 CACHED = re.compile(r"^Stage '([^']+)' is cached", re.MULTILINE)
 
 
-def _repro(repository: Path, env: dict[str, str] | None = None) -> set[str]:
-    """Run the pipeline; return the stages that ran."""
-    done = run("dvc", "repro", cwd=repository, env=env)
+def _repro(repository: Path, target: str | None = None, env: dict[str, str] | None = None) -> set[str]:
+    """Run the pipeline, or what `target` needs; return the stages that ran."""
+    done = run("dvc", "repro", *([target] if target else []), cwd=repository, env=env)
     return set(RUNNING.findall(done.stdout))
 
 
@@ -74,7 +74,7 @@ def test_the_first_run_made_everything(finished: Path) -> None:
 
 def test_nothing_reruns_where_nothing_changed_nor_for_device_and_workers(repository: Path) -> None:
     assert _repro(repository) == set()
-    assert _repro(repository, {"IDA_RD_DEVICE": "auto", "IDA_RD_WORKERS": "2"}) == set()
+    assert _repro(repository, env={"IDA_RD_DEVICE": "auto", "IDA_RD_WORKERS": "2"}) == set()
 
 
 def test_changing_a_parameter_reruns_its_branch_alone(repository: Path) -> None:
@@ -108,12 +108,12 @@ def test_adding_a_distortion_computes_that_one_alone_and_removing_one_nothing(re
     journal = repository / ".ida-rd" / "journal"
     before = set(journal.rglob("*.json"))
     _edit(repository / "params.yaml", "  psnr:", "  fsim: {method: structural, metric: fsim}\n  psnr:")
-    ran = _repro(repository)
+    ran = _repro(repository, "aggregate")
     assert not {name for name in ran if name.startswith(("downscale", "upscale"))}
     after = set(journal.rglob("*.json"))
     assert len(after - before) == 2 * 4  # one new file a branch and image
     _edit(repository / "params.yaml", "  dss: {method: structural, metric: dss}\n", "")
-    _repro(repository)
+    _repro(repository, "aggregate")
     assert set(journal.rglob("*.json")) == after
 
 
@@ -137,7 +137,7 @@ def test_metrics_diff_shows_what_changed(repository: Path) -> None:
     identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
     run("git", *identity, "commit", "--quiet", "-m", "first", cwd=repository)
     _edit(repository / "params.yaml", "filter: bicubic", "filter: box")
-    _repro(repository)
+    _repro(repository, "aggregate")
     changes = json.loads(run("dvc", "metrics", "diff", "--json", "HEAD", cwd=repository).stdout)
     entry = changes["metrics/ida_rd.json"]["flow-compact.x4.bicubic.dss"]
     assert entry["old"] != entry["new"]
@@ -162,7 +162,7 @@ def test_numbers_do_not_depend_on_workers_or_the_order_of_files(finished: Path, 
     photos.mkdir()
     for name in sorted(data, reverse=True):
         (photos / name).write_bytes(data[name])
-    _repro(repository, {"IDA_RD_WORKERS": workers})
+    _repro(repository, "aggregate", {"IDA_RD_WORKERS": workers})
     for name in ("metrics/ida_rd.json", "metrics/balance.json", "data/subset.csv", "metrics/tables/ida_rd.csv"):
         assert (repository / name).read_bytes() == (finished / name).read_bytes(), name
 
@@ -201,7 +201,7 @@ def test_a_run_killed_in_upscale_goes_on_where_it_was(finished: Path, repository
     before = {p.relative_to(finished): p.read_bytes() for p in (finished / branch).rglob("*") if p.is_file()}
     after = {p.relative_to(repository): p.read_bytes() for p in (repository / branch).rglob("*") if p.is_file()}
     assert before == after
-    _repro(repository)
+    _repro(repository, "aggregate")
     assert (repository / "metrics/ida_rd.json").read_bytes() == (finished / "metrics/ida_rd.json").read_bytes()
 
 
@@ -221,7 +221,7 @@ def test_any_external_program_is_an_upscaler(repository: Path) -> None:
     sharp = ["python", "sr.py", "{input}", "{output}", "0"]
     parameters["upscalers"]["fixed"] = {"method": "command", "command": sharp, "factors": [4], "stochastic": False}
     (repository / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
-    ran = _repro(repository)
+    ran = _repro(repository, "aggregate")
     assert not {name for name in ran if "flow-compact" in name}
     metrics = json.loads((repository / "metrics/tables/ida_rd.json").read_text())
     assert metrics["noisy"]["x4"]["bicubic"]["samples"] == 2

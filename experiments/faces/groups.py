@@ -155,6 +155,8 @@ def text(groups: pd.DataFrame, tests: pd.DataFrame, compared: Comparison, label:
     lines = [f"# Groups of faces: {title}", "", f"{images} images of {compared.data}; {label}, higher is worse.", ""]
     for question, about in (("score", "The score"), ("beyond", f"What is lost beyond {compared.reference}")):
         part = tests[tests.question == question]
+        if part.empty:
+            continue
         seen = part[part.p_holm < alpha]
         if len(seen):
             said = "; ".join(
@@ -213,13 +215,14 @@ def draw(groups: pd.DataFrame, compared: Comparison, label: str, title: str) -> 
     attributes = list(dict.fromkeys(groups.attribute))
     order = list(_overall(groups))
     with matplotlib.rc_context(STYLE):
-        size = (1.2 + 2.9 * len(attributes), 5.6)
+        quantities = ["score", "beyond"][: 1 + ("beyond_mean" in groups)]  # the reference alone has nothing beyond it
+        size = (1.2 + 2.9 * len(attributes), 0.4 + 2.6 * len(quantities))
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(2, len(attributes), sharey="row", squeeze=False)
+        axes = figure.subplots(len(quantities), len(attributes), sharey="row", squeeze=False)
         for column, attribute in enumerate(attributes):
             part = groups[groups.attribute == attribute]
             names = list(dict.fromkeys(part.group))
-            for row, quantity in enumerate(("score", "beyond")):
+            for row, quantity in enumerate(quantities):
                 axis = axes[row, column]
                 shown = [name for name in order if row == 0 or name != compared.reference]
                 for i, group in enumerate(names):
@@ -236,7 +239,8 @@ def draw(groups: pd.DataFrame, compared: Comparison, label: str, title: str) -> 
                     axis.set_title(attribute, fontsize=9)
                     axis.legend(frameon=False, fontsize=7, ncols=2)
         axes[0, 0].set_ylabel(label)
-        axes[1, 0].set_ylabel(f"{label} beyond {compared.reference}")
+        if "beyond" in quantities:
+            axes[1, 0].set_ylabel(f"{label} beyond {compared.reference}")
         figure.suptitle(f"Groups of faces, {title}", fontsize=10)
         return figure
 

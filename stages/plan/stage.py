@@ -164,6 +164,9 @@ def make_recipes(parameters: RunParameters, root: Path, *, download: bool) -> Re
                 skipped[name] = f"its weights ({weights}) are not on this machine and cannot be downloaded"
                 print(f"warning: distortion {name} is SKIPPED: {error}", file=sys.stderr)
     problems.raise_all()
+    for name, source in sources.items():
+        if "non-commercial" in source["terms"]:
+            print(f"note: attributes by {name} are under {source['terms']}", file=sys.stderr)
     if not distortions:
         raise UserError(
             "distortions: none can be computed, for want of weights; add fsim: {method: structural, metric: fsim}"
@@ -253,13 +256,10 @@ def _attribute_sources(parameters: RunParameters, root: Path, *, download: bool)
                     f"attributes.source.{attribute}: {name} does not tell it; {did_you_mean(attribute, told)}"
                 )
         assert module.__file__ is not None
-        terms = getattr(module, "TERMS", "")
-        if "non-commercial" in terms:
-            print(f"note: attributes by {name} are under {terms}", file=sys.stderr)
         found[name] = {
             "stage": "attributes",
             "method": name,
-            "terms": terms,
+            "terms": getattr(module, "TERMS", ""),
             "parameters": values.model_dump(mode="json"),
             "attributes": wanted,
             "code": code_hashes(root, Path(module.__file__)),
