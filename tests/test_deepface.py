@@ -30,6 +30,8 @@ from stages.core.weights import MissingWeights
 
 pytest.importorskip("deepface", reason="needs the package deepface: pip install 'ida-rd[deepface]'")
 
+NEAR = 1e-4  # a batch of four against one face: the last digits of float32, which sure answers magnify
+
 RUN = """
 seed: 0
 images: {source: folder, path: faces}
@@ -54,7 +56,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     trunk: dict[str, torch.Tensor] = {}
     generator = torch.Generator().manual_seed(0)
     for _, module, file in deepface.NETWORKS.values():
-        model = deepface._import(module).base_model()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # of the biases
+            model = deepface._import(module).base_model()
         if not trunk:
             # He's initialisation keeps the faces' differences through sixteen layers.
             with torch.no_grad():
@@ -97,11 +101,11 @@ def test_answers_are_those_of_the_library_for_any_batch(at_home: Path, shared: P
         assert told["age"] == wanted["age"]
         assert told["gender"] == {"Man": "male", "Woman": "female"}[wanted["dominant_gender"]]
         assert told["ethnicity"] == wanted["dominant_race"]
-        assert told["ethnicity:probability"] == pytest.approx(wanted["race"][wanted["dominant_race"]] / 100, abs=1e-5)
+        assert told["ethnicity:probability"] == pytest.approx(wanted["race"][wanted["dominant_race"]] / 100, abs=NEAR)
         for label, percent in wanted["race"].items():
-            assert told[f"ethnicity:{label}"] == pytest.approx(percent / 100, abs=1e-5)
-        assert told["gender:female"] == pytest.approx(wanted["gender"]["Woman"] / 100, abs=1e-5)
-        assert told["gender:female"] + told["gender:male"] == pytest.approx(1, abs=1e-5)
+            assert told[f"ethnicity:{label}"] == pytest.approx(percent / 100, abs=NEAR)
+        assert told["gender:female"] == pytest.approx(wanted["gender"]["Woman"] / 100, abs=NEAR)
+        assert told["gender:female"] + told["gender:male"] == pytest.approx(1, abs=NEAR)
     assert len({told["ethnicity:white"] for told in found}) == 4, "these networks tell faces apart"
     ask = deepface.measure(deepface.Parameters(), ["gender"])
     assert set(ask(faces[:1])[0]) == {"gender", "gender:probability", "gender:female", "gender:male"}
@@ -130,7 +134,7 @@ def test_the_largest_face_counts_and_none_is_no_attribute(at_home: Path, astrona
     bgr = np.ascontiguousarray(astronaut[:, :, ::-1])
     wanted = deepface._import("deepface.DeepFace").analyze(bgr, actions=("race",), detector_backend="opencv")[0]
     assert wanted["region"]["w"] < 200, "it is the face that was asked about"
-    assert alone["ethnicity:asian"] == pytest.approx(wanted["race"]["asian"] / 100, abs=1e-5)
+    assert alone["ethnicity:asian"] == pytest.approx(wanted["race"]["asian"] / 100, abs=NEAR)
 
 
 @pytest.fixture
