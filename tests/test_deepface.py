@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.attributes import deepface
+from stages.core.errors import UserError
 from stages.core.files import read_json
 from stages.core.weights import MissingWeights
 
@@ -131,6 +132,12 @@ def test_the_largest_face_counts_and_none_is_no_attribute(at_home: Path, astrona
     assert alone["faces"] == 1
     assert both == alone | {"faces": 2}
     assert none == {"faces": 0}
+    eyes = at_home / ".deepface" / "weights" / "haarcascade_eye.xml"
+    eyes.write_text(cascade[:2000])
+    deepface._import("deepface.modules.modeling").cached_models["face_detector"].clear()
+    with pytest.raises(UserError, match=r"haarcascade_eye\.xml: deepface cannot load it"):
+        deepface.measure(parameters, ["faces"])
+    eyes.write_text(cascade)
     bgr = np.ascontiguousarray(astronaut[:, :, ::-1])
     wanted = deepface._import("deepface.DeepFace").analyze(bgr, actions=("race",), detector_backend="opencv")[0]
     assert wanted["region"]["w"] < 200, "it is the face that was asked about"

@@ -26,6 +26,7 @@ from pydantic import Field
 
 from stages.aggregate.comparisons import holm
 from stages.aggregate.statistics import summarise
+from stages.aggregate.tables import p_value
 from stages.core.errors import UserError, run_stage
 from stages.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
 from stages.core.methods import Parameters, validate
@@ -95,6 +96,10 @@ def compare(
         Image means by downscaler, more being worse.
     subset : DataFrame
         ``data/subset.csv`` by image id, with the group of each attribute.
+    attributes : list of str
+    compared : Comparison
+    settings : dict
+        ``confidence``, ``resamples``, ``seed``, as of `summarise`.
 
     Returns
     -------
@@ -102,6 +107,11 @@ def compare(
         A row per downscaler, attribute and group: images, score and beyond the reference, with intervals.
     tests : DataFrame
         A row per question, downscaler and attribute: range of the groups' means, p and p by Holm.
+
+    Raises
+    ------
+    UserError
+        A group with fewer than two images.
     """
     groups, tests = [], []
     reference = means[compared.reference]
@@ -161,7 +171,7 @@ def text(groups: pd.DataFrame, tests: pd.DataFrame, compared: Comparison, label:
         if len(seen):
             said = "; ".join(
                 f"{row.attribute} for {row.downscaler} (least {row.least}, most {row.most}, {row['range']:.4f} apart,"
-                f" p {_p(row.p_holm)})"
+                f" p {p_value(row.p_holm)})"
                 for _, row in seen.iterrows()
             )
             lines += [f"**{about}** differs between groups in {len(seen)} of {len(part)} comparisons: {said}.", ""]
@@ -171,10 +181,11 @@ def text(groups: pd.DataFrame, tests: pd.DataFrame, compared: Comparison, label:
         (attribute, group): tuple(part.sort_values("score_mean", kind="stable").downscaler)
         for (attribute, group), part in groups.groupby(["attribute", "group"])
     }
-    odd = [f"{attribute} {group}" for (attribute, group), ranks in ranked.items() if ranks != _overall(groups)]
+    overall = _overall(groups)
+    odd = [f"{attribute} {group}" for (attribute, group), ranks in ranked.items() if ranks != overall]
     lines.append(
         f"{len(ranked) - len(odd)} of {len(ranked)} groups rank the downscalers as all faces together do:"
-        f" {' < '.join(_overall(groups))}.{' Not: ' + ', '.join(odd) + '.' if odd else ''}"
+        f" {' < '.join(overall)}.{' Not: ' + ', '.join(odd) + '.' if odd else ''}"
     )
     for attribute in attributes:
         part = groups[groups.attribute == attribute]
@@ -194,7 +205,7 @@ def text(groups: pd.DataFrame, tests: pd.DataFrame, compared: Comparison, label:
                     f" {rows.loc[g, f'{question}_ci_high']:.4f}]"
                     for g in names
                 ]
-                last = [f"{test['range'].iloc[0]:.4f}", _p(test.p_holm.iloc[0])]
+                last = [f"{test['range'].iloc[0]:.4f}", p_value(test.p_holm.iloc[0])]
                 lines.append("| " + " | ".join([prefix + name, *cells, *last]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -204,10 +215,6 @@ def _overall(groups: pd.DataFrame) -> tuple[str, ...]:
     first = groups[groups.attribute == groups.attribute.iloc[0]]
     totals = (first.score_mean * first.images).groupby(first.downscaler).sum()
     return tuple(totals.sort_values(kind="stable").index)
-
-
-def _p(value: float) -> str:
-    return "< .001" if value < 0.001 else f"{value:.3f}"
 
 
 def draw(groups: pd.DataFrame, compared: Comparison, label: str, title: str) -> Figure:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -88,7 +89,7 @@ def _import(name: str) -> Any:
     import importlib
 
     os.environ["DEEPFACE_BACKEND_ENGINE"] = "pytorch"
-    os.environ.setdefault("DEEPFACE_LOG_LEVEL", "30")
+    os.environ.setdefault("DEEPFACE_LOG_LEVEL", "40")  # what goes wrong is said by our error
     return importlib.import_module(name)
 
 
@@ -124,7 +125,7 @@ def _download(file: str, addresses: list[str], missing: str) -> None:
             folders.initialize_folder()
             files.download_weights_if_necessary(file_name=file, source_url=addresses)
     except (ValueError, OSError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())
+        reason = textwrap.shorten(str(error.__cause__ or error), 120, placeholder=" ...")
         raise MissingWeights(
             f"{missing} and cannot be downloaded ({reason}): put {addresses[0]} into that folder"
         ) from None
@@ -143,7 +144,7 @@ def measure(
     Raises
     ------
     UserError
-        A weight file that the library refuses.
+        A weight file, of a network or of the detector, that the library refuses.
     """
     import torch
 
@@ -151,16 +152,16 @@ def measure(
     device = torch.device(device_name())
     if device.type == "cpu":
         torch.set_num_threads(1)  # one worker a core; and sums in one order for any number of workers
+    if parameters.detector != "skip":
+        files = [file for _, _, file in DETECTORS[parameters.detector]]
+        detector = _build(modeling, "face_detector", parameters.detector, files)
+        # OpenCV reads a damaged cascade without a word, and the library then finds no face in any image.
+        if parameters.detector == "opencv" and any(cascade.empty() for cascade in detector.model.values()):
+            raise _damaged(files, "an empty cascade")
     loaded = {}
     for name in _networks(wanted):
         network, _, file = NETWORKS[name]
-        try:
-            loaded[name] = modeling.build_model(task="facial_attribute", model_name=network)
-        except (ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(
-                f"{_folder() / file}: deepface cannot load it ({reason}); remove it and run again"
-            ) from None
+        loaded[name] = _build(modeling, "facial_attribute", network, [file])
         # The library takes the first GPU that it sees, whatever IDA_RD_DEVICE says.
         loaded[name].device = device
         loaded[name].model.to(device)
@@ -178,6 +179,18 @@ def measure(
         return found
 
     return ask
+
+
+def _build(modeling: Any, task: str, name: str, files: list[str]) -> Any:
+    try:
+        return modeling.build_model(task=task, model_name=name)
+    except Exception as error:  # whatever torch, OpenCV or ONNX say of a damaged file
+        raise _damaged(files, (str(error).strip() or type(error).__name__).splitlines()[0]) from None
+
+
+def _damaged(files: list[str], reason: str) -> UserError:
+    paths = ", ".join(str(_folder() / file) for file in files)
+    return UserError(f"{paths}: deepface cannot load it ({reason}); remove it and run again")
 
 
 def _faces(deepface: Any, image: NDArray[np.uint8], detector: str) -> list[NDArray[np.float32]]:
