@@ -4,9 +4,9 @@
 
 The peer is the same network evaluated layer by layer (`SRFlowNet`), once per sample, with the encoder,
 its image branch and the log-determinant, as the official scripts do. Both sides are warmed up and timed
-in turn, in this process; the last line is JSON. `--large SIDE` also samples one image of that LR side
-in a fresh process and
-reports its peak memory.
+in turn, in this process; the last line is JSON. Differences are of the images as they are written, clipped
+to [0, 1], and of what was decoded. `--large SIDE` also samples one image of that LR side in a fresh process
+and reports its peak memory.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from golden.srflow.fill_weights import fill  # weights of the tests: any would take as long
 
+from stages.core.images import read_image
 from stages.core.seeds import generator
 from stages.upscale.srflow.config import DF2K_X4
 from stages.upscale.srflow.decoder import Decoder
@@ -46,9 +47,9 @@ def network(device: torch.device) -> SRFlowNet:
 
 
 def inputs(side: int, samples: int, device: torch.device) -> tuple[Tensor, list[Tensor]]:
-    """An LR image, a photograph's, and the latents of its samples."""
+    """A photograph as LR image, (1, 3, side, side) in [0, 1], and the latents of its samples."""
     random = generator("benchmark", side)
-    photo = Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB")
+    photo = Image.fromarray(read_image(Path(skimage.__file__).parent / "data" / "astronaut.png"))
     small = np.array(photo.resize((side, side), Image.Resampling.BICUBIC))
     lr = torch.from_numpy(small).permute(2, 0, 1)[None].to(device).float() / 255
     shapes = DF2K_X4.latent_shapes(side, side)

@@ -89,7 +89,8 @@ def mix_encode(x: Tensor, bias: Tensor, logs: Tensor, weight: Tensor) -> tuple[T
         0-d, of one image: its number of pixels times ``log |det W| + sum(logs)``.
     """
     scaled = weight * logs.exp()
-    y = F.conv2d(x, scaled[:, :, None, None], scaled @ bias)
+    with torch.autocast(x.device.type, enabled=False):  # a map that is to be inverted keeps its digits
+        y = F.conv2d(x, scaled[:, :, None, None], scaled @ bias)
     return y, mix_logdet(logs, weight, x.shape[2] * x.shape[3])
 
 
@@ -105,7 +106,8 @@ def mix_inverse(logs: Tensor, weight: Tensor) -> Tensor:
 
 def mix_decode(y: Tensor, bias: Tensor, logs: Tensor, weight: Tensor) -> Tensor:
     """Undo `mix_encode`: (B, C, H, W) to the same shape. The small matrix is inverted in float64."""
-    return F.conv2d(y, mix_inverse(logs, weight).to(y.dtype)[:, :, None, None], -bias)
+    with torch.autocast(y.device.type, enabled=False):
+        return F.conv2d(y, mix_inverse(logs, weight).to(y.dtype)[:, :, None, None], -bias)
 
 
 class ChannelMix(nn.Module):

@@ -11,6 +11,9 @@ channels, and a feature-conditional affine coupling (SRFlow, section 3.3 [1]_). 
 shifts and conditioning features are bounded, so that LR images far from the training data cannot
 make the decoder run away.
 
+Under `torch.autocast` the convolutions that predict scales and shifts run in its type; what they predict
+and the maps themselves stay in float32.
+
 References
 ----------
 .. [1] Lugmayr et al., "SRFlow: learning the super-resolution space with normalizing flow", ECCV 2020.
@@ -112,6 +115,11 @@ def _conv(inputs: int, outputs: int, size: int, *, zero: bool = False) -> nn.Con
     return conv
 
 
+def _predicted(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply a convolution, and give its values in the type of its weights, whatever it ran in."""
+    return conv(x).to(conv.weight.dtype)
+
+
 class _ResidualBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -164,14 +172,14 @@ class FlowStep(nn.Module):
         self.last = _conv(hidden, 2 * (channels - self.kept), 3, zero=True)
 
     def condition(self, features: Tensor) -> StepConditioning:
-        log_scale, shift = self.affine(features).chunk(2, dim=1)
+        log_scale, shift = _predicted(self.affine, features).chunk(2, dim=1)
         return StepConditioning(
             bound(log_scale, AFFINE_LOG_SCALE_BOUND), bound(shift, self.limit), self.from_features(features)
         )
 
     def _coupling(self, kept: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         h = F.relu(self.from_latent(kept.clamp(-COUPLING_INPUT_CLAMP, COUPLING_INPUT_CLAMP)) + hidden)
-        log_scale, shift = self.last(F.relu(self.middle(h))).chunk(2, dim=1)
+        log_scale, shift = _predicted(self.last, F.relu(self.middle(h))).chunk(2, dim=1)
         return bound(log_scale, COUPLING_LOG_SCALE_BOUND), bound(shift, self.limit)
 
     def encode(self, x: Tensor, given: StepConditioning) -> tuple[Tensor, Tensor]:
@@ -256,7 +264,7 @@ class FlowNet(nn.Module):
 
     def predict_mean(self, lr: Tensor) -> Tensor:
         """The conditional Gaussian's mean as an image: what the L1 stage trains. (B, 3, H, W)."""
-        return self.enlarge(lr) + RESIDUAL_SCALE * unsqueeze(self.mean(self.encoder(lr)[0]))
+        return self.enlarge(lr) + RESIDUAL_SCALE * unsqueeze(_predicted(self.mean, self.encoder(lr)[0]))
 
     def condition(self, lr: Tensor) -> Conditioning:
         """Compute everything that depends on LR alone."""
@@ -264,8 +272,8 @@ class FlowNet(nn.Module):
         steps = [[step.condition(f) for step in self._steps(i)] for i, f in enumerate(features)]
         return Conditioning(
             self.enlarge(lr),
-            self.mean(features[0]),
-            bound(self.log_scale(features[0]), GAUSSIAN_LOG_SCALE_BOUND),
+            _predicted(self.mean, features[0]),
+            bound(_predicted(self.log_scale, features[0]), GAUSSIAN_LOG_SCALE_BOUND),
             steps,
         )
 
