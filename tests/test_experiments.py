@@ -19,6 +19,9 @@ from conftest import ROOT, copy_code, run
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages.core.errors import UserError
+from stages.core.files import sha256_file
+
 FOLDERS = sorted(
     path.parent
     for path in (ROOT / "experiments").rglob("params.yaml")
@@ -150,11 +153,25 @@ def test_weights_are_measured_and_their_card_says_so(
     config = {"nll_steps": 20, "nll_batch": 3, "patch": 80, "seed": 4, "l1_steps": 10}
     training = {"config": config, "images": [credit], "commit": "c" * 40, "device": "cpu", "torch": "2.15.0+x"}
     later = training | {"initial": "d" * 64, "config": config | {"jpeg": 0.75, "candidates": 2}}
+    last = training | {"initial": "e" * 64, "config": config | {"energy": 2.0, "precision": "bfloat16"}}
     log = [{"validation_bits": 3.21, "skipped": 0, "seconds": 60}]
-    text = card.card(figures, [(training, log), (later, log)], weights)
+    text = card.card(figures, [(training, log), (later, log), (last, log)], weights)
     assert "| scratch | 10 of L1 loss, then 20 of NLL | 3 x 80^2 | none | 4 | 0 | 1 |" in text
     assert "| `dddddddddddd` | 20 of NLL | 3 x 80^2 | 75% through JPEG, the more detailed of 2 crops | 4 |" in text
+    assert (
+        "| `eeeeeeeeeeee` | 20 of NLL + 2 energy score | 3 x 80^2 | none | 4 | 0 | 1 | cpu, bfloat16, torch 2.15"
+        in text
+    )
     assert f"**{figures['bits_per_dimension']['160']:.3f} on 160 x 160" in text
+    assert f"{figures['bits_per_dimension']['whole']:.3f} on whole images" in text
+    assert figures["bits_per_dimension"]["whole"] != figures["bits_per_dimension"]["256"]
+    (tmp_path / "w.md").write_text(text)
+    rows = card.earlier_phases(tmp_path / "w.md", training | {"initial": sha256_file(weights)})
+    assert len(rows) == 3
+    assert all(row in card.card(figures, [(last, log)], weights, rows) for row in rows)
+    for other in (tmp_path / "w.md", tmp_path / "none.md"):
+        with pytest.raises(UserError, match="is not the card of the weights"):
+            card.earlier_phases(other, training | {"initial": "d" * 64})
     assert card.credits(training) == "file,title,author,licence,source\na.jpg,A,B,CC0-1.0,here\n"
 
 

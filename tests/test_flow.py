@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from stages.upscale import flow
 from stages.upscale.bijections import ChannelMix, bound, squeeze, unsqueeze
 from stages.upscale.check import check_upscaler
 from stages.upscale.eight_bit import to_samples
+from stages.upscale.flow.energy import LEAST_SIDE, OrientedFeatures, energy_score
 from stages.upscale.flow.model import RESIDUAL_SCALE, FlowConfig, FlowNet, bits_per_dimension
 from stages.upscale.flow.patches import PatchSource
 from stages.upscale.flow.sampler import load_network
@@ -49,6 +51,7 @@ def _random_net(config: FlowConfig, seed: int, scale: float = 0.05) -> FlowNet:
     return net.requires_grad_(False)
 
 
+SHIPPED = "x4-larger"  # the network that ships for factor 4, by its name in training
 SMALL = FlowConfig(4, 8, 1, 8, (2, 2), (8, 8))
 
 
@@ -225,9 +228,10 @@ def _photos(folder: Path, astronaut: NDArray[np.uint8]) -> None:
 
 def _train(tmp_path: Path, out: str) -> list[str]:
     photos = str(tmp_path / "photos")
-    options = {"patch": 32, "l1-steps": 3, "l1-batch": 2, "nll-steps": 205, "nll-batch": 1, "warmup-steps": 2}
+    options = {"patch": 32, "l1-steps": 3, "l1-batch": 2, "nll-steps": 62, "nll-batch": 1, "warmup-steps": 2}
+    options |= {"energy": 1, "log-every": 1, "save-every": 20}
     flags = [text for key, value in options.items() for text in (f"--{key}", str(value))]
-    folders = ["--images", photos, "--validation", photos, "--out", str(tmp_path / out), "--log-every", "1"]
+    folders = ["--images", photos, "--validation", photos, "--out", str(tmp_path / out)]
     return [sys.executable, "-m", "stages.upscale.flow.train", *folders, *flags]
 
 
@@ -238,21 +242,95 @@ def test_training_resumes_after_a_kill_and_gives_the_same_weights(tmp_path: Path
     process = subprocess.Popen(_train(tmp_path, "killed"), cwd=ROOT, env=variables, stderr=subprocess.DEVNULL)
     log = tmp_path / "killed" / "log.jsonl"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and (not log.exists() or '"nll", "step": 201' not in log.read_text()):
+    while time.monotonic() < deadline and (not log.exists() or '"nll", "step": 42' not in log.read_text()):
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     subprocess.run(_train(tmp_path, "killed"), cwd=ROOT, env=variables, check=True, capture_output=True)
     whole, killed = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "killed"))
-    assert whole["step"] == killed["step"] == 205
+    assert whole["step"] == killed["step"] == 62
     for name, tensor in whole["ema"].items():
         assert torch.equal(tensor, killed["ema"][name]), name
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
-    assert steps.count(200) == 1  # finished steps were not done again
+    assert steps.count(40) == 1  # finished steps were not done again
     assert steps.count(1) == 2  # one of each stage
     entries = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     bits = [entry["bits"] for entry in entries if "bits" in entry]
-    assert np.mean(bits[-50:]) < np.mean(bits[:20]) - 0.3, "training must lower the loss"
+    assert np.mean(bits[-20:]) < np.mean(bits[:10]) - 0.3, "training must lower the loss"
+
+
+def test_the_energy_score_is_least_for_samples_of_the_images_own_distribution() -> None:
+    torch.manual_seed(0)
+    features, n = OrientedFeatures(), 64
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 5, 5), size=(32, 32), mode="bicubic")
+
+    def drawn(spread: float, centre: torch.Tensor = smooth) -> torch.Tensor:
+        return centre + spread * torch.randn(n, 3, 32, 32)
+
+    def score(spread: float, centre: torch.Tensor = smooth) -> float:
+        return float(energy_score(features, drawn(0.05), drawn(spread, centre), drawn(spread, centre)).mean())
+
+    right = score(0.05)
+    assert all(score(spread) > 1.05 * right for spread in (0.0, 0.02, 0.15))
+    assert score(0.05, smooth.flip(3)) > 1.05 * right
+    same = drawn(0.05)
+    assert energy_score(features, same, same, same).abs().max() < 1e-4
+    flat = features(torch.full((1, 3, LEAST_SIDE, LEAST_SIDE), 0.7))
+    assert max(float(f.abs().max()) for f in flat) < 0.01  # brightness alone is no feature
+
+
+def test_training_by_the_energy_score_moves_what_samples_are_made_of(
+    tmp_path: Path, astronaut: NDArray[np.uint8]
+) -> None:
+    _photos(tmp_path / "photos", astronaut)
+    photos, shipped = tmp_path / "photos", locate("flow-compact.x4").path
+    options: dict[str, Any] = {"network": SHIPPED, "patch": 32, "nll_steps": 1, "nll_batch": 2, "warmup_steps": 1}
+    weights = {}
+    for energy in (0.0, 2.0):
+        out, config = tmp_path / f"run-{energy}", TrainConfig(energy=energy, **options)
+        state = train(config, photos, photos, out, initial=shipped, log_every=1)
+        weights[energy] = torch.load(state, weights_only=True)["net"]
+        entry = json.loads((out / "log.jsonl").read_text().splitlines()[0])
+        assert ("energy" in entry) == bool(energy)
+    parts = ("levels.0.0.last.weight", "levels.1.3.affine.weight", "encoder.head.weight", "log_scale.weight")
+    assert all(not torch.equal(weights[0.0][part], weights[2.0][part]) for part in parts)
+
+
+def test_training_in_bfloat16_keeps_the_flow_exact(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+    net = _random_net(FlowConfig(4, 8, 1, 8, (4, 4), (8, 8)), 0)
+    lr, hr = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32)
+    whole, _ = net.encode(hr, net.condition(lr))
+    with torch.autocast("cpu", torch.bfloat16):
+        given_lr = net.condition(lr)
+        z, logdet = net.encode(hr, given_lr)
+        back = net.decode(z, given_lr)
+    assert z.dtype == logdet.dtype == back.dtype == torch.float32
+    assert (back - hr).abs().median() < 1e-5  # most couplings see the same rounded values both ways
+    assert not torch.equal(z, whole)
+    _photos(tmp_path / "photos", astronaut)
+    photos, first = tmp_path / "photos", {}
+    for precision in ("float32", "bfloat16"):
+        options: dict[str, Any] = {"patch": 32, "l1_steps": 1, "nll_steps": 1, "nll_batch": 2, "warmup_steps": 1}
+        train(TrainConfig(precision=precision, **options), photos, photos, tmp_path / precision, log_every=1)
+        log = (tmp_path / precision / "log.jsonl").read_text().splitlines()
+        first[precision] = json.loads(log[1])["bits"]
+    assert first["float32"] != first["bfloat16"]
+    assert first["float32"] == pytest.approx(first["bfloat16"], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"network": "x4-larg"}, "--network x4-larg: did you mean 'x4-large'"),
+        ({"precision": "bfloat"}, "--precision bfloat: did you mean 'bfloat16'"),
+        ({"energy": -1.0}, "--energy -1.0: a weight is 0 or more"),
+        ({"energy": 1.0, "patch": 24}, "--patch 24: the energy score needs patches of 28 pixels"),
+    ],
+)
+def test_mistaken_options_of_training_are_one_line(tmp_path: Path, option: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        train(TrainConfig(**option), tmp_path, tmp_path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_patches_are_a_function_of_seed_and_step(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
@@ -348,7 +426,7 @@ def test_the_candidate_with_most_detail_is_kept(tmp_path: Path, astronaut: NDArr
 def test_training_goes_on_from_weights(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
     _photos(tmp_path / "photos", astronaut)
     shipped = locate("flow-compact.x4").path
-    config = TrainConfig(network="x4-large", patch=32, nll_steps=1, nll_batch=1, warmup_steps=1000)
+    config = TrainConfig(network=SHIPPED, patch=32, nll_steps=1, nll_batch=1, warmup_steps=1000)
     photos = tmp_path / "photos"
     state = torch.load(train(config, photos, photos, tmp_path / "run", initial=shipped), weights_only=True)
     assert (state["stage"], state["step"]) == ("nll", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from stages.core.errors import UserError, run_stage
@@ -30,8 +31,9 @@ def prototype_table(prototype: dict, shipped: dict) -> list[str]:
     found, both = prototype["validation"], (prototype, shipped)
     heats = [heat for heat in prototype["heats"] if heat != "bicubic" and float(heat)]
     rows = [("parameters", [f"{f['parameters'] / 1e6:.2f} M" for f in both])]
-    for side in prototype["bits_per_dimension"]:
-        rows.append((f"bits per dimension, {side} x {side}", [f"{f['bits_per_dimension'][side]:.3f}" for f in both]))
+    for side in shipped["bits_per_dimension"]:
+        cells = [format(f["bits_per_dimension"].get(side, math.nan), ".3f").replace("nan", "-") for f in both]
+        rows.append((f"bits per dimension, {'whole' if side == 'whole' else f'{side} x {side}'}", cells))
     for heat in heats:
         rows.append((f"LPIPS (AlexNet), heat {heat}", [f"{f['heats'][heat]['lpips']:.4f}" for f in both]))
     for heat in heats:

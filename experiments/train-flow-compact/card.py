@@ -2,7 +2,9 @@
 
     python card.py --runs FIRST ... LAST --weights FILE --figures FIGURES.json
 
-The runs are the trainings that led to the weights, in order; the figures are those of ``measure.py``.
+The runs are the trainings that led to the weights, in order; the figures are those of ``measure.py``. Where
+the folders of the first trainings are gone, ``--earlier`` takes their rows from the card of the weights that
+the first of the runs began with.
 Writes ``FILE`` with the endings ``.md`` (the card), ``.webp`` (the heat curve, and samples of photographs
 inside the scikit-image package) and ``.csv`` (the credits).
 """
@@ -14,6 +16,7 @@ import csv
 import io
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -25,7 +28,7 @@ import skimage
 import torch
 from PIL import Image
 
-from stages.core.errors import run_stage
+from stages.core.errors import UserError, run_stage
 from stages.core.files import atomic_path, read_json, sha256_file, write_text
 from stages.core.images import read_image
 from stages.core.seeds import Draw
@@ -81,16 +84,28 @@ def phase(training: dict, log: list[dict]) -> str:
     share, drawn = config.get("jpeg", 0), config.get("candidates", 1)
     extra = [f"{share:.0%} through JPEG"] if share else []
     extra += [f"the more detailed of {drawn} crops"] if drawn > 1 else []
+    energy, precision = config.get("energy", 0), config.get("precision", "float32")
+    loss = f"NLL + {energy:g} energy score" if energy else "NLL"
     bits = [e["validation_bits"] for e in log if "validation_bits" in e]
     return (
-        f"| {start} | {steps}{config['nll_steps']} of NLL | {config['nll_batch']} x {config['patch']}^2 |"
+        f"| {start} | {steps}{config['nll_steps']} of {loss} | {config['nll_batch']} x {config['patch']}^2 |"
         f" {', '.join(extra) or 'none'} | {config['seed']} | {last['skipped']} | {last['seconds'] / 60:.0f} |"
-        f" {training['device']}, torch {training['torch'].split('+')[0]} | `{training['commit'][:12]}` | {bits[-1]:.3f} |"
+        f" {training['device']}, {precision}, torch {training['torch'].split('+')[0]} | `{training['commit'][:12]}` | {bits[-1]:.3f} |"
     )
 
 
-def card(figures: dict, phases: list[tuple[dict, list[dict]]], weights: Path) -> str:
-    """Set the model card as Markdown."""
+def earlier_phases(card: Path, training: dict) -> list[str]:
+    """Rows of trainings in an older card, which must be of the weights that `training` began with."""
+    begun = training.get("initial") or "nothing"
+    if not card.is_file() or f"`{begun}`" not in (text := card.read_text(encoding="utf-8")):
+        raise UserError(
+            f"--earlier {card}: is not the card of the weights that the first run began with ({begun[:12]})"
+        )
+    return [line for line in text.splitlines() if line.startswith(("| scratch |", "| `"))]
+
+
+def card(figures: dict, phases: list[tuple[dict, list[dict]]], weights: Path, earlier: Sequence[str] = ()) -> str:
+    """Set the model card as Markdown; `earlier` are rows of trainings before `phases`."""
     images = phases[-1][0]["images"]
     licences = Counter(row.get("licence", "not stated") for row in images)
     heats = "\n".join(
@@ -98,7 +113,7 @@ def card(figures: dict, phases: list[tuple[dict, list[dict]]], weights: Path) ->
         f" {format(row['between'], '.4f') if 'between' in row else '-'} |"
         for key, row in sorted(figures["heats"].items(), key=lambda item: (item[0] != "bicubic", item[0]))
     )
-    rows = "\n".join(phase(*one) for one in phases)
+    rows = "\n".join([*earlier, *(phase(*one) for one in phases)])
     shown, preset = figures["validation"], figures["heats"][str(figures["preset_heat"])]
     variance = preset["between"] / 2
     names = sorted(figures["filters_at_preset"], key=lambda name: figures["filters_at_preset"][name])
@@ -110,7 +125,10 @@ def card(figures: dict, phases: list[tuple[dict, list[dict]]], weights: Path) ->
         (heat for heat in figures["heats"] if heat != "bicubic"), key=lambda heat: figures["heats"][heat]["lpips"]
     )
     largest = ", ".join(f"{key}: {value:.2f}" for key, value in figures["largest_pixel_at_preset"].items())
-    bits = ", ".join(f"{value:.3f} on {crop} x {crop}" for crop, value in figures["bits_per_dimension"].items())
+    bits = ", ".join(
+        f"{value:.3f} on {'whole images' if crop == 'whole' else f'{crop} x {crop}'}"
+        for crop, value in figures["bits_per_dimension"].items()
+    )
     return f"""# Model card: {weights.stem}
 
 A compact conditional normalizing flow p(HR | LR), x{figures["factor"]}, {figures["parameters"] / 1e6:.2f} million parameters, stored as float16.
@@ -169,6 +187,7 @@ def credits(training: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="the --out of each training, in order")
+    parser.add_argument("--earlier", type=Path, help="card of the weights that the first of these began with")
     parser.add_argument("--weights", type=Path, required=True, help="the exported .safetensors file")
     parser.add_argument("--figures", type=Path, required=True, help="what measure.py wrote")
     a = parser.parse_args()
@@ -178,7 +197,8 @@ def main() -> None:
         lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
         phases.append((training, [json.loads(line) for line in lines]))
     figures = read_json(a.figures, hint="measure.py writes it")
-    write_text(a.weights.with_suffix(".md"), card(figures, phases, a.weights))
+    earlier = earlier_phases(a.earlier, phases[0][0]) if a.earlier else []
+    write_text(a.weights.with_suffix(".md"), card(figures, phases, a.weights, earlier))
     write_text(a.weights.with_suffix(".csv"), credits(phases[-1][0]))
     figure(load_network(a.weights), figures, a.weights.with_suffix(".webp"))
 

@@ -104,8 +104,9 @@ def measure(
     Returns
     -------
     dict
-        Figures as JSON: ``bits_per_dimension`` by crop; ``heats`` and ``order``, means by heat; ``order_kept``,
-        which claims hold at a heat; ``preset_heat``; ``largest_pixel_at_preset``, on the scale where white is 1;
+        Figures as JSON: ``bits_per_dimension`` by side of the crop and of ``whole`` images; ``heats`` and
+        ``order``, means by heat; ``order_kept``, which claims hold at a heat; ``preset_heat``;
+        ``largest_pixel_at_preset``, on the scale where white is 1;
         ``samples`` drawn, the share of them ``not_finite``, and the share of pixels ``clipped``, noise aside.
     """
     net = load_network(weights)
@@ -153,8 +154,8 @@ def measure(
             pixels = net.decode(preset * latents(image_id, lr), net.condition(given_lr))
             lost, noisy = lost + (~torch.isfinite(pixels).flatten(1).all(1)).sum().item(), noisy + len(pixels)
             largest[key] = max(largest[key], float(pixels.nan_to_num(torch.inf).abs().max()))
-    for side in (160, CROP):
-        bits[str(side)] = validation_bits(net, validation, crop=side, count=count)
+    for side in (160, CROP, None):
+        bits[str(side or "whole")] = validation_bits(net, validation, crop=side, count=count)
 
     return {
         "factor": factor,

@@ -1,7 +1,8 @@
 """Train the flow: ``python -m stages.upscale.flow.train --images DIR --validation DIR --out DIR``.
 
 Two stages: the encoder and the mean head by L1 loss; then all weights by negative log-likelihood,
-after a data-dependent initialisation of the actnorms. Every step's patches and noise are a function
+after a data-dependent initialisation of the actnorms, and where asked by the energy score of two samples
+of each patch besides. Every step's patches and noise are a function
 of (seed, step), and the state is checkpointed: a killed run goes on where it was by the same command.
 """
 
@@ -14,8 +15,9 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +28,9 @@ from tqdm import tqdm
 from stages.core.errors import UserError, did_you_mean, run_stage
 from stages.core.files import atomic_path, sha256_file, write_json
 from stages.core.seeds import generator
+from stages.upscale.flow.energy import LEAST_SIDE, OrientedFeatures, energy_score
 from stages.upscale.flow.model import FlowConfig, FlowNet, bits_per_dimension
-from stages.upscale.flow.patches import PatchSource, training_files
+from stages.upscale.flow.patches import FILTERS, PatchSource, training_files
 from stages.upscale.flow.sampler import load_network
 
 __all__ = ["TrainConfig", "train", "validation_bits"]
@@ -42,31 +45,52 @@ NETWORKS = {
     "x4-large": FlowConfig(4, encoder_blocks=16, steps=(8, 12), hidden=(32, 64)),
     "x4-larger": FlowConfig(4, encoder_blocks=24, steps=(8, 12), hidden=(32, 64)),
 }
+PRECISIONS = ("float32", "bfloat16")
+
+
+def _option(default: Any, explanation: str) -> Any:
+    return field(default=default, metadata={"help": explanation})
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What decides the trained weights (with the images and the library versions)."""
+    """What decides the trained weights (with the images and the library versions); `--help` explains each."""
 
-    network: str = "x4"
-    seed: int = 0
-    precision: str = "float32"
-    patch: int = 80
-    l1_steps: int = 2000
-    l1_batch: int = 8
-    l1_rate: float = 8e-4
-    nll_steps: int = 9000
-    nll_batch: int = 8
-    nll_rate: float = 7e-4
-    nll_final_rate: float = 1.4e-5
-    warmup_steps: int = 300
-    clip_norm: float = 1.0
-    ema: float = 0.999
-    jpeg: float = 0.75
-    candidates: int = 2
-    filters: str = "bicubic"
-    scales: str = "1"
-    sharpen: float = 0.0
+    network: str = _option("x4", f"size of the network: {', '.join(NETWORKS)}")
+    seed: int = _option(0, "of the first weights, the patches and the noise")
+    precision: str = _option(
+        "float32", "float32, or bfloat16 for the convolutions: 1.5 times as fast where it is native"
+    )
+    patch: int = _option(80, "side of the HR patches, pixels")
+    l1_steps: int = _option(2000, "steps of the first stage: encoder and mean, by L1 loss")
+    l1_batch: int = _option(8, "patches a step there")
+    l1_rate: float = _option(8e-4, "Adam's learning rate there at first, a tenth of it at last")
+    nll_steps: int = _option(9000, "steps of the second stage: all weights, by negative log-likelihood")
+    nll_batch: int = _option(8, "patches a step there")
+    nll_rate: float = _option(7e-4, "learning rate there after the warm-up")
+    nll_final_rate: float = _option(1.4e-5, "learning rate there at last, by half a cosine")
+    warmup_steps: int = _option(300, "steps there over which the learning rate rises")
+    energy: float = _option(
+        0.0, "weight of the energy score of two samples a patch, beside bits per dimension; 0: none"
+    )
+    clip_norm: float = _option(1.0, "largest norm of the gradient")
+    ema: float = _option(0.999, "decay of the averaged weights, which are the ones exported")
+    jpeg: float = _option(0.75, "share of patches that go through a JPEG file")
+    candidates: int = _option(2, "crops drawn a patch, of which the most detailed is taken")
+    filters: str = _option("bicubic", f"what makes the LR images, one drawn a patch: {', '.join(FILTERS)}")
+    scales: str = _option("1", "photographs are also shown reduced by these factors, as in 1,2")
+    sharpen: float = _option(0.0, "share of patches that are sharpened")
+
+    def check(self) -> None:
+        """Raise UserError where an option names what does not exist."""
+        if self.network not in NETWORKS:
+            raise UserError(f"--network {self.network}: {did_you_mean(self.network, NETWORKS)}")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"--precision {self.precision}: {did_you_mean(self.precision, PRECISIONS)}")
+        if self.energy < 0:
+            raise UserError(f"--energy {self.energy}: a weight is 0 or more")
+        if self.energy and self.patch < LEAST_SIDE:
+            raise UserError(f"--patch {self.patch}: the energy score needs patches of {LEAST_SIDE} pixels or more")
 
 
 def _cosine(step: int, steps: int, first: float, last: float) -> float:
@@ -81,8 +105,12 @@ def _images(hr: np.ndarray, lr: np.ndarray, device: torch.device) -> tuple[Tenso
 
 
 @torch.no_grad()
-def validation_bits(net: FlowNet, folder: Path, crop: int = 160, count: int = 50) -> float:
-    """Mean bits per dimension over centre crops of the first `count` images of `folder`."""
+def validation_bits(net: FlowNet, folder: Path, crop: int | None = 160, count: int = 50) -> float:
+    """Mean bits per dimension over the first `count` images of `folder`, whole or their centre crops of a side.
+
+    Bits fall with the size of the crop, since what lies beyond its border is not known to the network:
+    figures of different crops say nothing about each other.
+    """
     factor = net.config.factor
     device = next(net.parameters()).device
     total = 0.0
@@ -91,9 +119,11 @@ def validation_bits(net: FlowNet, folder: Path, crop: int = 160, count: int = 50
         raise UserError(f"validation images: {folder} holds no .jpg or .png file")
     for path in files:
         image = np.asarray(Image.open(path).convert("RGB"))
-        y, x = (image.shape[0] - crop) // 2, (image.shape[1] - crop) // 2
-        patch = np.ascontiguousarray(image[y : y + crop, x : x + crop])
-        small = np.array(Image.fromarray(patch).resize((crop // factor,) * 2, Image.Resampling.BICUBIC))
+        height, width = (crop or side // factor * factor for side in image.shape[:2])
+        y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+        patch = np.ascontiguousarray(image[y : y + height, x : x + width])
+        size = (width // factor, height // factor)
+        small = np.array(Image.fromarray(patch).resize(size, Image.Resampling.BICUBIC))
         hr, lr = _images(patch.transpose(2, 0, 1)[None].copy(), small.transpose(2, 0, 1)[None].copy(), device)
         noise = generator("validation", path.name).random(hr.shape, dtype=np.float32) - 0.5
         z, logdet = net.encode(hr + torch.from_numpy(noise).to(device) / 255, net.condition(lr))
@@ -113,6 +143,7 @@ class _State:
         self.net = _network(config, device)
         self.ema = _network(config, device).requires_grad_(False)
         self.ema.load_state_dict(self.net.state_dict())
+        self.features = OrientedFeatures().to(device)
         self.optimiser = torch.optim.Adam(self.net.parameters(), betas=(0.9, 0.99))
         self.stage, self.step, self.skipped, self.seconds = "l1", 0, 0, 0.0
 
@@ -169,14 +200,15 @@ def train(
     *,
     exclude_licence: str = "",
     log_every: int = 50,
+    save_every: int = 200,
     initial: Path | None = None,
 ) -> Path:
     """Train and return the path of the trained state, ``out/checkpoint.pt``; resume where it exists.
 
-    `initial` is a weight file to go on from: the L1 stage and the initialisation are left out then.
+    `initial` is a weight file to go on from: the L1 stage and the initialisation are left out then. The log
+    has a line, and the checkpoint is written, every so many steps of a stage.
     """
-    if config.network not in NETWORKS:
-        raise UserError(f"--network {config.network}: {did_you_mean(config.network, NETWORKS)}")
+    config.check()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kept = training_files(images, exclude_licence)
     source = PatchSource(
@@ -206,7 +238,7 @@ def train(
         state.load(checkpoint, config)
     elif initial:
         state.begin_from(initial, config)
-    # A termination request saves the state at the next step; a SIGKILL loses at most 200 steps.
+    # A termination request saves the state at the next step; a SIGKILL loses what is newer than the checkpoint.
     stop: list[int] = []
     previous = signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
     log = (out / "log.jsonl").open("a", encoding="utf-8")
@@ -229,7 +261,7 @@ def train(
             state.seconds, started = state.seconds + now - started, now
             if state.step % log_every == 0:
                 print(canonical_line(state, entry), file=log, flush=True)
-            if state.step % 200 == 0:
+            if state.step % save_every == 0:
                 state.save(checkpoint, config)
             if state.stage == "nll" and (state.step % 1000 == 0 or state.step == config.nll_steps):
                 state.ema.eval()
@@ -305,12 +337,25 @@ def _step_nll(state: _State, config: TrainConfig, source: PatchSource, device: t
     noise = generator("dequantise", config.seed, state.step).random(tuple(hr.shape), dtype=np.float32) - 0.5
     hr = hr + torch.from_numpy(noise).to(device) / 255
     with _autocast(config, device):
-        z, logdet = state.net.encode(hr, state.net.condition(lr))
-    loss = bits_per_dimension(z, logdet).mean()
+        given = state.net.condition(lr)
+        z, logdet = state.net.encode(hr, given)
+        samples = (
+            [state.net.decode(_latent(config, state.step, k, z), given) for k in range(2)] if config.energy else []
+        )
+    loss = bits = bits_per_dimension(z, logdet).mean()
+    entry = {"bits": bits.item()}
+    if samples:
+        score = energy_score(state.features, hr, *samples).mean()
+        loss, entry["energy"] = bits + config.energy * score, score.item()
     warm = min(1.0, (state.step + 1) / config.warmup_steps)
     rate = warm * _cosine(state.step, config.nll_steps, config.nll_rate, config.nll_final_rate)
     norm = _apply(state, loss, rate, config)
-    return {"bits": loss.item(), "norm": norm, "rate": rate}
+    return entry | {"norm": norm, "rate": rate}
+
+
+def _latent(config: TrainConfig, step: int, sample: int, like: Tensor) -> Tensor:
+    normal = generator("samples", config.seed, step, sample).standard_normal(tuple(like.shape), dtype=np.float32)
+    return torch.from_numpy(normal).to(like.device)
 
 
 def main() -> None:
@@ -322,12 +367,15 @@ def main() -> None:
     parser.add_argument(
         "--initial", type=Path, metavar="FILE", help="weights to go on from, of this or a smaller network; no L1"
     )
-    parser.add_argument("--log-every", type=int, default=50, metavar="STEPS")
-    for field in fields(TrainConfig):
-        default = field.default
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(default), default=default, help=f"{default}")
+    parser.add_argument("--log-every", type=int, default=50, metavar="STEPS", help="steps a line of log.jsonl")
+    parser.add_argument("--save-every", type=int, default=200, metavar="STEPS", help="steps a checkpoint")
+    for option in fields(TrainConfig):
+        text = f"{option.metadata['help']} (default: {option.default})"
+        parser.add_argument(
+            f"--{option.name.replace('_', '-')}", type=type(option.default), default=option.default, help=text
+        )
     arguments = vars(parser.parse_args())
-    config = TrainConfig(**{field.name: arguments[field.name] for field in fields(TrainConfig)})
+    config = TrainConfig(**{option.name: arguments[option.name] for option in fields(TrainConfig)})
     train(
         config,
         arguments["images"],
@@ -335,6 +383,7 @@ def main() -> None:
         arguments["out"],
         exclude_licence=arguments["exclude_licence"],
         log_every=arguments["log_every"],
+        save_every=arguments["save_every"],
         initial=arguments["initial"],
     )
 
