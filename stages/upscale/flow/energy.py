@@ -73,8 +73,8 @@ class OrientedFeatures(nn.Module):
         Returns
         -------
         list of Tensor
-            Per scale (B, C, h, w): responses, and their phase-free amplitudes; the length of the C responses
-            at a position is 1 at most on average over its neighbourhood.
+            Per scale (B, C, h, w): responses, and their amplitudes whatever the phase, both divided by the
+            length of the responses in the neighbourhood, so that strong and faint texture count alike.
         """
         x = F.conv2d(image, cast(Tensor, self.colours))
         found = []
