@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: repro test check env dev experiments figures lock
 
 repro: $(VENV)/.installed .dvc/config
-	@python -m stages.plan --check; code=$$?; \
+	@python stages/plan.py --check; code=$$?; \
 	if [ $$code -eq 3 ]; then echo "plan: recipes are new or out of date"; dvc repro --quiet --force --single-item plan; \
 	elif [ $$code -ne 0 ]; then exit $$code; fi
 	@dvc repro

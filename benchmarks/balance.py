@@ -25,7 +25,7 @@ from PIL import Image
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from stages.balance.selection import STARTS, features, k_means_groups
+from ida_rd.balance.selection import STARTS, features, k_means_groups
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = """
@@ -99,9 +99,9 @@ def pipeline(rows: int, method: str) -> dict[str, float]:
             figures[f"{name}_s"], figures[f"{name}_MiB"], _ = run_stage(folder, name)
         # The chosen ones become images: all others stay empty, and would be refused if they were opened.
         sys.path.insert(0, str(ROOT))
-        from stages.balance.stage import select
-        from stages.core.files import read_json
-        from stages.core.tables import read_table
+        from ida_rd.balance.stage import select
+        from ida_rd.core.files import read_json
+        from ida_rd.core.tables import read_table
 
         recipe = read_json(folder / "data/plan/balance.json", hint="")
         subset = select(read_table(folder / "data/attributes.csv", hint=""), recipe).subset

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.core.seeds import generator
-from stages.distort import lpips
+from ida_rd.core.seeds import generator
+from ida_rd.distort import lpips
 
 SAMPLES, SIDES = 5, (256, 1024)
 

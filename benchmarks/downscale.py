@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from stages.core.files import write_json
-from stages.core.images import read_image, write_png
-from stages.core.seeds import generator
-from stages.downscale import dpid, l0, perceptual, resample
+from ida_rd.core.files import write_json
+from ida_rd.core.images import read_image, write_png
+from ida_rd.core.seeds import generator
+from ida_rd.downscale import dpid, l0, perceptual, resample
 
 SIDE, FACTOR = 1024, 4
 SIZE = (SIDE // FACTOR, SIDE // FACTOR)
@@ -143,7 +143,7 @@ def methods(repeats: int) -> dict[str, float]:
 
 FIRST_CALL = """
 import time, numpy as np
-from stages.downscale import dpid, perceptual
+from ida_rd.downscale import dpid, perceptual
 hr = np.zeros((32, 32, 3), np.uint8)
 started = time.perf_counter()
 dpid.dpid(hr, (8, 8)); perceptual.perceptual(hr, 4)

@@ -29,11 +29,11 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from golden.srflow.fill_weights import fill  # weights of the tests: any would take as long
 
-from stages.core.images import read_image
-from stages.core.seeds import generator
-from stages.upscale.srflow.config import DF2K_X4
-from stages.upscale.srflow.decoder import Decoder
-from stages.upscale.srflow.model import SRFlowNet
+from ida_rd.core.images import read_image
+from ida_rd.core.seeds import generator
+from ida_rd.models.srflow.config import DF2K_X4
+from ida_rd.models.srflow.decoder import Decoder
+from ida_rd.models.srflow.network import SRFlowNet
 
 HEAT = 0.9
 

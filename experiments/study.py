@@ -30,13 +30,13 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from scipy import stats
 
-from stages.aggregate.statistics import Difference, Score, paired_difference, summarise
-from stages.aggregate.tables import latex_text
-from stages.core.errors import UserError, run_stage
-from stages.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
-from stages.core.methods import Parameters, validate
-from stages.core.tables import read_table, write_table
-from stages.report.figures import COLOURS, MARKERS, STYLE, save
+from ida_rd.aggregate.statistics import Difference, Score, paired_difference, summarise
+from ida_rd.aggregate.tables import latex_text
+from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
+from ida_rd.core.methods import Parameters, validate
+from ida_rd.core.tables import read_table, write_table
+from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
 
 Level = int | float | str
 

@@ -49,8 +49,8 @@ def pipeline(folder: Path) -> str:
     """The text of an experiment's ``dvc.yaml``."""
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
     body = text[text.index("stages:\n") :]
-    code = Path(os.path.relpath(ROOT / "stages", folder)).as_posix()
-    text = body.replace("      - stages\n", f"      - {code}\n")
+    up = Path(os.path.relpath(ROOT, folder)).as_posix()
+    text = body.replace("      - ida_rd\n", f"      - {up}/ida_rd\n").replace("python stages/", f"python {up}/stages/")
     # Ordinary outputs here: as metrics they would stand in the root's `dvc metrics show` and `dvc exp show` too.
     text = text.replace("    metrics:\n", "")
     last = ""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stages.core.errors import UserError, did_you_mean, run_stage
+from ida_rd.core.errors import UserError, did_you_mean, run_stage
 
 __all__ = ["main"]
 
@@ -98,7 +98,7 @@ def _add(given: dict[str, Any], name: str, value: Any, option: str) -> None:
 
 
 def _name(path: Path) -> str:
-    from stages.core.methods import NAME
+    from ida_rd.core.methods import NAME
 
     name = path.resolve().name.lower()
     return name if NAME.fullmatch(name) else "mine"
@@ -106,7 +106,7 @@ def _name(path: Path) -> str:
 
 def _factor(hr: Path, lr: Path) -> int:
     """The scale factor of two folders, from the first image that both have."""
-    from stages.core.images import image_files, read_image
+    from ida_rd.core.images import image_files, read_image
 
     big, small = image_files(hr, what="--hr"), image_files(lr, what="--lr")
     common = [name for name in big if name in small]
@@ -163,11 +163,11 @@ def _weights(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from stages.core.engine import device_name
-    from stages.core.methods import ENTRY, find_method
-    from stages.distort.check import check_distortion
-    from stages.downscale.check import check_downscaler
-    from stages.upscale.check import check_upscaler
+    from ida_rd.core.methods import ENTRY, find_method
+    from ida_rd.distort.check import check_distortion
+    from ida_rd.downscale.check import check_downscaler
+    from ida_rd.engine.device import device_name
+    from ida_rd.upscale.check import check_upscaler
 
     stage, _, name = options.method.partition("/")
     checked = [stage for stage in ENTRY if stage != "attributes"]
@@ -178,7 +178,7 @@ def _check(options: argparse.Namespace) -> None:
     if stage == "downscale":
         model = getattr(module, "Parameters", None)
         if model is not None:
-            from stages.core.methods import validate
+            from ida_rd.core.methods import validate
 
             parameters = validate(model, parameters, where="--set").model_dump()
         check_downscaler(module, parameters)
@@ -236,7 +236,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from ida_rd.publish import publish
+    from ida_rd.bundle.publish import publish
 
     results = publish(Path.cwd(), options.out, images=not options.without_images)
     for name, reason in results.skipped.items():
@@ -247,7 +247,7 @@ def _publish(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from ida_rd.verify import rerun, verify
+    from ida_rd.bundle.verify import rerun, verify
 
     results = verify(options.bundle)
     found = rerun(options.bundle, options.rerun, seed=options.seed, images=options.images) if options.rerun else []

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from stages.aggregate.comparisons import holm
-from stages.aggregate.statistics import bootstrap_interval
-from stages.aggregate.tables import p_value
-from stages.core.errors import UserError
-from stages.core.files import read_json
-from stages.core.tables import TEXT, read_table
-from stages.report.page import software
+from ida_rd.aggregate.comparisons import holm
+from ida_rd.aggregate.statistics import bootstrap_interval
+from ida_rd.aggregate.tables import p_value
+from ida_rd.core.errors import UserError
+from ida_rd.core.files import read_json
+from ida_rd.core.tables import TEXT, read_table
+from ida_rd.report.page import software
 
 __all__ = ["Comparison", "compare", "comparison_markdown"]
 

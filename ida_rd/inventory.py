@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from stages.core.engine import device_name, worker_count
-from stages.core.errors import UserError
-from stages.core.methods import ENTRY, Parameters, find_method, known_methods
-from stages.core.weights import MissingWeights, catalogue, locate, torch_cache
+from ida_rd.core.errors import UserError
+from ida_rd.core.methods import ENTRY, Parameters, find_method, known_methods
+from ida_rd.core.weights import MissingWeights, catalogue, locate, torch_cache
+from ida_rd.engine.device import device_name, worker_count
 
 __all__ = ["health", "methods", "weights"]
 

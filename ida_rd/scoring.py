@@ -13,18 +13,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.aggregate.rate import rates
-from stages.aggregate.stage import Results, aggregate
-from stages.aggregate.tables import differences_markdown, markdown_table
-from stages.core.errors import UserError
-from stages.core.images import ImageError, image_files, read_image, write_png
-from stages.core.methods import NAME, known_methods, validate
-from stages.core.tables import write_table
-from stages.distort.stage import distort_folder
-from stages.downscale.stage import apply, downscale_folder
-from stages.plan.schema import RunParameters
-from stages.plan.stage import make_recipes
-from stages.upscale.stage import upscale_folder
+from ida_rd.aggregate.rate import rates
+from ida_rd.aggregate.stage import Results, aggregate
+from ida_rd.aggregate.tables import differences_markdown, markdown_table
+from ida_rd.core.errors import UserError
+from ida_rd.core.images import ImageError, image_files, read_image, write_png
+from ida_rd.core.methods import NAME, known_methods, validate
+from ida_rd.core.tables import write_table
+from ida_rd.distort.stage import distort_folder
+from ida_rd.downscale.stage import apply, downscale_folder
+from ida_rd.plan.schema import RunParameters
+from ida_rd.plan.stage import make_recipes
+from ida_rd.upscale.stage import upscale_folder
 
 __all__ = ["DISTORTIONS", "Result", "named_distortion", "score"]
 

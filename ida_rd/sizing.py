@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stages.aggregate.power import components, images_needed, paired_rows
-from stages.aggregate.stage import read_rows
-from stages.core.errors import UserError, did_you_mean
-from stages.core.files import read_json
-from stages.core.tables import read_table
+from ida_rd.aggregate.power import components, images_needed, paired_rows
+from ida_rd.aggregate.stage import read_rows
+from ida_rd.core.errors import UserError, did_you_mean
+from ida_rd.core.files import read_json
+from ida_rd.core.tables import read_table
 
 __all__ = ["plan_size", "sizing_markdown"]
 

@@ -21,7 +21,7 @@ settings.load_profile("ida-rd")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("IDA_RD_SHARED", ROOT.parent / "shared"))
-CODE = ["stages", "dvc.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".gitignore"]
+CODE = ["ida_rd", "stages", "dvc.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".gitignore"]
 
 # A whole pipeline, small: 4 photographs of 64 x 64, 2 downscalers, K = 2, distances without weights.
 SMALL = """
@@ -32,7 +32,7 @@ balance: {groups: 2, size: 4}
 factors: [4]
 downscalers:
   bicubic: {method: resample, filter: bicubic}
-  mine: {method: python, function: stages.downscale.mine.halve_twice}
+  mine: {method: python, function: mine.halve_twice}
 upscalers:
   flow-compact: {method: flow, heat: 0.9}
 samples: 2
@@ -69,7 +69,10 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program with this environment's Python first on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    variables = os.environ | {"PATH": path, "IDA_RD_OFFLINE": "1", "IDA_RD_DEVICE": "cpu"} | (env or {})
+    variables = os.environ | {"PATH": path, "IDA_RD_OFFLINE": "1", "IDA_RD_DEVICE": "cpu"}
+    if (cwd / "ida_rd").is_dir():  # a copy of the code, free to be changed
+        variables["PYTHONPATH"] = str(cwd)
+    variables |= env or {}
     done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
     if check and done.returncode:
         raise AssertionError(f"{command} gave {done.returncode}:\n{done.stdout}\n{done.stderr}")
@@ -78,7 +81,7 @@ def run(
 
 def stage(name: str, *arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run one stage as DVC does."""
-    return run("python", "-m", f"stages.{name}", *arguments, cwd=cwd, env=env, check=False)
+    return run("python", f"stages/{name}.py", *arguments, cwd=cwd, env=env, check=False)
 
 
 def copy_code(target: Path) -> None:
@@ -97,7 +100,7 @@ def project(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
     """A fresh project with the small configuration; nothing has run."""
     copy_code(tmp_path)
     (tmp_path / "params.yaml").write_text(SMALL)
-    (tmp_path / "stages" / "downscale" / "mine.py").write_text(MINE)
+    (tmp_path / "mine.py").write_text(MINE)
     photos = tmp_path / "photos"
     photos.mkdir()
     for i, (y, x) in enumerate([(0, 0), (60, 190), (200, 200), (400, 300)]):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.aggregate.statistics import bootstrap_interval, paired_difference, summarise
-from stages.aggregate.tables import markdown_table
-from stages.core.errors import UserError
+from ida_rd.aggregate.statistics import bootstrap_interval, paired_difference, summarise
+from ida_rd.aggregate.tables import markdown_table
+from ida_rd.core.errors import UserError
 
 OPTIONS = {"confidence": 0.95, "resamples": 500, "seed": 0}
 

@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages.attributes.image_statistics import image_statistics
-from stages.attributes.stage import attribute_table, join
-from stages.attributes.table import Parameters as Table
-from stages.attributes.table import lookup
-from stages.balance.groups import entropy
-from stages.balance.selection import even_quotas, k_means_groups
-from stages.balance.stage import select
-from stages.core.candidates import SAMPLE_PHOTOS, cut, fingerprint, read_candidate_file, rectangles
-from stages.core.errors import UserError
-from stages.core.images import ImageError
+from ida_rd.attributes.image_statistics import image_statistics
+from ida_rd.attributes.stage import attribute_table, join
+from ida_rd.attributes.table import Parameters as Table
+from ida_rd.attributes.table import lookup
+from ida_rd.balance.groups import entropy
+from ida_rd.balance.selection import even_quotas, k_means_groups
+from ida_rd.balance.stage import select
+from ida_rd.core.candidates import SAMPLE_PHOTOS, cut, fingerprint, read_candidate_file, rectangles
+from ida_rd.core.errors import UserError
+from ida_rd.core.images import ImageError
 
 STATISTICS: dict[str, Any] = {"image-statistics": {"parameters": {}, "attributes": None}}
 
@@ -216,7 +216,7 @@ def test_a_users_table_replaces_the_statistics(tmp_path: Path) -> None:
 
 
 def test_every_bad_file_is_listed(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
-    from stages.core.images import write_png
+    from ida_rd.core.images import write_png
 
     write_png(tmp_path / "good.png", astronaut)
     write_png(tmp_path / "small.png", astronaut[:10, :10].copy())

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages.core.seeds import generator
-from stages.downscale import bsrgan_fixed, bsrgan_type4
-from stages.downscale.check import check_downscaler
+from ida_rd.core.seeds import generator
+from ida_rd.downscale import bsrgan_fixed, bsrgan_type4
+from ida_rd.downscale.check import check_downscaler
 
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages.core.errors import UserError
-from stages.core.seeds import Draw, generator
-from stages.upscale import cascade, flow
-from stages.upscale.check import check_upscaler
-from stages.upscale.contract import Samples
+from ida_rd.core.errors import UserError
+from ida_rd.core.seeds import Draw, generator
+from ida_rd.upscale import cascade, flow
+from ida_rd.upscale.check import check_upscaler
+from ida_rd.upscale.contract import Samples
 
 PLACES = st.lists(st.integers(0, 2), max_size=3).map(tuple)
 

@@ -15,12 +15,12 @@ from PIL import Image
 
 from ida_rd import score
 from ida_rd.cli import main
+from ida_rd.core.errors import UserError
+from ida_rd.core.methods import ENTRY, known_methods
+from ida_rd.core.weights import catalogue
 from ida_rd.inventory import health, methods, weights
 from ida_rd.scoring import DISTORTIONS
 from ida_rd.sizing import plan_size, sizing_markdown
-from stages.core.errors import UserError
-from stages.core.methods import ENTRY, known_methods
-from stages.core.weights import catalogue
 
 SIDE = 64
 

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from stages.aggregate.comparisons import differences, halves, holm, losses, rank_agreement, ranks
-from stages.aggregate.power import Components, components, images_needed, paired_rows
-from stages.aggregate.stage import image_means
-from stages.aggregate.statistics import bootstrap_interval
-from stages.aggregate.tables import differences_markdown, mean_std_csv, mean_std_latex, mean_std_markdown
-from stages.core.errors import UserError
+from ida_rd.aggregate.comparisons import differences, halves, holm, losses, rank_agreement, ranks
+from ida_rd.aggregate.power import Components, components, images_needed, paired_rows
+from ida_rd.aggregate.stage import image_means
+from ida_rd.aggregate.statistics import bootstrap_interval
+from ida_rd.aggregate.tables import differences_markdown, mean_std_csv, mean_std_latex, mean_std_markdown
+from ida_rd.core.errors import UserError
 
 OPTIONS = {"confidence": 0.95, "resamples": 500, "seed": 0}
 

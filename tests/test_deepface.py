@@ -24,10 +24,10 @@ from conftest import copy_code, stage
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.attributes import deepface
-from stages.core.errors import UserError
-from stages.core.files import read_json
-from stages.core.weights import MissingWeights
+from ida_rd.attributes import deepface
+from ida_rd.core.errors import UserError
+from ida_rd.core.files import read_json
+from ida_rd.core.weights import MissingWeights
 
 pytest.importorskip("deepface", reason="needs the package deepface: pip install 'ida-rd[deepface]'")
 

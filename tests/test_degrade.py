@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.core.errors import UserError
-from stages.core.images import read_image
-from stages.downscale.degrade import (
+from ida_rd.core.errors import UserError
+from ida_rd.core.images import read_image
+from ida_rd.downscale.degrade import (
     STEPS,
     Contrast,
     GaussianBlur,
@@ -206,8 +206,8 @@ def test_a_degraded_downscaler_in_the_pipeline(project: Path) -> None:
     for name in ("bicubic", "poor"):
         assert stage("downscale", name, "4", cwd=project).returncode == 0
     recipes = {n: json.loads((project / f"data/plan/downscale/x4/{n}.json").read_text()) for n in ("bicubic", "poor")}
-    assert "stages/downscale/degrade.py" in recipes["poor"]["code"]
-    assert "stages/downscale/degrade.py" not in recipes["bicubic"]["code"]
+    assert "ida_rd/downscale/degrade.py" in recipes["poor"]["code"]
+    assert "ida_rd/downscale/degrade.py" not in recipes["bicubic"]["code"]
     assert "seed" in recipes["poor"]
     rng = np.random.default_rng(0)
     assert not (project / "data/lr/x4/bicubic/draws.json").exists()

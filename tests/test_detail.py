@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from stages.core.errors import UserError
-from stages.core.images import read_image
-from stages.core.methods import validate
-from stages.core.seeds import generator
-from stages.downscale import dpid, l0, perceptual
-from stages.downscale.check import check_downscaler
-from stages.downscale.cubic import cubic
-from stages.downscale.eight_bit import round_levels
+from ida_rd.core.errors import UserError
+from ida_rd.core.images import read_image
+from ida_rd.core.methods import validate
+from ida_rd.core.seeds import generator
+from ida_rd.downscale import dpid, l0, perceptual
+from ida_rd.downscale.check import check_downscaler
+from ida_rd.downscale.cubic import cubic
+from ida_rd.downscale.eight_bit import round_levels
 
 HERE = Path(__file__).resolve().parent / "golden"
 RNG = generator("test")

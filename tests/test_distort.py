@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.core.errors import UserError
-from stages.core.images import read_image
-from stages.distort import lpips, pixel, structural
-from stages.distort.check import check_distortion
+from ida_rd.core.errors import UserError
+from ida_rd.core.images import read_image
+from ida_rd.distort import lpips, pixel, structural
+from ida_rd.distort.check import check_distortion
 
 STRUCTURAL = list(structural.METRICS)
 
@@ -191,7 +191,7 @@ def test_a_whole_networks_weight_file_serves_as_well(
 ) -> None:
     features = torch.load(lpips_folder / BACKBONES["alex"], weights_only=True)
     torch.save(features | {"classifier.1.weight": torch.zeros(4096, 9216)}, tmp_path / "alexnet.pth")
-    monkeypatch.setattr("stages.core.weights.Weight.accepts", lambda self, digest: True)
+    monkeypatch.setattr("ida_rd.core.weights.Weight.accepts", lambda self, digest: True)
     hr, sr = _pair(astronaut, 64)
     values = []
     for path in (lpips_folder / BACKBONES["alex"], tmp_path / "alexnet.pth"):
@@ -207,7 +207,7 @@ def test_lpips_takes_vggs_weights_as_torchvision_files_them(
 
     torch.manual_seed(0)
     torch.save(torchvision.models.vgg16().features.state_dict(prefix="features."), tmp_path / "vgg.pth")
-    monkeypatch.setattr("stages.core.weights.Weight.accepts", lambda self, digest: True)
+    monkeypatch.setattr("ida_rd.core.weights.Weight.accepts", lambda self, digest: True)
     ours = lpips.load(lpips.Parameters(backbone="vgg", path=str(tmp_path / "vgg.pth")), "cpu")
     stored = torch.load(tmp_path / "vgg.pth", weights_only=True)["features.28.weight"]
     assert torch.equal(

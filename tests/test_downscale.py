@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.core.errors import UserError
-from stages.core.images import read_image, write_png
-from stages.core.seeds import generator
-from stages.downscale import command, folder, python, resample
-from stages.downscale.check import check_downscaler
-from stages.downscale.stage import apply
+from ida_rd.core.errors import UserError
+from ida_rd.core.images import read_image, write_png
+from ida_rd.core.seeds import generator
+from ida_rd.downscale import command, folder, python, resample
+from ida_rd.downscale.check import check_downscaler
+from ida_rd.downscale.stage import apply
 
 FILTERS = ["box", "bilinear", "hamming", "bicubic", "lanczos", "nearest"]
 GOLDEN = Path(__file__).parent / "golden" / "classic"

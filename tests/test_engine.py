@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from stages.core.engine import run_units
-from stages.core.errors import UserError
-from stages.core.journal import Journal
+from ida_rd.core.errors import UserError
+from ida_rd.engine.local import run_units
+from ida_rd.engine.store import Journal
 
 
 def _square(unit: int) -> int:
@@ -68,7 +68,7 @@ def test_a_worker_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     program = (
         "import os, pathlib, time\n"
-        "from stages.core.engine import run_units\n"
+        "from ida_rd.engine.local import run_units\n"
         "def work(unit):\n"
         f"    pathlib.Path({str(tmp_path)!r}, f'{{os.getpid()}}.pid').touch()\n"
         "    time.sleep(0.2)\n"

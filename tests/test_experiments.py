@@ -19,8 +19,8 @@ from conftest import ROOT, copy_code, run
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.core.errors import UserError
-from stages.core.files import sha256_file
+from ida_rd.core.errors import UserError
+from ida_rd.core.files import sha256_file
 
 FOLDERS = sorted(
     path.parent
@@ -50,8 +50,8 @@ def test_an_experiments_parameters_are_valid(folder: Path, tmp_path: Path, astro
     run("python", "-m", "stages.plan", cwd=here, env={"PYTHONPATH": str(ROOT), "DEEPFACE_HOME": str(tmp_path)})
     for path in (here / "data/plan/downscale/x4").glob("*.json"):
         recipe = json.loads(path.read_text())
-        assert f"stages/downscale/{recipe['method'].replace('-', '_')}.py" in recipe["code"]
-        assert ("stages/downscale/kernels.py" in recipe["code"]) == (recipe["method"] in ("dpid", "l0", "perceptual"))
+        assert f"ida_rd/downscale/{recipe['method'].replace('-', '_')}.py" in recipe["code"]
+        assert ("ida_rd/downscale/kernels.py" in recipe["code"]) == (recipe["method"] in ("dpid", "l0", "perceptual"))
 
 
 STUDY = """
@@ -131,7 +131,7 @@ def test_weights_are_measured_and_their_card_says_so(
     for i in range(2):
         Image.fromarray(astronaut[200 * i : 300 + 200 * i, :280]).save(tmp_path / "validation" / f"{i}.png")
     weights = tmp_path / "w.safetensors"
-    shutil.copyfile(ROOT / "stages/upscale/flow/weights/flow-compact_x4.safetensors", weights)
+    shutil.copyfile(ROOT / "ida_rd/upscale/flow/weights/flow-compact_x4.safetensors", weights)
     monkeypatch.setattr(measure, "FILTERS", ("bicubic", "nearest"))
     monkeypatch.setattr(measure, "ORDER", (("bicubic", "nearest"), ("nearest", "bicubic")))
     backbone = shared / "weights/lpips/alexnet_features.pth"

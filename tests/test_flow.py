@@ -23,19 +23,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-from stages.core.errors import UserError
-from stages.core.files import sha256_file
-from stages.core.seeds import Draw, generator
-from stages.core.weights import load_tensors, locate
-from stages.upscale import flow
-from stages.upscale.bijections import ChannelMix, bound, squeeze, unsqueeze
-from stages.upscale.check import check_upscaler
-from stages.upscale.eight_bit import to_samples
-from stages.upscale.flow.energy import LEAST_SIDE, OrientedFeatures, energy_score
-from stages.upscale.flow.model import RESIDUAL_SCALE, FlowConfig, FlowNet, bits_per_dimension
-from stages.upscale.flow.patches import PatchSource
-from stages.upscale.flow.sampler import load_network
-from stages.upscale.flow.train import TrainConfig, train
+from ida_rd.core.errors import UserError
+from ida_rd.core.files import sha256_file
+from ida_rd.core.seeds import Draw, generator
+from ida_rd.core.weights import load_tensors, locate
+from ida_rd.models.bijections import ChannelMix, bound, squeeze, unsqueeze
+from ida_rd.models.flow import RESIDUAL_SCALE, FlowConfig, FlowNet, bits_per_dimension
+from ida_rd.training.flow import TrainConfig, train
+from ida_rd.training.losses import LEAST_SIDE, OrientedFeatures, energy_score
+from ida_rd.training.patches import PatchSource
+from ida_rd.upscale import flow
+from ida_rd.upscale.check import check_upscaler
+from ida_rd.upscale.eight_bit import to_samples
+from ida_rd.upscale.flow.sampler import load_network
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -219,7 +219,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 def _photos(folder: Path, astronaut: NDArray[np.uint8]) -> None:
-    from stages.core.images import write_png
+    from ida_rd.core.images import write_png
 
     folder.mkdir()
     for i in range(2):
@@ -232,7 +232,7 @@ def _train(tmp_path: Path, out: str) -> list[str]:
     options |= {"energy": 1, "log-every": 1, "save-every": 20}
     flags = [text for key, value in options.items() for text in (f"--{key}", str(value))]
     folders = ["--images", photos, "--validation", photos, "--out", str(tmp_path / out)]
-    return [sys.executable, "-m", "stages.upscale.flow.train", *folders, *flags]
+    return [sys.executable, "-m", "ida_rd.training.flow", *folders, *flags]
 
 
 def test_training_resumes_after_a_kill_and_gives_the_same_weights(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
@@ -343,8 +343,8 @@ def test_patches_are_a_function_of_seed_and_step(tmp_path: Path, astronaut: NDAr
 
 
 def test_a_patchs_lr_image_is_the_crop_of_the_whole_photographs(astronaut: NDArray[np.uint8], tmp_path: Path) -> None:
-    from stages.core.images import write_png
-    from stages.upscale.flow.patches import LR_MARGIN
+    from ida_rd.core.images import write_png
+    from ida_rd.training.patches import LR_MARGIN
 
     write_png(tmp_path / "a.png", astronaut)
     whole = np.asarray(Image.fromarray(astronaut).resize((128, 128), Image.Resampling.BICUBIC))

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.attributes.ffhq_features import Parameters as Features
-from stages.attributes.ffhq_features import lookup
-from stages.balance.groups import cells, edge_labels, entropy, grouped, maximum_entropy
-from stages.balance.selection import even_quotas, sequence
-from stages.balance.stage import select
-from stages.core.errors import UserError
+from ida_rd.attributes.ffhq_features import Parameters as Features
+from ida_rd.attributes.ffhq_features import lookup
+from ida_rd.balance.groups import cells, edge_labels, entropy, grouped, maximum_entropy
+from ida_rd.balance.selection import even_quotas, sequence
+from ida_rd.balance.stage import select
+from ida_rd.core.errors import UserError
 
 AGE = {"edges": [19, 37, 55], "labels": ["0-18", "19-36", "37-54", "55+"], "groups": None, "others": "error"}
 ETHNICITY = {
@@ -359,7 +359,7 @@ SLOW = '''
 
 from pathlib import Path
 
-from stages.core.methods import Parameters
+from ida_rd.core.methods import Parameters
 
 BATCH = 3
 
@@ -381,7 +381,7 @@ def measure(parameters, wanted):
 
 def test_a_source_that_takes_long_is_asked_once_an_image(project: Path) -> None:
     """After a kill, and after an image was added, only what is new is measured."""
-    (project / "stages/attributes/slow.py").write_text(SLOW)
+    (project / "ida_rd/attributes/slow.py").write_text(SLOW)
     text = (project / "params.yaml").read_text()
     text = text.replace("attributes: {source: image-statistics}", "attributes: {source: {mean: slow}}")
     (project / "params.yaml").write_text(text)

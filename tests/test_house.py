@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, run
 
-from stages.core.methods import ENTRY, find_method, known_methods
-from stages.core.weights import catalogue
+from ida_rd.core.methods import ENTRY, find_method, known_methods
+from ida_rd.core.weights import catalogue
 
 STAGES = ROOT / "stages"
 ROOMS = sorted(path.name for path in STAGES.iterdir() if path.is_dir() and (path / "__init__.py").is_file())
@@ -71,7 +71,7 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
 def test_the_readmes_downscaler_keeps_the_contract_and_is_ten_lines() -> None:
     from types import ModuleType
 
-    from stages.downscale.check import check_downscaler
+    from ida_rd.downscale.check import check_downscaler
 
     code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
     assert len([line for line in code.splitlines() if line.strip()]) <= 10

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from stages.core.errors import UserError
-from stages.core.images import ImageError, image_files, read_image, read_size, write_png, write_webp
+from ida_rd.core.errors import UserError
+from ida_rd.core.images import ImageError, image_files, read_image, read_size, write_png, write_webp
 
 
 def _png16(path: Path, samples: NDArray[np.uint16]) -> None:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from conftest import run, stage
 
-from stages.core.engine import worker_count
+from ida_rd.engine.device import worker_count
 
 RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
 CACHED = re.compile(r"^Stage '([^']+)' is cached", re.MULTILINE)
@@ -83,14 +83,14 @@ def test_changing_a_parameter_reruns_its_branch_alone(repository: Path) -> None:
 
 
 def test_editing_a_methods_source_reruns_its_branch_alone(repository: Path) -> None:
-    _edit(repository / "stages/downscale/mine.py", "hr[::4, ::4]", "hr[1::4, 1::4]")
+    _edit(repository / "ida_rd/downscale/mine.py", "hr[::4, ::4]", "hr[1::4, 1::4]")
     assert _repro(repository) == ENDS | _branch("mine")
 
 
 def test_a_comment_in_another_room_reruns_nothing_of_this_one(repository: Path) -> None:
-    _edit(repository / "stages/report/figures.py", "from __future__", "# A remark.\nfrom __future__")
+    _edit(repository / "ida_rd/report/figures.py", "from __future__", "# A remark.\nfrom __future__")
     assert _repro(repository) == {"plan", "report"}
-    _edit(repository / "stages/distort/pixel.py", "from __future__", "# A remark.\nfrom __future__")
+    _edit(repository / "ida_rd/distort/pixel.py", "from __future__", "# A remark.\nfrom __future__")
     done = run("dvc", "repro", cwd=repository)
     ran = set(RUNNING.findall(done.stdout))
     assert ran >= {"plan", "distort@flow-compact-bicubic-4"}

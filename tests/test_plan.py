@@ -10,9 +10,9 @@ import pytest
 import yaml
 from conftest import ROOT, SMALL, run, stage
 
-from stages.core.errors import UserError
-from stages.core.software import package_version
-from stages.plan.code import code_hashes
+from ida_rd.core.code import code_hashes
+from ida_rd.core.errors import UserError
+from ida_rd.core.software import package_version
 
 
 def _set(project: Path, key: str, value: object) -> None:
@@ -179,13 +179,13 @@ def test_code_hashes_follow_imports_and_nothing_else(tmp_path: Path) -> None:
     files = {
         "stages/__init__.py": "",
         "stages/a/__init__.py": "",
-        "stages/a/method.py": "import numpy\nfrom stages.core import one\ndef f():\n    from .helper import g\n",
+        "stages/a/method.py": "import numpy\nfrom ida_rd.core import one\ndef f():\n    from .helper import g\n",
         "stages/a/helper.py": "",
         "stages/a/other.py": "",
-        "stages/core/__init__.py": "",
-        "stages/core/one.py": "import stages.core.two\n",
-        "stages/core/two.py": "from stages.core.one import x\n",
-        "stages/core/three.py": "",
+        "ida_rd/core/__init__.py": "",
+        "ida_rd/core/one.py": "import ida_rd.core.two\n",
+        "ida_rd/core/two.py": "from ida_rd.core.one import x\n",
+        "ida_rd/core/three.py": "",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -196,13 +196,13 @@ def test_code_hashes_follow_imports_and_nothing_else(tmp_path: Path) -> None:
         "stages/a/__init__.py",
         "stages/a/helper.py",
         "stages/a/method.py",
-        "stages/core/__init__.py",
-        "stages/core/one.py",
-        "stages/core/two.py",
+        "ida_rd/core/__init__.py",
+        "ida_rd/core/one.py",
+        "ida_rd/core/two.py",
     ]
-    (tmp_path / "stages/core/two.py").write_text("# changed\n")
+    (tmp_path / "ida_rd/core/two.py").write_text("# changed\n")
     changed = code_hashes(tmp_path, tmp_path / "stages/a/method.py")
-    assert [name for name in hashes if hashes[name] != changed[name]] == ["stages/core/two.py"]
+    assert [name for name in hashes if hashes[name] != changed[name]] == ["ida_rd/core/two.py"]
 
 
 def test_images_smaller_than_the_factor_are_named(project: Path) -> None:

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from conftest import run
 
-from ida_rd.publish import citations, write_checksums
-from ida_rd.schema import PublishedResults
-from ida_rd.verify import Verification, rerun, verify
-from stages.core.files import sha256_file, write_json
+from ida_rd.bundle.publish import citations, write_checksums
+from ida_rd.bundle.schema import PublishedResults
+from ida_rd.bundle.verify import Verification, rerun, verify
+from ida_rd.core.files import sha256_file, write_json
 
 IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b.c")
 
@@ -58,7 +58,7 @@ def test_the_bundle_is_whole_and_says_what_made_it(published: Path, finished: Pa
     assert [b["downscaler"] for b in results["branches"]] == ["bicubic", "mine"]
     metrics = json.loads((finished / "metrics/tables/ida_rd.json").read_text())
     assert results["branches"][1]["scores"]["dss"] == metrics["flow-compact"]["x4"]["mine"]["dss"]
-    weights = finished / "stages/upscale/flow/weights/flow-compact_x4.safetensors"
+    weights = finished / "ida_rd/upscale/flow/weights/flow-compact_x4.safetensors"
     assert results["weights"]["flow-compact.x4"] == sha256_file(weights)
     assert "@inproceedings{liang2024idard" in (published / "CITATIONS.bib").read_text()
     assert "flow-compact.x4" in (published / "LICENCES.md").read_text()
@@ -309,9 +309,9 @@ def test_what_is_cited_is_what_was_used() -> None:
 
 
 def test_every_method_of_a_paper_can_be_cited() -> None:
-    from ida_rd.publish import BIBLIOGRAPHY
-    from stages.core.weights import catalogue
-    from stages.distort.structural import Parameters
+    from ida_rd.bundle.publish import BIBLIOGRAPHY
+    from ida_rd.core.weights import catalogue
+    from ida_rd.distort.structural import Parameters
 
     text = BIBLIOGRAPHY.read_text()
     metrics = [str(value) for value in Parameters.model_fields["metric"].annotation.__args__]  # type: ignore[union-attr]

@@ -10,16 +10,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.core.images import write_png
-from stages.report.figures import contact_sheet, save, telling_images
-from stages.report.planes import (
+from ida_rd.core.images import write_png
+from ida_rd.report.figures import contact_sheet, save, telling_images
+from ida_rd.report.planes import (
     critical_difference_figure,
     heat_map,
     pareto_front,
     rate_distortion_figure,
     undecided_groups,
 )
-from stages.report.stage import leading_maps
+from ida_rd.report.stage import leading_maps
 
 
 def test_the_images_shown_are_those_on_which_the_downscalers_differ_most() -> None:

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.core.errors import UserError
-from stages.core.seeds import Draw
-from stages.upscale import spandrel
-from stages.upscale.check import check_upscaler
+from ida_rd.core.errors import UserError
+from ida_rd.core.seeds import Draw
+from ida_rd.upscale import spandrel
+from ida_rd.upscale.check import check_upscaler
 
 library = pytest.importorskip("spandrel", reason="needs the package spandrel: pip install 'ida-rd[spandrel]'")
 

@@ -17,17 +17,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.core.errors import UserError
-from stages.core.files import sha256_file
-from stages.core.seeds import Draw, generator
-from stages.upscale import srflow
-from stages.upscale.check import check_upscaler
-from stages.upscale.eight_bit import to_samples, to_samples_official
-from stages.upscale.srflow import decoder as decoder_module
-from stages.upscale.srflow.checkpoint import load_encoder, load_network
-from stages.upscale.srflow.config import CELEBA_X8, DF2K_X4, DF2K_X8, SRFlowConfig
-from stages.upscale.srflow.decoder import Decoder
-from stages.upscale.srflow.model import SRFlowNet
+from ida_rd.core.errors import UserError
+from ida_rd.core.files import sha256_file
+from ida_rd.core.seeds import Draw, generator
+from ida_rd.models.srflow import decoder as decoder_module
+from ida_rd.models.srflow.checkpoint import load_encoder, load_network
+from ida_rd.models.srflow.config import CELEBA_X8, DF2K_X4, DF2K_X8, SRFlowConfig
+from ida_rd.models.srflow.decoder import Decoder
+from ida_rd.models.srflow.network import SRFlowNet
+from ida_rd.upscale import srflow
+from ida_rd.upscale.check import check_upscaler
+from ida_rd.upscale.eight_bit import to_samples, to_samples_official
 
 HERE = Path(__file__).resolve().parent / "golden" / "srflow"
 TINY = SRFlowConfig(factor=4, blocks=2, stacked=(0, 1), features=8, growth=4, steps=2, hidden=16)

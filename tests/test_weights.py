@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from stages.core import weights
-from stages.core.errors import UserError
-from stages.core.weights import MissingWeights, Weight, load_tensors, locate, torch_cache
+from ida_rd.core import weights
+from ida_rd.core.errors import UserError
+from ida_rd.core.weights import MissingWeights, Weight, load_tensors, locate, torch_cache
 
 DATA = b"0123456789" * 1000
 

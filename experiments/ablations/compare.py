@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from stages.core.errors import UserError, run_stage
-from stages.core.files import read_json, write_text
+from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.files import read_json, write_text
 
 HERE = Path(__file__).resolve().parent
 CONTROL = "control"

@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.balance.groups import cells, entropy, maximum_entropy
-from stages.balance.stage import Selection, select
-from stages.core.errors import UserError, run_stage
-from stages.core.files import atomic_folder, read_yaml, write_text
-from stages.core.methods import validate
-from stages.core.tables import write_table
-from stages.plan.schema import AttributeGroups
-from stages.report.figures import COLOURS, MARKERS, STYLE, save
+from ida_rd.balance.groups import cells, entropy, maximum_entropy
+from ida_rd.balance.stage import Selection, select
+from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.files import atomic_folder, read_yaml, write_text
+from ida_rd.core.methods import validate
+from ida_rd.core.tables import write_table
+from ida_rd.plan.schema import AttributeGroups
+from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
 
 METHODS = ("kmeans", "stratified")
 SUMMARY = ("joint_entropy_bits", "empty_cells")

@@ -28,17 +28,18 @@ from PIL import Image
 from pydantic import Field
 from scipy import stats
 
-from stages.aggregate.statistics import summarise
-from stages.core.engine import device_name, run_units
-from stages.core.errors import UserError, run_stage
-from stages.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
-from stages.core.images import ImageError, read_image
-from stages.core.methods import Parameters, find_method, validate
-from stages.core.recipes import read_recipe
-from stages.core.tables import read_table, write_table
-from stages.distort.stage import load_distortions
-from stages.downscale.stage import reduce_image
-from stages.report.figures import COLOURS, STYLE, save
+from ida_rd.aggregate.statistics import summarise
+from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
+from ida_rd.core.images import ImageError, read_image
+from ida_rd.core.methods import Parameters, find_method, validate
+from ida_rd.core.recipes import read_recipe
+from ida_rd.core.tables import read_table, write_table
+from ida_rd.distort.stage import load_distortions
+from ida_rd.downscale.stage import reduce_image
+from ida_rd.engine.device import device_name
+from ida_rd.engine.local import run_units
+from ida_rd.report.figures import COLOURS, STYLE, save
 
 
 class Pairs(Parameters):

@@ -24,15 +24,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pydantic import Field
 
-from stages.aggregate.comparisons import holm
-from stages.aggregate.statistics import summarise
-from stages.aggregate.tables import p_value
-from stages.core.errors import UserError, run_stage
-from stages.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
-from stages.core.methods import Parameters, validate
-from stages.core.seeds import generator
-from stages.core.tables import read_table, write_table
-from stages.report.figures import COLOURS, MARKERS, STYLE, save
+from ida_rd.aggregate.comparisons import holm
+from ida_rd.aggregate.statistics import summarise
+from ida_rd.aggregate.tables import p_value
+from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
+from ida_rd.core.methods import Parameters, validate
+from ida_rd.core.seeds import generator
+from ida_rd.core.tables import read_table, write_table
+from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
 
 
 class Comparison(Parameters):

@@ -28,13 +28,13 @@ import skimage
 import torch
 from PIL import Image
 
-from stages.core.errors import UserError, run_stage
-from stages.core.files import atomic_path, read_json, sha256_file, write_text
-from stages.core.images import read_image
-from stages.core.seeds import Draw
-from stages.upscale.eight_bit import to_samples
-from stages.upscale.flow.model import FlowNet
-from stages.upscale.flow.sampler import load_network
+from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.files import atomic_path, read_json, sha256_file, write_text
+from ida_rd.core.images import read_image
+from ida_rd.core.seeds import Draw
+from ida_rd.models.flow import FlowNet
+from ida_rd.upscale.eight_bit import to_samples
+from ida_rd.upscale.flow.sampler import load_network
 
 SHOWN_HEATS = (0.0, 0.7, 0.9, 1.0, 1.1)
 # Name, top and left of what is shown of scikit-image's photographs (public domain or CC0).

@@ -24,15 +24,15 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from stages.aggregate.statistics import bootstrap_interval
-from stages.core.errors import UserError, run_stage
-from stages.core.files import write_json
-from stages.core.images import image_files, read_image
-from stages.core.seeds import Draw, generator
-from stages.distort import lpips, pixel
-from stages.upscale.eight_bit import to_samples
-from stages.upscale.flow.sampler import load_network
-from stages.upscale.flow.train import validation_bits
+from ida_rd.aggregate.statistics import bootstrap_interval
+from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.files import write_json
+from ida_rd.core.images import image_files, read_image
+from ida_rd.core.seeds import Draw, generator
+from ida_rd.distort import lpips, pixel
+from ida_rd.training.flow import validation_bits
+from ida_rd.upscale.eight_bit import to_samples
+from ida_rd.upscale.flow.sampler import load_network
 
 HEATS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 ORDER_HEATS = (0.9, 1.0, 1.1, 1.2)

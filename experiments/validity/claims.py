@@ -15,10 +15,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from stages.aggregate.statistics import paired_difference, summarise
-from stages.core.errors import UserError, run_stage
-from stages.core.files import write_json, write_text
-from stages.core.tables import read_table
+from ida_rd.aggregate.statistics import paired_difference, summarise
+from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.files import write_json, write_text
+from ida_rd.core.tables import read_table
 
 HERE = Path(__file__).resolve().parent
 CONFIDENCE, RESAMPLES, SEED = 0.95, 10000, 0

@@ -1,0 +1,194 @@
+"""Choose a balanced test set: an even selection from clusters of the attributes, or from their exact cells."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ida_rd.balance.groups import Cells, cells, entropy, maximum_entropy
+from ida_rd.balance.selection import even_quotas, features, k_means_groups, sequence
+from ida_rd.core.candidates import cut, read_candidate_file, rectangles
+from ida_rd.core.errors import UserError, did_you_mean
+from ida_rd.core.images import ImageError, pixels_sha256, write_png
+
+__all__ = ["PLACE", "Selection", "select", "write_subset"]
+
+PLACE = {"image_id", "file", "x", "y", "width", "height", "sha256"}
+PROBABILITY = ":probability"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A chosen test set.
+
+    Attributes
+    ----------
+    subset : DataFrame
+        The chosen rows, sorted by image id, with the columns ``group``, ``order`` (1 for the image chosen first: the
+        first n in this order are a balanced set of n), and the groups of each attribute that is grouped.
+    metrics : dict
+        Scalars: counts, joint entropies in bits, and how far the selection is from the pool.
+    groups : DataFrame
+        A row a group or joint cell: its attributes' groups, images of the pool, images chosen.
+    """
+
+    subset: pd.DataFrame
+    metrics: dict[str, Any]
+    groups: pd.DataFrame
+
+
+def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
+    """Select images evenly over groups.
+
+    Independent of the order of the rows. Within a group the images are taken in a seeded order.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``data/attributes.csv``.
+    recipe : dict
+        ``method`` (kmeans or stratified), ``size``, ``seed``, ``groups`` (of kmeans), ``attributes`` (how each is
+        grouped; may be empty for kmeans, which then clusters the attributes as they are), ``least_probability``.
+
+    Raises
+    ------
+    UserError
+        Fewer candidates than `size`, or attributes that cannot be grouped as asked.
+    """
+    table = table.sort_values("image_id", ignore_index=True)
+    rules = recipe["attributes"]
+    names = list(rules) or [name for name in table.columns if name not in PLACE and ":" not in name]
+    candidates = len(table)
+    table, left_out = _usable(table, names, rules, recipe["least_probability"])
+    joint = cells(table, rules) if rules else None
+    if recipe["method"] == "stratified":
+        assert joint is not None  # `plan` refuses it without rules
+        group = joint.of
+    else:
+        group = k_means_groups(_features(table, names, joint), recipe["groups"], recipe["seed"])
+    even_quotas(np.bincount(group), recipe["size"])  # refuses too large a size
+    order = sequence(table.image_id, group, recipe["seed"], largest_first=recipe["method"] == "kmeans")[
+        : recipe["size"]
+    ]
+    table["group"] = group
+    subset = table.iloc[order].assign(order=np.arange(1, len(order) + 1))
+    described = joint or Cells(pd.DataFrame({"cluster": np.arange(recipe["groups"])}), group)
+    if joint is not None:
+        for name in rules:
+            subset[name] = joint.table[name].to_numpy()[joint.of[order]]
+    subset = subset.sort_values("image_id", ignore_index=True)
+    metrics, groups = _report(described, order)
+    return Selection(
+        subset[[c for c in subset if c in PLACE or c in ("group", "order") or c in rules]],
+        {
+            "candidates": candidates,
+            "left_out": candidates - len(table),
+            **{f"left_out_{reason}": count for reason, count in left_out.items()},
+            **metrics,
+        },
+        groups,
+    )
+
+
+def _usable(
+    table: pd.DataFrame, names: list[str], rules: dict[str, Any], least_probability: float
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Leave out, and say so: images without an attribute, with an uncertain one, or with a label of no group."""
+    if missing := [name for name in names if name not in table]:
+        known = [name for name in table.columns if name not in PLACE and ":" not in name]
+        raise UserError(f"balance.attributes: no source gives {missing[0]!r}; {did_you_mean(missing[0], known)}")
+    reasons = {"without_attribute": table[names].isna().any(axis=1)}
+    uncertain = pd.Series(False, index=table.index)
+    for name in names:
+        if name + PROBABILITY in table:
+            uncertain |= table[name + PROBABILITY] < least_probability
+    reasons["uncertain"] = uncertain
+    reasons["in_no_group"] = pd.Series(cells(table, rules).of < 0 if rules else False, index=table.index)
+    gone = pd.Series(False, index=table.index)
+    counts = {}
+    for reason, mask in reasons.items():
+        counts[reason] = int((mask & ~gone).sum())
+        gone |= mask
+    if gone.any():
+        said = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts.items() if count)
+        print(f"warning: balance: {int(gone.sum())} of {len(table)} images are left out: {said}", file=sys.stderr)
+    return table[~gone].reset_index(drop=True), counts
+
+
+def _features(table: pd.DataFrame, names: list[str], joint: Cells | None) -> NDArray[np.float64]:
+    """What K-means clusters: the groups where attributes are grouped, otherwise the attributes as they are."""
+    if joint is None:
+        return features(table, names)
+    found = joint.table.iloc[joint.of].reset_index(drop=True)
+    ordered = {}
+    for name in names:
+        # The groups of a number have an order, those of labels have none.
+        numeric = pd.api.types.is_numeric_dtype(table[name])
+        place = {group: i for i, group in enumerate(dict.fromkeys(joint.table[name]))}
+        ordered[name] = found[name].map(place).astype(float) if numeric else found[name]
+    return features(pd.DataFrame(ordered), names)
+
+
+def _report(joint: Cells, order: NDArray[np.int64]) -> tuple[dict[str, Any], pd.DataFrame]:
+    chosen = np.zeros(len(joint.of), dtype=bool)
+    chosen[order] = True
+    pool, counts = joint.counts(), joint.counts(chosen)
+    size = int(counts.sum())
+    metrics = {
+        "images": size,
+        "groups": len(joint.table),
+        "empty_groups": int((pool == 0).sum()),
+        "joint_entropy_bits": entropy(counts),
+        "maximum_entropy_bits": maximum_entropy(size, np.full(len(pool), size)),
+        "pool_allows_bits": maximum_entropy(size, pool),
+        "pool_entropy_bits": entropy(pool),
+        # Half the sum of absolute differences of shares: 0 where the selection is as the pool, 1 at most.
+        "total_variation_from_pool": float(np.abs(counts / size - pool / pool.sum()).sum() / 2),
+    }
+    quota = math.ceil(size / len(pool))
+    return metrics, joint.table.assign(pool=pool, chosen=counts, short=np.minimum(pool - quota, 0) * -1)
+
+
+def write_subset(subset: pd.DataFrame, images: dict[str, Any], target: Path) -> pd.DataFrame:
+    """Write the chosen rectangles as PNG files and return the data set's manifest.
+
+    Parameters
+    ----------
+    subset : DataFrame
+        Of a `Selection`. A rectangle that is missing is that of the whole image.
+    images : dict
+        ``path``, the folder; ``multiple``, the least common multiple of the factors.
+
+    Raises
+    ------
+    UserError
+        A file changed or vanished since its attributes were computed.
+    """
+    rows = []
+    last: tuple[str, NDArray[np.uint8]] | None = None
+    for row in subset.sort_values(["file", "y", "x"]).to_dict("records"):
+        file = row["file"]
+        try:
+            if last is None or last[0] != file:
+                last = (file, read_candidate_file(file, images["path"]))
+            image = last[1]
+            if math.isnan(row["width"]):
+                whole = rectangles(row["image_id"], image.shape[1], image.shape[0], None, images["multiple"])
+                row |= dict(zip(("x", "y", "width", "height"), whole[0][1:], strict=True))
+        except ImageError as error:
+            raise UserError(f"{file}: {error}; run `make repro` again after mending it") from None
+        place = {key: int(row[key]) for key in ("x", "y", "width", "height")}
+        tile = cut(image, **place)
+        if tile.shape != (place["height"], place["width"], 3):
+            raise UserError(f"{file}: changed while the pipeline ran; run `make repro` again")
+        write_png(target / f"{row['image_id']}.png", tile)
+        kept = {key: value for key, value in row.items() if key not in PLACE}
+        rows.append({"image_id": row["image_id"], **kept, "file": file, **place, "pixels_sha256": pixels_sha256(tile)})
+    return pd.DataFrame(rows).sort_values("image_id", ignore_index=True)

@@ -1,0 +1,227 @@
+"""Publish a finished run: a folder with all that others need to check it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ida_rd.aggregate.stage import branch_path
+from ida_rd.bundle.schema import RESULTS_SCHEMA, PublishedResults, Tolerance
+from ida_rd.bundle.verify import SUMS, used_weights, verify
+from ida_rd.core.errors import UserError
+from ida_rd.core.files import atomic_folder, read_json, sha256_file, write_json, write_text
+from ida_rd.core.recipes import PLAN
+from ida_rd.core.weights import catalogue
+
+__all__ = ["citations", "publish", "write_checksums"]
+
+BIBLIOGRAPHY = Path(__file__).with_name("citations.bib")
+SHOWS_IMAGES = "contact_sheet"
+# On one machine and versions, distances are the same to the last digits. Another processor or version sums in another
+# order: an SR image can differ by a grey level here and there.
+TOLERANCE = Tolerance(same_software=1e-6, other_software=1e-2)
+
+
+def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
+    """Write the bundle of the run in `root`; nothing is left behind if it does not verify.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the repository, or an experiment's folder, in which a run has finished.
+    target : Path
+        Folder that does not exist yet, or is empty.
+    images : bool
+        Whether pictures may be in it: the page and its image browser show HR images.
+
+    Raises
+    ------
+    UserError
+        The run is not finished or not up to date, or its numbers do not hold together.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{target} exists and is not empty: name another folder, or remove it")
+    recipe = read_json(root / PLAN / "aggregate.json", hint="run `make repro` first, in the root of the repository")
+    _refuse_stale(root)
+    with atomic_folder(target) as folder:
+        results = _write(root, folder, recipe, images=images)
+        write_checksums(folder)
+        verify(folder)
+    return results
+
+
+def _refuse_stale(root: Path) -> None:
+    """Refuse a run whose outputs are not those of its parameters and code."""
+    if not (root / "dvc.yaml").is_file():
+        raise UserError(f"publish: {root} has no dvc.yaml: run this where the pipeline is")
+    # Not `dvc`: where the environment is not activated, it is not on the PATH.
+    command = [sys.executable, "-m", "dvc", "status", "--json", "dvc.yaml"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"publish: dvc status failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    if stale := json.loads(done.stdout or "{}"):
+        names = sorted(stale)
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        raise UserError(f"publish: the results are not up to date ({shown}): run `make repro` first")
+
+
+def _write(root: Path, folder: Path, recipe: dict[str, Any], *, images: bool) -> PublishedResults:
+    hint = "run `make repro` first"
+    summary = read_json(root / "metrics/tables/ida_rd.json", hint=hint)
+    provenance = read_json(root / "metrics/provenance.json", hint=hint)
+    report = read_json(root / PLAN / "report.json", hint=hint)
+    for source, name in ((PLAN, "recipes"), (Path("metrics/tables"), "tables")):
+        _copy_folder(root / source, folder / name)
+    for file, name in (
+        ("params.yaml", "params.yaml"),
+        ("data/subset.csv", "subset.csv"),
+        ("metrics/balance.json", "balance.json"),
+        ("metrics/balance.csv", "balance.csv"),
+        ("metrics/provenance.json", "provenance.json"),
+    ):
+        shutil.copyfile(root / file, folder / name)
+    ignored = None if images else shutil.ignore_patterns(f"{SHOWS_IMAGES}*")
+    _copy_folder(root / "metrics/plots", folder / "figures", ignored)
+    if images:
+        _copy_folder(root / "metrics/report", folder / "page")
+    branches = []
+    for branch in recipe["branches"]:
+        rows = branch_path(Path("rows"), branch)
+        data = branch_path(root / "data/distortion", branch)
+        for suffix in (".csv", ".json"):
+            (folder / rows).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(f"{data}{suffix}", folder / f"{rows}{suffix}")
+        entry = summary[branch["upscaler"]][f"x{branch['factor']}"][branch["downscaler"]]
+        scores = {name: entry[name] for name in recipe["distortion_order"]}
+        counts = {key: value for key, value in entry.items() if key not in scores}
+        sha256 = sha256_file(folder / f"{rows}.csv")
+        branches.append({**branch, **counts, "rows": f"{rows.as_posix()}.csv", "sha256": sha256, "scores": scores})
+    commit, changed = _commit(root)
+    results = PublishedResults.model_validate(
+        {
+            "schema_version": RESULTS_SCHEMA,
+            "program": f"ida-rd {importlib.metadata.version('ida-rd')}",
+            "commit": commit,
+            "uncommitted_changes": changed,
+            "samples": report["parameters"]["samples"],
+            **{key: recipe[key] for key in ("seed", "confidence", "resamples", "distortions", "distortion_order")},
+            "dataset_sha256": provenance["dataset_sha256"],
+            "weights": used_weights(recipe["recipes"]),
+            "skipped": recipe["skipped"],
+            "tolerance": TOLERANCE,
+            "branches": branches,
+        }
+    )
+    write_json(folder / "results.json", results.model_dump())
+    write_json(folder / "results.schema.json", PublishedResults.json_schema())
+    write_text(folder / "CITATIONS.bib", citations(recipe["recipes"], recipe["attributes"]))
+    write_text(folder / "LICENCES.md", _licences(recipe, results.weights))
+    write_text(folder / "README.md", _readme(root, results, images=images))
+    return results
+
+
+def _copy_folder(source: Path, target: Path, ignore: Any = None) -> None:
+    """Copy a folder; the first file that cannot be copied is the error."""
+    try:
+        shutil.copytree(source, target, ignore=ignore)
+    except shutil.Error as error:  # all files' errors, without an error number
+        file, _, reason = error.args[0][0]
+        short = str(reason).partition(": '")[0]
+        raise UserError(
+            f"publish: cannot copy {file} ({short}): free some space or fix the permissions, then run again"
+        ) from None
+
+
+def _commit(root: Path) -> tuple[str | None, bool | None]:
+    """The commit that the working tree stands on, and whether files that git knows differ from it."""
+    if shutil.which("git") is None:
+        return None, None
+    found = [
+        subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=False)
+        for command in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+    ]
+    if any(done.returncode for done in found):
+        return None, None
+    return found[0].stdout.strip(), bool(found[1].stdout.strip())
+
+
+def citations(recipes: dict[str, Any], attributes: dict[str, Any]) -> str:
+    """Return BibTeX of IDA-RD and of every method, weight file and source of attributes that the recipes use."""
+    wanted = {"all"} | {f"weights/{key}" for key in used_weights(recipes)}
+    for entry in [*recipes.values(), *recipes["distort"]["distortions"].values(), *attributes.values()]:
+        if "method" in entry:
+            method = f"{entry['stage']}/{entry['method']}"
+            wanted |= {method} | {
+                f"{method}/{value}" for value in entry["parameters"].values() if isinstance(value, str)
+            }
+    found = []
+    for entry in re.split(r"\n(?=@)", BIBLIOGRAPHY.read_text(encoding="utf-8")):
+        match = re.search(r"keywords = \{([^}]*)\},\n", entry)
+        if match and wanted & {word.strip() for word in match[1].split(",")}:
+            found.append(entry.strip().replace(f"  {match[0]}", ""))
+    return "\n\n".join(found) + "\n"
+
+
+def _licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:
+    lines = ["# Terms of what made these numbers", "", "The program: Apache-2.0.", "", "## Weights", ""]
+    known = catalogue()
+    for key, sha in weights.items():
+        source = "" if known[key].file else f" {known[key].citation}."
+        lines.append(f"* {key} (sha256 `{sha}`): {known[key].licence}.{source}")
+    if not weights:
+        lines.append("None.")
+    if terms := [
+        f"* by {name}: {source['terms']}." for name, source in recipe["attributes"].items() if source["terms"]
+    ]:
+        lines += ["", "## Attributes of the images", "", *terms]
+    lines += ["", "## Images", ""]
+    if recipe["images"]["source"] == "sample-photos":
+        lines.append("Photographs inside the packages scikit-image and scikit-learn; their terms are in the project's")
+        lines.append("docs/data.md.")
+    else:
+        lines.append(
+            "The publisher's own folder. Their terms are the publisher's to state; `subset.csv` names each image and"
+        )
+        lines.append("the hash of its pixels.")
+    return "\n".join(lines) + "\n"
+
+
+def _readme(root: Path, results: PublishedResults, *, images: bool) -> str:
+    table = (root / "metrics/tables/ida_rd.md").read_text(encoding="utf-8")
+    lines = [
+        "# IDA-RD results",
+        "",
+        table,
+        f"Made by {results.program}, commit {results.commit or 'unknown'}"
+        + (" with uncommitted changes" if results.uncommitted_changes else "")
+        + ". To check them, install the program and run, beside this folder:",
+        "",
+        "    ida-rd verify FOLDER             # checksums, completeness, every summary from the rows",
+        "    ida-rd verify FOLDER --rerun 2   # and two branches anew from the images",
+        "",
+        "| | |",
+        "|---|---|",
+        "| `results.json` | scores and what made them, by the schema beside it |",
+        "| `rows/` | every sample's distances, and the software and device that computed them |",
+        "| `tables/`, `figures/` | the same for people; paired differences, ranks, agreement |",
+        "| `recipes/`, `params.yaml`, `provenance.json` | parameters, hashes of code, weights and files |",
+        "| `subset.csv`, `balance.json`, `balance.csv` | the test set: hash of every image; its groups |",
+        "| `CITATIONS.bib`, `LICENCES.md` | what to cite; terms of the weights |",
+        f"| `{SUMS}` | checksums of all files |",
+    ]
+    if images:
+        lines.append("| `page/index.html` | the page, with images to look at |")
+    return "\n".join(lines) + "\n"
+
+
+def write_checksums(folder: Path) -> None:
+    """Write ``SHA256SUMS``, in the form that ``sha256sum --check`` reads."""
+    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    lines = [f"{sha256_file(folder / name)}  {name}" for name in paths if name != SUMS]
+    write_text(folder / SUMS, "\n".join(lines) + "\n")

@@ -1,0 +1,242 @@
+"""HR candidates: the images that a run may choose its test set from.
+
+Nothing is copied: a candidate is a file, its hash, and a rectangle in it. Two sources exist:
+``sample-photos``, the RGB photographs inside the scikit-image and scikit-learn packages, and
+``folder``, any folder of images.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import importlib.util
+import json
+import os
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.files import sha256_file, write_text
+from ida_rd.core.images import EXTENSIONS, ImageError, image_files, read_image, read_size
+
+__all__ = [
+    "SAMPLE_PHOTOS",
+    "Candidate",
+    "candidate_files",
+    "check_sizes",
+    "cut",
+    "digest",
+    "file_hashes",
+    "fingerprint",
+    "listing",
+    "read_candidate_file",
+    "rectangles",
+    "source_path",
+]
+
+# Package and path in it. All are photographs in RGB; the terms of each are in docs/data.md.
+SAMPLE_PHOTOS = (
+    ("skimage", "data/astronaut.png"),
+    ("skimage", "data/chelsea.png"),
+    ("skimage", "data/coffee.png"),
+    ("skimage", "data/hubble_deep_field.jpg"),
+    ("skimage", "data/motorcycle_left.png"),
+    ("skimage", "data/retina.jpg"),
+    ("skimage", "data/rocket.jpg"),
+    ("sklearn", "datasets/images/china.jpg"),
+    ("sklearn", "datasets/images/flower.jpg"),
+)
+HASH_CACHE = Path(".ida-rd") / "hashes.json"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A rectangle of an image file.
+
+    Attributes
+    ----------
+    image_id : str
+        Name of the candidate; the names of all later files are made from it.
+    file : str
+        ``package:path`` or a file name in the source folder.
+    x, y, width, height : int
+        The rectangle, in pixels.
+    sha256 : str
+        Of the file's bytes.
+    """
+
+    image_id: str
+    file: str
+    x: int
+    y: int
+    width: int
+    height: int
+    sha256: str
+
+
+def candidate_files(source: str, folder: str | None, pattern: str | None = None) -> dict[str, str]:
+    """Map the source's image ids to its files (``package:path``, or names in `folder`), in order of id."""
+    if source == "sample-photos":
+        files = {Path(path).stem: f"{package}:{path}" for package, path in SAMPLE_PHOTOS}
+        return dict(sorted(files.items()))
+    assert folder is not None
+    root = Path(folder).expanduser()
+    if pattern is not None and "/" in pattern:
+        return _nested_files(root, pattern)
+    return {image_id: path.name for image_id, path in image_files(root, what="images.path", pattern=pattern).items()}
+
+
+def _nested_files(root: Path, pattern: str) -> dict[str, str]:
+    """Images in sub-folders, such as FFHQ's, by a pattern such as ``*/*.png``; a name may be there only once."""
+    if not root.is_dir():
+        raise UserError(f"images.path: {root} is not a folder; give the path of a folder of images")
+    found: dict[str, str] = {}
+    for file in glob.glob(pattern, root_dir=root, recursive=True):  # strings: a Path each takes longer than all else
+        name = os.path.basename(file)
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() not in EXTENSIONS or name.startswith("."):
+            continue
+        image_id = unicodedata.normalize("NFC", stem)
+        if image_id in found:
+            raise UserError(
+                f"images.path: {root / found[image_id]} and {root / file} have one name: rename one of them"
+            )
+        found[image_id] = file.replace(os.sep, "/")
+    if not found:
+        raise UserError(f"images.path: {root} holds no image named {pattern}")
+    return dict(sorted(found.items()))
+
+
+def source_path(file: str, folder: str | None) -> Path:
+    """Path on this machine of a `Candidate.file`."""
+    if folder is not None:
+        return Path(folder).expanduser() / file
+    package, _, inside = file.partition(":")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"the package {package}, which holds the sample photographs, is not installed: run `make env`")
+    return Path(next(iter(spec.submodule_search_locations))) / inside
+
+
+def listing(source: str, folder: str | None, pattern: str | None = None) -> dict[str, str]:
+    """Size of every file of the source, by file name: for sets so large that only what is chosen is opened."""
+    files = candidate_files(source, folder, pattern).values()
+    if folder is None:
+        return {file: f"{source_path(file, folder).stat().st_size} bytes" for file in files}
+    root = Path(folder).expanduser()
+    return {file: f"{os.stat(f'{root}/{file}').st_size} bytes" for file in files}
+
+
+def fingerprint(source: str, folder: str | None, pattern: str | None = None) -> dict[str, str]:
+    """SHA-256 of every file of the source, by file name; unchanged files are not read again."""
+    files = candidate_files(source, folder, pattern).values()
+    return dict(zip(files, file_hashes([source_path(file, folder) for file in files]), strict=True))
+
+
+def digest(paths: list[Path]) -> str:
+    """One SHA-256 of names and contents of many files; unchanged files are not read again."""
+    lines = [f"{sha}  {path.name}" for path, sha in zip(paths, file_hashes(paths), strict=True)]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def file_hashes(paths: list[Path]) -> list[str]:
+    """SHA-256 of each file; unchanged files are not read again."""
+    cache = _read_cache()
+    fresh, found = {}, []
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: the sample photograph is missing from its package; reinstall the environment")
+        status = path.stat()
+        key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+        fresh[key] = cache.get(key) or sha256_file(path)
+        found.append(fresh[key])
+    if fresh.keys() - cache.keys():
+        write_text(HASH_CACHE, json.dumps(cache | fresh))
+    return found
+
+
+def check_sizes(
+    source: str, folder: str | None, pattern: str | None, crop: int | None, multiple: int, *, all_files: bool = True
+) -> int | None:
+    """Refuse images too small for `crop` or `multiple` by their headers; see `rectangles`.
+
+    Without `all_files` the first image stands for all. A header that cannot be read is left to the stage that reads the
+    whole file and reports all that is wrong.
+
+    Returns
+    -------
+    int or None
+        The smallest side of all candidates, in pixels; None if no header can be read.
+    """
+    small, sides = [], []
+    files = list(candidate_files(source, folder, pattern).items())
+    for image_id, file in files if all_files else files[:1]:
+        try:
+            width, height = read_size(source_path(file, folder))
+        except ImageError:
+            continue
+        try:
+            sides += [min(w, h) for _, _, _, w, h in rectangles(image_id, width, height, crop, multiple)]
+        except ImageError as error:
+            small.append(f"{file}: {error}")
+    if small:
+        rest = f"; and {len(small) - 5} more" if len(small) > 5 else ""
+        raise UserError(f"{'; '.join(small[:5])}{rest}: remove them, or choose a smaller crop or factor")
+    return min(sides, default=None)
+
+
+def _read_cache() -> dict[str, str]:
+    try:
+        return json.loads(HASH_CACHE.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # only a cache
+
+
+def rectangles(
+    image_id: str, width: int, height: int, crop: int | None, multiple: int
+) -> list[tuple[str, int, int, int, int]]:
+    """Cut an image into candidates: ``(image_id, x, y, width, height)``.
+
+    Parameters
+    ----------
+    crop : int or None
+        Side of the non-overlapping square tiles, in pixels; the grid is centred. None: the whole
+        image, centre-cropped to a multiple of `multiple` pixels.
+    multiple : int
+        Least common multiple of the scale factors.
+
+    Raises
+    ------
+    ImageError
+        The image is too small.
+    """
+    if crop is None:
+        w, h = width - width % multiple, height - height % multiple
+        if not w or not h:
+            raise ImageError(f"{width} x {height} pixels, smaller than the scale factor {multiple}")
+        return [(image_id, (width - w) // 2, (height - h) // 2, w, h)]
+    columns, rows = width // crop, height // crop
+    if not columns or not rows:
+        raise ImageError(f"{width} x {height} pixels, smaller than images.crop = {crop}")
+    x0, y0 = (width - columns * crop) // 2, (height - rows * crop) // 2
+    if columns == rows == 1:
+        return [(image_id, x0, y0, crop, crop)]
+    return [
+        (f"{image_id}-r{r:02d}c{c:02d}", x0 + c * crop, y0 + r * crop, crop, crop)
+        for r in range(rows)
+        for c in range(columns)
+    ]
+
+
+def cut(image: NDArray[np.uint8], x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+    """Return the rectangle of `image` as a contiguous array."""
+    return np.ascontiguousarray(image[y : y + height, x : x + width])
+
+
+def read_candidate_file(file: str, folder: str | None) -> NDArray[np.uint8]:
+    """Read a candidate's whole image; see `ida_rd.core.images.read_image` for the policy."""
+    return read_image(source_path(file, folder))

@@ -1,0 +1,47 @@
+"""Optional software: packages and programs that a method needs and that may be missing.
+
+A run with ``missing_software: skip`` goes on without a downscaler whose software is missing. Its stages
+still run, for DVC's graph is what ``params.yaml`` names, but pass on a note in place of images.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.files import read_json, write_json
+
+__all__ = ["MissingSoftware", "package_version", "skip_note", "write_skip_note"]
+
+NOTE = "skipped.json"
+
+
+class MissingSoftware(UserError):
+    """A package or program that a method needs is not installed."""
+
+
+def package_version(module: str, *, install: str) -> str:
+    """Version of the package that holds `module`; nothing is imported.
+
+    Raises
+    ------
+    MissingSoftware
+        It is not installed; the message says to install it by `install`.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise MissingSoftware(f"the package {module} is not installed: {install}")
+    names = importlib.metadata.packages_distributions().get(module, [module])
+    return " ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(names)))
+
+
+def write_skip_note(folder: Path, reason: str) -> None:
+    """Say in an output folder that it is empty, and why."""
+    write_json(folder / NOTE, {"reason": reason})
+
+
+def skip_note(folder: Path) -> str | None:
+    """Why an output folder is empty; None if it is not."""
+    path = folder / NOTE
+    return str(read_json(path, hint="run `dvc repro`")["reason"]) if path.is_file() else None

@@ -1,0 +1,61 @@
+"""Pixel-wise measures: MSE, and PSNR as ``piq`` (the official code's library) defines it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ida_rd.core.methods import Parameters as Base
+from ida_rd.distort.contract import Descriptor, mean_to_others
+
+__all__ = ["MSE", "PSNR", "Parameters", "describe", "load"]
+
+EPSILON = 1e-8  # piq's: keeps the value of identical images finite, at 80 dB
+
+
+class Parameters(Base):
+    """``metric``: ``psnr`` or ``mse``."""
+
+    metric: Literal["psnr", "mse"] = "psnr"
+
+
+def describe(parameters: Parameters) -> Descriptor:
+    """Describe PSNR (in dB, 80 for identical images) or MSE (of pixels in [0, 1])."""
+    if parameters.metric == "mse":
+        return Descriptor(better="lower", perfect=0.0, low=0.0, high=1.0, minimum_side=1, label="MSE", squared=True)
+    return Descriptor(better="higher", perfect=80.0, low=0.0, high=80.0, minimum_side=1, label="PSNR (dB)")
+
+
+def load(parameters: Parameters, device: str) -> MSE:
+    """Return the measure; it computes in exact integers, on the CPU."""
+    return MSE() if parameters.metric == "mse" else PSNR()
+
+
+class MSE:
+    """Mean squared error over all sub-pixels of images in [0, 1]."""
+
+    def reference(self, hr: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The HR image (3, H, W), uint8, as integers."""
+        return hr.astype(np.int64)
+
+    def distance(self, reference: NDArray[np.int64], sr: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """MSE of (K, 3, H, W), uint8, to the reference; (K,), in [0, 1]."""
+        squares = np.square(sr.astype(np.int64) - reference).sum(axis=(1, 2, 3))
+        return squares / (reference.size * 255.0**2)
+
+    def with_spread(
+        self, reference: NDArray[np.int64], sr: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """`distance`, and the mean distance of each sample to the others; (K,) each, K >= 2."""
+        to_mean = np.square(sr - sr.mean(axis=0)).sum(axis=(1, 2, 3)) / (reference.size * 255.0**2)
+        return self.distance(reference, sr), mean_to_others(to_mean)
+
+
+class PSNR(MSE):
+    """``-10 log10(MSE + 1e-8)`` over all sub-pixels of images in [0, 1]."""
+
+    def distance(self, reference: NDArray[np.int64], sr: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """PSNR of (K, 3, H, W), uint8, to the reference; (K,), dB."""
+        return np.clip(-10 * np.log10(super().distance(reference, sr) + EPSILON), 0.0, 80.0)

@@ -1,0 +1,239 @@
+"""Controlled degradations, before or after a downscaler: the synthetic processes of IDA-RD.
+
+    blur-2: {method: resample, filter: bicubic, degrade: [{gaussian_blur: {sigma: 2}}]}
+
+Steps are applied in the order in which they are listed: those ``when: before`` to the HR image, then
+the downscaler, then those ``when: after`` (the default) to the LR image. Each step ends in 8 bits. The
+authors' own degradation code is unpublished: which reading of the paper each one is, its docstring
+says. Their paper does not say either whether what is done before is measured in HR or LR pixels: see
+``units``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageFilter
+from pydantic import Field, model_validator
+
+from ida_rd.core.errors import UserError, did_you_mean
+from ida_rd.core.methods import Parameters, validate
+from ida_rd.core.seeds import generator
+from ida_rd.downscale.cubic import cubic
+from ida_rd.downscale.eight_bit import round_levels
+
+__all__ = [
+    "STEPS",
+    "Contrast",
+    "GaussianBlur",
+    "GaussianNoise",
+    "Jpeg",
+    "Quantization",
+    "Step",
+    "apply_steps",
+    "bicubic_noise_gain",
+    "check_steps",
+    "through_jpeg",
+]
+
+Pixels = NDArray[np.uint8]
+Units = Literal["hr", "lr"]
+
+
+class Step(Parameters):
+    """A degradation; ``when`` is on which side of the downscaler."""
+
+    RANDOM: ClassVar[bool] = False
+
+    when: Literal["before", "after"] = "after"
+
+    def in_own_units(self, factor: int) -> Step:
+        """The same step with its parameters in the units of the image that it is applied to."""
+        return self
+
+    def apply(self, image: Pixels, rng: np.random.Generator) -> Pixels:
+        """Degrade (H, W, 3) uint8; the result has the same shape and type."""
+        raise NotImplementedError
+
+
+class GaussianBlur(Step):
+    """Gaussian blur; ``sigma`` in pixels of the image that it is applied to, or in HR or LR pixels: ``units``.
+
+    ``backend: pil`` is Pillow's (three box passes each way, rounded to 8 bits after each), which fits
+    the paper's Table 10; ``exact`` is a sampled kernel of radius ceil(4 sigma), mirrored at the border.
+    """
+
+    sigma: float = Field(ge=0, le=100)
+    backend: Literal["pil", "exact"] = "pil"
+    units: Units | None = None
+
+    def in_own_units(self, factor: int) -> GaussianBlur:
+        scale = {("before", "lr"): factor, ("after", "hr"): 1 / factor}.get((self.when, str(self.units)), 1)
+        return self.model_copy(update={"sigma": self.sigma * scale, "units": None})
+
+    def apply(self, image: Pixels, rng: np.random.Generator) -> Pixels:
+        if self.backend == "pil":
+            return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(self.sigma)))
+        if self.sigma == 0:
+            return image.copy()
+        from scipy.ndimage import correlate1d
+
+        radius = int(np.ceil(4 * self.sigma))
+        kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / self.sigma) ** 2)
+        kernel /= kernel.sum()
+        blurred = image.astype(np.float64)
+        for axis in (0, 1):
+            blurred = correlate1d(blurred, kernel, axis=axis, mode="reflect")
+        return round_levels(blurred)
+
+
+class GaussianNoise(Step):
+    """Additive Gaussian noise, independent per pixel and channel; ``sigma`` on the scale of [0, 1].
+
+    The paper's numbers are read as standard deviations: read as variances, its smallest would show.
+    ``units: lr`` before the downscaler gives it the strength that leaves ``sigma`` in the LR image after
+    bicubic reduction; ``hr`` after the downscaler the strength that such noise in the HR image would leave.
+    """
+
+    RANDOM: ClassVar[bool] = True
+
+    sigma: float = Field(ge=0, le=10)
+    units: Units | None = None
+
+    def in_own_units(self, factor: int) -> GaussianNoise:
+        gain = bicubic_noise_gain(factor)
+        scale = {("before", "lr"): 1 / gain, ("after", "hr"): gain}.get((self.when, str(self.units)), 1)
+        return self.model_copy(update={"sigma": self.sigma * scale, "units": None})
+
+    def apply(self, image: Pixels, rng: np.random.Generator) -> Pixels:
+        return round_levels(image + 255 * self.sigma * rng.standard_normal(image.shape))
+
+
+class Contrast(Step):
+    """Contrast about the mean luminance by ``factor``: Pillow's ``ImageEnhance.Contrast``, which truncates."""
+
+    factor: float = Field(ge=0, le=100)
+
+    def apply(self, image: Pixels, rng: np.random.Generator) -> Pixels:
+        return np.asarray(ImageEnhance.Contrast(Image.fromarray(image)).enhance(self.factor))
+
+
+class Quantization(Step):
+    """Fewer grey levels; smaller ``n`` is coarser.
+
+    ``mode: levels`` keeps n equidistant levels per channel, the plain reading of the paper;
+    ``step20`` rounds to multiples of 20 - n; ``palette`` keeps n colours (median cut).
+    """
+
+    n: int = Field(ge=2, le=256)
+    mode: Literal["levels", "step20", "palette"] = "levels"
+
+    @model_validator(mode="after")
+    def _step_is_positive(self) -> Quantization:
+        if self.mode == "step20" and self.n > 19:
+            raise ValueError("mode step20 needs n of at most 19")
+        return self
+
+    def apply(self, image: Pixels, rng: np.random.Generator) -> Pixels:
+        if self.mode == "palette":
+            return np.asarray(Image.fromarray(image).quantize(self.n, Image.Quantize.MEDIANCUT).convert("RGB"))
+        if self.mode == "levels":
+            return round_levels(np.floor(image / 255 * (self.n - 1) + 0.5) * 255 / (self.n - 1))
+        step = 20 - self.n
+        return round_levels(np.floor(image / step + 0.5) * step)
+
+
+class Jpeg(Step):
+    """JPEG at a ``quality`` from 1 to 100; ``subsampling`` of chroma. The codec is Pillow's."""
+
+    quality: int = Field(ge=1, le=100)
+    subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = "4:2:0"
+
+    def apply(self, image: Pixels, rng: np.random.Generator) -> Pixels:
+        return through_jpeg(image, self.quality, self.subsampling)
+
+
+def through_jpeg(image: Pixels, quality: int, subsampling: str = "4:2:0") -> Pixels:
+    """Write (H, W, 3) uint8 as JPEG and read it again."""
+    file = BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    return np.asarray(Image.open(file))
+
+
+def bicubic_noise_gain(factor: int) -> float:
+    """Standard deviation that independent noise of 1 has after antialiased bicubic reduction, far from the border."""
+    weights = cubic((np.arange(4 * factor) + 0.5 - 2 * factor) / factor)
+    weights /= weights.sum()
+    return float(np.square(weights).sum())  # two axes: the square of the square root
+
+
+STEPS: dict[str, type[Step]] = {
+    "gaussian_blur": GaussianBlur,
+    "gaussian_noise": GaussianNoise,
+    "contrast": Contrast,
+    "quantization": Quantization,
+    "jpeg": Jpeg,
+}
+
+
+def check_steps(given: Any, *, where: str) -> list[dict[str, Any]]:
+    """Check a list of steps from ``params.yaml`` and fill in the defaults.
+
+    Parameters
+    ----------
+    given : list of dict
+        One-key mappings, such as ``{gaussian_blur: {sigma: 2}}``.
+    where : str
+        Its key in ``params.yaml``.
+
+    Raises
+    ------
+    UserError
+        Names the key and what is wrong.
+    """
+    if not isinstance(given, list):
+        raise UserError(f"{where}: give a list of degradations, such as [{{gaussian_blur: {{sigma: 2}}}}]")
+    steps = []
+    for i, step in enumerate(given):
+        if not isinstance(step, dict) or len(step) != 1:
+            raise UserError(
+                f"{where}.{i}: give one degradation with its parameters, such as gaussian_blur: {{sigma: 2}}"
+            )
+        ((kind, parameters),) = step.items()
+        if kind not in STEPS:
+            raise UserError(f"{where}.{i}: no degradation is called {kind!r}; {did_you_mean(str(kind), STEPS)}")
+        steps.append({kind: validate(STEPS[kind], parameters, where=f"{where}.{i}.{kind}").model_dump(mode="json")})
+    return steps
+
+
+def apply_steps(
+    image: Pixels, steps: Sequence[dict[str, Any]], when: str, *, factor: int, seed: int, image_id: str
+) -> tuple[Pixels, list[dict[str, Any]]]:
+    """Apply the steps of one side of the downscaler to (H, W, 3) uint8.
+
+    The random numbers of step i depend on (seed, image_id, i) alone: two downscalers degraded alike
+    meet the same noise.
+
+    Returns
+    -------
+    image : ndarray
+        Of the same shape, uint8.
+    draws : list of dict
+        For every random step: its place, what it is, its parameters in the units of the image, and the
+        key of its generator.
+    """
+    draws = []
+    for i, step in enumerate(steps):
+        ((kind, parameters),) = step.items()
+        given = STEPS[kind](**parameters)
+        if given.when != when:
+            continue
+        degradation, key = given.in_own_units(factor), ("degrade", seed, image_id, i)
+        image = degradation.apply(image, generator(*key))
+        if degradation.RANDOM:
+            draws.append({"step": i, kind: degradation.model_dump(mode="json", exclude_none=True), "generator": key})
+    return image, draws

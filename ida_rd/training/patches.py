@@ -1,0 +1,190 @@
+"""Training patches for the flow: pairs of HR crop and bicubic LR crop, each a pure function of (seed, step)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from ida_rd.core.errors import UserError, did_you_mean
+from ida_rd.core.files import sha256_file
+from ida_rd.core.seeds import generator
+
+__all__ = ["PatchSource", "training_files"]
+
+# Pillow's widest kernel (lanczos) reaches 3 LR pixels beyond an LR pixel's centre: with this margin (in
+# LR pixels) a crop's LR image equals the crop of the whole photograph's LR image.
+LR_MARGIN = 3
+FILTERS = ("bicubic", "bilinear", "lanczos", "box", "hamming")
+JPEG_BLOCK = 16  # pixels: the period of a JPEG with halved chroma
+JPEG_QUALITY = (85, 98)
+SHARPEN_RADIUS = (0.4, 1.0)  # pixels
+SHARPEN_PERCENT = (20, 150)
+
+
+def training_files(folder: Path, exclude_licence: str) -> list[tuple[Path, dict[str, str]]]:
+    """List the images of `folder` with their rows of ``LICENSES.csv`` (empty where there is none).
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of JPEG or PNG photographs.
+    exclude_licence : str
+        Leave out rows whose ``licence`` starts with this text; empty: none.
+
+    Raises
+    ------
+    UserError
+        No folder, no image, or an image that ``LICENSES.csv`` does not list.
+    """
+    if not folder.is_dir():
+        raise UserError(f"training images: {folder} is not a folder; give --images a folder of photographs")
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    if not files:
+        raise UserError(f"training images: {folder} holds no .jpg or .png file")
+    table = folder / "LICENSES.csv"
+    if not table.exists():
+        if exclude_licence:
+            raise UserError(f"{table} does not exist, so --exclude-licence {exclude_licence!r} cannot be obeyed")
+        return [(path, {}) for path in files]
+    with table.open(newline="", encoding="utf-8") as handle:
+        rows = {row["file"]: row for row in csv.DictReader(handle)}
+    missing = [path.name for path in files if path.name not in rows]
+    if missing:
+        raise UserError(f"{table} has no row for {', '.join(missing)}: add it or remove the file")
+    kept = [(path, rows[path.name]) for path in files]
+    if exclude_licence:
+        kept = [(path, row) for path, row in kept if not row["licence"].startswith(exclude_licence)]
+    for path, row in kept:
+        if row.get("sha256") and row["sha256"] != sha256_file(path):
+            raise UserError(f"{path}: its sha256 is not the one in {table.name}; fetch the file again")
+    return kept
+
+
+class PatchSource:
+    """All training photographs in memory (8-bit), and batches cut from them.
+
+    Parameters
+    ----------
+    files : list of Path
+        Photographs, RGB.
+    factor : int
+        Scale factor.
+    patch : int
+        HR patch side in pixels, a multiple of `factor`.
+    seed : int
+        Seed of the crops.
+    jpeg : float
+        Share of the patches that go through a JPEG file of quality 85 to 98 with halved chroma, as
+        most photographs of the world did; its block grid lies anywhere.
+    candidates : int
+        Crops drawn per patch, of which the one with the most detail *in its LR image* is kept. A choice
+        by LR alone leaves the distribution of HR given LR, which the flow learns, as it is.
+    scales : list of float
+        The photographs are also shown reduced by these factors, each with the same probability.
+    sharpen : float
+        Share of the patches that are sharpened by an unsharp mask, as many cameras and editors do.
+    filters : list of str
+        Pillow's filters that make the LR images, one of them drawn for each patch.
+    """
+
+    def __init__(
+        self,
+        files: list[Path],
+        factor: int,
+        patch: int,
+        seed: int,
+        *,
+        jpeg: float = 0.0,
+        candidates: int = 1,
+        filters: Sequence[str] = ("bicubic",),
+        scales: Sequence[float] = (1.0,),
+        sharpen: float = 0.0,
+    ) -> None:
+        if unknown := [name for name in filters if name not in FILTERS]:
+            raise UserError(f"--filters {unknown[0]}: {did_you_mean(unknown[0], FILTERS)}")
+        self.factor, self.patch, self.seed = factor, patch, seed
+        self.jpeg, self.candidates, self.sharpen = jpeg, candidates, sharpen
+        self.filters = [Image.Resampling[name.upper()] for name in filters]
+        self.outer = patch + 2 * LR_MARGIN * factor
+        if any(scale < 1 for scale in scales):
+            raise UserError(f"--scales: {min(scales)} would enlarge the photographs; from 1 up")
+        self.images = []
+        self.weights = []
+        for scale in scales:
+            images = [_reduced(path, scale) for path in files]
+            for path, image in zip(files, images, strict=True):
+                if min(image.shape[:2]) < self.outer:
+                    side = f"{self.outer} x {self.outer} pixels"
+                    raise UserError(f"{path}: reduced by {scale:g} smaller than {side}, too small to train on")
+            pixels = np.array([image.shape[0] * image.shape[1] for image in images], dtype=float)
+            self.images.append(images)
+            self.weights.append(pixels / pixels.sum())
+
+    def batch(self, stage: str, step: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return HR (B, 3, patch, patch) and LR (B, 3, patch/factor, patch/factor), uint8.
+
+        Any pixel offset (so every phase of the LR grid), eight flips and rotations.
+        """
+        rng = generator("patches", self.seed, stage, step)
+        hr = np.empty((size, 3, self.patch, self.patch), np.uint8)
+        side = self.patch // self.factor
+        lr = np.empty((size, 3, side, side), np.uint8)
+        for i in range(size):
+            pairs = [self._pair(rng) for _ in range(self.candidates)]
+            hr[i], lr[i] = max(pairs, key=lambda pair: _detail(pair[1]))
+        return hr, lr
+
+    def _pair(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        scale = rng.integers(len(self.images)) if len(self.images) > 1 else 0
+        image = self.images[scale][rng.choice(len(self.weights[scale]), p=self.weights[scale])]
+        # Room to place the JPEG's block grid, where the photograph has it.
+        room = min(JPEG_BLOCK - 1, min(image.shape[:2]) - self.outer) if rng.random() < self.jpeg else -1
+        outer = self.outer + max(room, 0)
+        y, x = (int(rng.integers(side - outer + 1)) for side in image.shape[:2])
+        crop = np.rot90(image[y : y + outer, x : x + outer], int(rng.integers(4)))
+        if rng.integers(2):
+            crop = crop[:, ::-1]
+        crop = np.ascontiguousarray(crop)
+        if self.sharpen and rng.random() < self.sharpen:
+            crop = _sharpened(crop, rng.uniform(*SHARPEN_RADIUS), int(rng.integers(*SHARPEN_PERCENT)))
+        if room >= 0:
+            crop = _through_jpeg(crop, int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)))
+            y, x = (int(n) for n in rng.integers(room + 1, size=2))
+            crop = np.ascontiguousarray(crop[y : y + self.outer, x : x + self.outer])
+        side = self.patch // self.factor
+        resampling = self.filters[rng.integers(len(self.filters))]
+        small = np.asarray(Image.fromarray(crop).resize((side + 2 * LR_MARGIN,) * 2, resampling))
+        m = LR_MARGIN * self.factor
+        hr = crop[m : m + self.patch, m : m + self.patch].transpose(2, 0, 1)
+        lr = small[LR_MARGIN : LR_MARGIN + side, LR_MARGIN : LR_MARGIN + side].transpose(2, 0, 1)
+        return hr, lr
+
+
+def _reduced(path: Path, scale: float) -> NDArray[np.uint8]:
+    image = Image.open(path).convert("RGB")
+    if scale == 1:
+        return np.asarray(image)
+    size = (round(image.width / scale), round(image.height / scale))
+    return np.asarray(image.resize(size, Image.Resampling.LANCZOS))
+
+
+def _sharpened(image: NDArray[np.uint8], radius: float, percent: int) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.UnsharpMask(radius, percent, threshold=0)))
+
+
+def _through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    return np.asarray(Image.open(file))
+
+
+def _detail(lr: NDArray[np.uint8]) -> float:
+    """Total variation of an LR image."""
+    levels = lr.astype(np.float32)
+    return float(np.abs(np.diff(levels, axis=1)).sum() + np.abs(np.diff(levels, axis=2)).sum())

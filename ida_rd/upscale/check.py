@@ -1,0 +1,57 @@
+"""The executable contract of an upscaler."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.methods import validate
+from ida_rd.core.seeds import Draw, generator
+
+__all__ = ["check_upscaler"]
+
+
+def check_upscaler(method: ModuleType, parameters: dict[str, Any], factor: int, *, device: str = "cpu") -> None:
+    """Check shapes, determinism, the meaning of `stochastic`, and independence of the batch.
+
+    Parameters
+    ----------
+    method : module
+        With ``Parameters``, ``describe`` and ``load``.
+    parameters : dict
+        As in ``params.yaml``, without ``method``.
+    factor : int
+    device : str
+        Torch device.
+
+    Raises
+    ------
+    UserError
+        The first promise that the method breaks.
+    """
+    values = validate(method.Parameters, parameters, where="parameters")
+    descriptor = method.describe(values, factor)
+    if descriptor.factor != factor:
+        raise UserError(f"describe() says factor {descriptor.factor}, not {factor}")
+    upscaler = method.load(values, factor, device)
+    for h, w in ((16, 16), (17, 23)):
+        lr = generator("check", h, w).integers(0, 256, (3, h, w), dtype=np.uint8)
+        draws = [Draw(0, "check", k) for k in range(3)]
+        sr, finite, clipped = upscaler.sample(lr, draws)
+        if sr.dtype != np.uint8 or sr.shape != (3, 3, h * factor, w * factor):
+            raise UserError(f"sample() gave {sr.dtype} {sr.shape}, expected uint8 (3, 3, {h * factor}, {w * factor})")
+        if finite.shape != (3,) or finite.dtype != bool or clipped.shape != (3,):
+            raise UserError("sample() must give one flag `finite` and one share `clipped` per sample")
+        if not np.array_equal(sr, upscaler.sample(lr, draws).sr):
+            raise UserError("two calls with the same draws differ: take all random numbers from the draws")
+        same = np.array_equal(sr[0], sr[1]) and np.array_equal(sr[1], sr[2])
+        if same and descriptor.stochastic:
+            raise UserError("says stochastic, but its samples are all alike")
+        if not same and not descriptor.stochastic:
+            raise UserError("says not stochastic, but its samples differ")
+        alone = upscaler.sample(lr, draws[2:]).sr[0].astype(int)
+        if np.abs(alone - sr[2]).max() > 1:  # one level: a batch may sum in another order
+            raise UserError("a sample depends on which others are drawn with it")

@@ -1,0 +1,98 @@
+"""Any external program as an upscaler: it reads ``{input}`` and writes ``{output}``, both PNG.
+
+It is run once per sample. ``{seed}`` is a number that differs between samples and images, but not
+between downscalers; ``{factor}`` and ``{sample}`` are there too. Declare honestly what it is: IDA-RD
+asks for a *blind* and *stochastic* upscaler.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.images import ImageError, read_image, write_png
+from ida_rd.core.methods import Parameters as Base
+from ida_rd.core.programs import argument_files, check_arguments, run_program
+from ida_rd.core.seeds import Draw
+from ida_rd.upscale.contract import Descriptor, Samples
+
+__all__ = ["CommandUpscaler", "Parameters", "describe", "files", "load"]
+
+
+class Parameters(Base):
+    """``command``: a list; ``factors``: those it can do; ``stochastic``, ``blind``: what it is."""
+
+    command: list[str]
+    factors: list[int] = Field(min_length=1)
+    stochastic: bool
+    blind: bool = True
+    licence: str = "as the program's"
+    timeout_s: float = Field(default=600, gt=0)
+
+    @field_validator("command")
+    @classmethod
+    def _placeholders(cls, command: list[str]) -> list[str]:
+        return check_arguments(command, {"input", "output", "factor", "sample", "seed"}, {"input", "output"})
+
+
+def files(parameters: Parameters, factor: int) -> list[Path]:
+    """The files among the arguments: their content is part of the recipe."""
+    return argument_files(parameters.command)
+
+
+def describe(parameters: Parameters, factor: int) -> Descriptor:
+    """Describe the program for a factor."""
+    if factor not in parameters.factors:
+        raise UserError(f"factor {factor} is not among its factors {parameters.factors}")
+    return Descriptor(
+        factor=factor,
+        stochastic=parameters.stochastic,
+        blind=parameters.blind,
+        licence=parameters.licence,
+        weights={},
+        precision="as the program's",
+        tiling="as the program's",
+    )
+
+
+def load(parameters: Parameters, factor: int, device: str) -> CommandUpscaler:
+    """Return the program as an upscaler; it chooses its device itself."""
+    return CommandUpscaler(parameters, factor)
+
+
+class CommandUpscaler:
+    """Runs the program once per sample; see `ida_rd.upscale.contract.Upscaler`."""
+
+    def __init__(self, parameters: Parameters, factor: int) -> None:
+        self.parameters, self.factor = parameters, factor
+
+    def sample(self, lr: NDArray[np.uint8], draws: Sequence[Draw]) -> Samples:
+        """Reconstruct (3, h, w) uint8 once per draw."""
+        program = self.parameters.command[0]
+        shape = (lr.shape[1] * self.factor, lr.shape[2] * self.factor, 3)
+        results = []
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder) / "input.png", Path(folder) / "output.png"
+            write_png(source, np.ascontiguousarray(lr.transpose(1, 2, 0)))
+            for draw in draws:
+                target.unlink(missing_ok=True)
+                values = {"input": source, "output": target, "factor": self.factor}
+                values |= {"sample": draw.sample, "seed": draw.integer()}
+                run_program(self.parameters.command, values, target, self.parameters.timeout_s)
+                try:
+                    sr = read_image(target)
+                except ImageError as error:
+                    raise UserError(f"the output of {program!r} cannot be used: {error}") from None
+                if sr.shape != shape:
+                    raise UserError(
+                        f"{program!r} wrote {sr.shape[1]} x {sr.shape[0]} pixels, expected {shape[1]} x {shape[0]}"
+                    )
+                results.append(sr.transpose(2, 0, 1))
+        count = len(draws)
+        return Samples(np.stack(results), np.ones(count, dtype=bool), np.zeros(count))

@@ -1,0 +1,83 @@
+"""``flow``: this project's compact conditional normalizing flow (embedded, no download).
+
+Stochastic and blind; trained on photographs downscaled by Pillow's bicubic filter. See the model
+card beside the weights for its data, their terms, and what it reaches. Factors that no network has
+but two networks multiply to (16 is 4 times 4, 32 is 8 times 4) are a cascade of these, both at the same heat.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.methods import Parameters as Base
+from ida_rd.core.weights import catalogue
+from ida_rd.upscale.cascade import Cascade, combine
+from ida_rd.upscale.contract import Descriptor
+
+if TYPE_CHECKING:
+    from ida_rd.upscale.contract import Upscaler
+
+__all__ = ["Parameters", "describe", "load"]
+
+
+# Chosen on BSDS500 val by the rule in the model cards, which `experiments/train-flow-compact` writes.
+PRESET_HEATS = {4: 1.1, 8: 1.1}
+
+
+class Parameters(Base):
+    """``weights``: their name; ``heat``: standard deviation of the latent, else the preset; ``path``: your own file."""
+
+    weights: str = "flow-compact"
+    heat: float | None = Field(default=None, ge=0, le=2)
+    path: str | None = None
+
+    def heat_of(self, factor: int) -> float:
+        """The heat of the network for `factor`."""
+        return PRESET_HEATS[factor] if self.heat is None else self.heat
+
+
+def _steps(parameters: Parameters, factor: int) -> list[int]:
+    """Factors of the networks to apply one after the other."""
+    prefix = parameters.weights + ".x"
+    known = sorted(int(key.removeprefix(prefix)) for key in catalogue() if key.startswith(prefix))
+    if not known:
+        raise UserError(f"weights: no flow weights are called {parameters.weights!r}; use 'flow-compact'")
+    if factor in known:
+        return [factor]
+    # The first network has most to invent, so it is the one of the largest factor.
+    chains = [[first, factor // first] for first in reversed(known) if factor % first == 0 and factor // first in known]
+    if not chains:
+        possible = sorted({*known, *(a * b for a in known for b in known)})
+        raise UserError(f"factor {factor}: {parameters.weights} does factors {', '.join(map(str, possible))}")
+    return chains[0]
+
+
+def describe(parameters: Parameters, factor: int) -> Descriptor:
+    """Describe the flow for a factor; raises UserError where no weights exist for it."""
+    steps = _steps(parameters, factor)
+    if parameters.path is not None and len(steps) > 1:
+        raise UserError(f"path: factor {factor} takes several networks; use `method: cascade` with a path in each step")
+    known = catalogue()
+    return combine(
+        [
+            Descriptor(
+                factor=step,
+                stochastic=parameters.heat_of(step) > 0,
+                blind=True,
+                licence=known[f"{parameters.weights}.x{step}"].licence,
+                weights={f"{parameters.weights}.x{step}": parameters.path},
+            )
+            for step in steps
+        ]
+    )
+
+
+def load(parameters: Parameters, factor: int, device: str) -> Upscaler:
+    """Load the network, or the two of a cascade, onto a torch device."""
+    from ida_rd.upscale.flow.sampler import FlowUpscaler
+
+    steps: list[Upscaler] = [FlowUpscaler(parameters, step, device) for step in _steps(parameters, factor)]
+    return steps[0] if len(steps) == 1 else Cascade(steps)

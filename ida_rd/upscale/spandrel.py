@@ -1,0 +1,99 @@
+"""``spandrel``: any checkpoint that the spandrel library recognises (ESRGAN, Real-ESRGAN, BSRGAN, SwinIR, HAT, ...).
+
+    {method: spandrel, path: realesr-animevideov3.pth}
+
+These networks are deterministic: they give one reconstruction, K = 1, and are here to be compared with.
+IDA-RD asks for a stochastic upscaler; `experiments/unsuitable-upscalers` shows why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.methods import Parameters as Base
+from ida_rd.core.seeds import Draw
+from ida_rd.upscale.contract import Descriptor, Samples
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Parameters", "SpandrelUpscaler", "describe", "files", "load", "packages"]
+
+
+class Parameters(Base):
+    """``path``: the checkpoint; ``blind``: whether it was trained on several downscalers; ``licence``: its terms."""
+
+    path: str
+    blind: bool = True
+    licence: str = "the checkpoint's"
+
+
+def packages(parameters: Parameters) -> dict[str, str]:
+    """Modules that may be missing, and how to get them."""
+    return {"spandrel": "pip install 'ida-rd[spandrel]'"}
+
+
+def files(parameters: Parameters, factor: int) -> list[Path]:
+    """The checkpoint: its content is part of the recipe."""
+    path = Path(parameters.path).expanduser()
+    if not path.is_file():
+        raise UserError(f"path: {path} does not exist: give the file of a checkpoint")
+    return [path]
+
+
+def describe(parameters: Parameters, factor: int) -> Descriptor:
+    """Describe the checkpoint, which is not opened: `load` refuses one of another factor."""
+    return Descriptor(factor=factor, stochastic=False, blind=parameters.blind, licence=parameters.licence, weights={})
+
+
+def load(parameters: Parameters, factor: int, device: str) -> SpandrelUpscaler:
+    """Load the network onto a torch device."""
+    return SpandrelUpscaler(parameters, factor, device)
+
+
+class SpandrelUpscaler:
+    """A network on a device; see `ida_rd.upscale.contract.Upscaler`."""
+
+    def __init__(self, parameters: Parameters, factor: int, device: str) -> None:
+        import spandrel
+        import torch
+
+        torch.backends.cudnn.allow_tf32 = False  # results must not depend on the device's shortcuts
+        path = files(parameters, factor)[0]
+        try:
+            network = spandrel.ModelLoader(device="cpu").load_from_file(path)  # unpickles tensors alone
+        except spandrel.UnsupportedModelError:
+            raise UserError(f"{path}: spandrel recognises no architecture in it") from None
+        except Exception as error:  # whatever a damaged file makes a reader of many formats do
+            raise UserError(f"{path}: cannot be loaded ({' '.join(str(error).split())[:200]})") from None
+        if not isinstance(network, spandrel.ImageModelDescriptor) or network.purpose not in ("SR", "FaceSR"):
+            raise UserError(f"{path}: {network.architecture.name} is not a super-resolution network")
+        if network.scale != factor:
+            raise UserError(f"{path}: {network.architecture.name} is for factor {network.scale}, not {factor}")
+        if network.input_channels != 3 or network.output_channels != 3:
+            raise UserError(f"{path}: {network.architecture.name} does not take and give three channels")
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+
+    def _reconstruct(self, lr: NDArray[np.uint8]) -> Tensor:
+        import torch
+
+        image = torch.from_numpy(np.ascontiguousarray(lr)).to(self.device)[None].float() / 255
+        with torch.inference_mode():
+            return self.network(image)
+
+    def sample(self, lr: NDArray[np.uint8], draws: Sequence[Draw]) -> Samples:
+        """Reconstruct (3, h, w) uint8; every draw gives the same.
+
+        spandrel clips to [0, 1], so that the share of clipped sub-pixels is not known, and 0.
+        """
+        from ida_rd.upscale.eight_bit import to_samples
+
+        one, count = to_samples(self._reconstruct(lr)), len(draws)
+        return Samples(one.sr.repeat(count, axis=0), one.finite.repeat(count), one.clipped.repeat(count))
