@@ -32,7 +32,7 @@ from scipy import stats
 
 from ida_rd.aggregate.statistics import Difference, Score, paired_difference, summarise
 from ida_rd.aggregate.tables import latex_text
-from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
 from ida_rd.core.methods import Parameters, validate
 from ida_rd.core.tables import read_table, write_table
@@ -556,4 +556,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    exit_with_line(main)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ida_rd.core.errors import UserError, did_you_mean, run_stage
+from ida_rd.core.errors import UserError, did_you_mean, exit_with_line
 
 __all__ = ["main"]
 
@@ -372,7 +372,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit code 0, or 2 with one line that says what is wrong."""
     options = _parser().parse_args(arguments)
-    run_stage(lambda: options.run(options))
+    exit_with_line(lambda: options.run(options))
 
 
 if __name__ == "__main__":

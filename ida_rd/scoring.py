@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ida_rd.aggregate.rate import rates
-from ida_rd.aggregate.stage import Results, aggregate
+from ida_rd.aggregate.results import Results, aggregate
 from ida_rd.aggregate.tables import differences_markdown, markdown_table
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import ImageError, image_files, read_image, write_png
 from ida_rd.core.methods import NAME, known_methods, validate
-from ida_rd.core.tables import write_table
-from ida_rd.distort.stage import distort_folder
-from ida_rd.downscale.stage import apply, downscale_folder
+from ida_rd.core.project import Branch, Project
+from ida_rd.core.tables import read_table, write_table
+from ida_rd.downscale.work import apply
+from ida_rd.engine.script import store_of
+from ida_rd.engine.store import Store
+from ida_rd.pipeline import compute_branches
 from ida_rd.plan.schema import RunParameters
-from ida_rd.plan.stage import make_recipes
-from ida_rd.upscale.stage import upscale_folder
+from ida_rd.plan.stage import make_recipes, write_recipes
 
 __all__ = ["DISTORTIONS", "Result", "named_distortion", "score"]
 
-ROOT = Path(__file__).resolve().parent.parent
 Image = NDArray[np.uint8]
 Downscaler = Callable[..., Image] | Mapping[str, Any] | Path | str
 DISTORTIONS = ("lpips-alex", "fsim", "psnr")
@@ -170,12 +171,13 @@ def score(
 
     Notes
     -----
-    Reconstructions that are finished are kept in ``.ida-rd`` of the working directory until the branch is complete:
-    a run that was interrupted goes on.
+    Finished units are kept in ``.ida-rd`` of the working directory: a run that was interrupted goes on, and another
+    sample, image or downscaler computes that one alone. `ida-rd gc` bounds its size.
     """
     named = _named(downscale)
     with tempfile.TemporaryDirectory(prefix="ida-rd-") as work:
-        hr, lr = Path(work) / "hr", Path(work) / "lr"
+        project = Project(Path(work))
+        hr, lr = project.hr, Path(work) / "own-lr"
         exact = any(_is_folder(d) for d in named.values())
         ids = _write_images(images, factor, hr, exact=exact)
         methods = {name: _entry(name, d, hr, lr, factor, seed) for name, d in named.items()}
@@ -194,8 +196,8 @@ def score(
             "missing_weights": missing_weights,
             "aggregate": {"confidence": confidence, "resamples": resamples},
         }
-        recipes = make_recipes(validate(RunParameters, parameters, where=""), ROOT, download=True)
-        results, rows = _run(recipes, ids, hr, Path(work))
+        recipes = make_recipes(validate(RunParameters, parameters, where=""), download=True)
+        results, rows = _run(recipes, ids, project, store_of(Project()))
     recipe = recipes["aggregate"]
     return Result(results.scores, results.differences, results.images, rows, recipe["skipped"], recipe)
 
@@ -288,20 +290,16 @@ def _upscaler(upscaler: Mapping[str, Any] | str) -> dict[str, dict[str, Any]]:
     return {"flow-compact" if name == "flow" else name: entry}
 
 
-def _run(recipes: dict[str, Any], ids: list[str], hr: Path, work: Path) -> tuple[Results, pd.DataFrame]:
+def _run(recipes: dict[str, Any], ids: list[str], project: Project, store: Store) -> tuple[Results, pd.DataFrame]:
+    """Compute every branch, and score it."""
     recipe = recipes["aggregate"]
+    branches = [Branch.of(record) for record in recipe["branches"]]
+    write_recipes(recipes, project.plan)
+    compute_branches(project, branches, store)
+    names = list(dict.fromkeys((branch.downscaler, branch.factor) for branch in branches))
+    results = aggregate(recipe, ids, project.distortion, rates(project.lr, names, ids))
     tables = []
-    for branch in recipe["branches"]:
-        upscaler, factor, downscaler = branch["upscaler"], f"x{branch['factor']}", branch["downscaler"]
-        small = work / "lr-images" / factor / downscaler
-        small.mkdir(parents=True, exist_ok=True)
-        downscale_folder(recipes[f"downscale/{factor}/{downscaler}"], hr, small)
-        sr = work / "sr" / upscaler / factor / downscaler
-        upscale_folder(recipes[f"upscale/{factor}/{upscaler}"], small, sr)
-        rows = distort_folder(recipes["distort"], hr, sr)
-        write_table(work / "distortion" / upscaler / factor / f"{downscaler}.csv", rows)
-        keys = {"upscaler": upscaler, "factor": branch["factor"], "downscaler": downscaler}
-        tables.append(pd.DataFrame([keys] * len(rows)).join(rows))
-    branches = list(dict.fromkeys((b["downscaler"], b["factor"]) for b in recipe["branches"]))
-    results = aggregate(recipe, ids, work / "distortion", rates(work / "lr-images", branches, ids))
+    for branch in branches:
+        rows = read_table(project.rows_of(branch), hint="")
+        tables.append(pd.DataFrame([asdict(branch)] * len(rows)).join(rows))
     return results, pd.concat(tables, ignore_index=True)

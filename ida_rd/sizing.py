@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ida_rd.aggregate.power import components, images_needed, paired_rows
-from ida_rd.aggregate.stage import read_rows
+from ida_rd.aggregate.results import read_rows
 from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.files import read_json
+from ida_rd.core.project import Branch
 from ida_rd.core.tables import read_table
 
 __all__ = ["plan_size", "sizing_markdown"]
@@ -53,7 +54,7 @@ def plan_size(
     for name in (a, b):
         if name not in names:
             raise UserError(f"no downscaler of this run is called {name!r}; {did_you_mean(name, names)}")
-        branch = {"upscaler": upscaler, "factor": factor, "downscaler": name}
+        branch = Branch(upscaler, factor, name)
         rows.append(read_rows(root / "data/distortion", branch, images, [distortion]))
     parts = components(paired_rows(rows[0], rows[1], distortion), distortion)
     counts = SAMPLES if parts.within is not None else (1,)

@@ -1,14 +1,14 @@
-"""``python stages/attributes.py``: write ``data/attributes.csv``."""
+"""Describe every candidate image: write ``data/attributes.csv``."""
 
-from ida_rd.attributes.stage import attribute_table
-from ida_rd.core.errors import run_stage
-from ida_rd.core.recipes import read_recipe
-from ida_rd.core.tables import write_table
+from ida_rd.attributes.stage import attributes
+from ida_rd.core.project import Project
+from ida_rd.engine.lock import working
+from ida_rd.engine.script import run_stage, store_of
 
 
 def main() -> None:
-    table = attribute_table(read_recipe("attributes"))
-    write_table("data/attributes.csv", table)
+    with working(Project()) as project:
+        attributes(project, store_of(project))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,16 @@
-"""``python stages/downscale.py NAME FACTOR``: write ``data/lr/x<factor>/<name>/``."""
-
-from pathlib import Path
+"""HR to LR images, by one downscaler and factor: write ``data/lr/x<factor>/<name>/``."""
 
 from ida_rd.core.arguments import arguments
-from ida_rd.core.errors import run_stage
-from ida_rd.core.files import atomic_folder
-from ida_rd.core.recipes import read_recipe
-from ida_rd.downscale.stage import downscale_folder
+from ida_rd.core.project import Project
+from ida_rd.downscale.stage import downscale
+from ida_rd.engine.lock import working
+from ida_rd.engine.script import run_stage, store_of
 
 
 def main() -> None:
     name, factor = arguments("downscale", __doc__, "name", "factor")
-    recipe = read_recipe("downscale", f"x{factor}", name)
-    with atomic_folder(Path("data/lr") / f"x{factor}" / name) as target:
-        downscale_folder(recipe, Path("data/hr"), target)
+    with working(Project()) as project:
+        downscale(project, name, factor, store_of(project))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``python stages/plan.py``: check ``params.yaml`` and write ``data/plan/``.
+"""Check ``params.yaml`` and write ``data/plan/``: ``python stages/plan.py``.
 
 With ``--check`` nothing is written: exit code 3 says that the recipes on disk are out of date, for
 instance because weights arrived, an image folder changed, or a program of your own did. DVC sees
@@ -6,26 +6,26 @@ only the repository; `make repro` asks this first.
 """
 
 import argparse
-from pathlib import Path
 
-from ida_rd.core.errors import run_stage
-from ida_rd.core.recipes import PLAN
-from ida_rd.plan.stage import make_recipes, read_parameters, same_on_disk, write_recipes
+from ida_rd.core.project import Project
+from ida_rd.engine.lock import working
+from ida_rd.engine.script import run_stage
+from ida_rd.plan.stage import make_recipes, plan, read_parameters, same_on_disk
 
 STALE = 3
-ROOT = Path(__file__).resolve().parent.parent  # of the code; data and params.yaml are where this is run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python stages/plan.py", description="Check params.yaml, write the recipes.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 3: out of date")
     check = parser.parse_args().check
-    recipes = make_recipes(read_parameters(Path("params.yaml")), ROOT, download=not check)
-    if check:
-        if not same_on_disk(recipes, PLAN):
-            raise SystemExit(STALE)
+    if not check:
+        with working(Project()) as project:
+            plan(project)
         return
-    write_recipes(recipes, PLAN)
+    project = Project()
+    if not same_on_disk(make_recipes(read_parameters(project.parameters), download=False), project.plan):
+        raise SystemExit(STALE)
 
 
 if __name__ == "__main__":

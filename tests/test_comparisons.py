@@ -15,7 +15,7 @@ from scipy import stats
 
 from ida_rd.aggregate.comparisons import differences, halves, holm, losses, rank_agreement, ranks
 from ida_rd.aggregate.power import Components, components, images_needed, paired_rows
-from ida_rd.aggregate.stage import image_means
+from ida_rd.aggregate.results import image_means
 from ida_rd.aggregate.statistics import bootstrap_interval
 from ida_rd.aggregate.tables import differences_markdown, mean_std_csv, mean_std_latex, mean_std_markdown
 from ida_rd.core.errors import UserError

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ida_rd.core.images import write_png
+from ida_rd.report.draw import leading_maps
 from ida_rd.report.figures import contact_sheet, save, telling_images
 from ida_rd.report.planes import (
     critical_difference_figure,
@@ -19,7 +20,6 @@ from ida_rd.report.planes import (
     rate_distortion_figure,
     undecided_groups,
 )
-from ida_rd.report.stage import leading_maps
 
 
 def test_the_images_shown_are_those_on_which_the_downscalers_differ_most() -> None:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from ida_rd.balance.groups import cells, entropy, maximum_entropy
 from ida_rd.balance.stage import Selection, select
-from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, read_yaml, write_text
 from ida_rd.core.methods import validate
 from ida_rd.core.tables import write_table
@@ -153,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    exit_with_line(main)

@@ -29,14 +29,15 @@ from pydantic import Field
 from scipy import stats
 
 from ida_rd.aggregate.statistics import summarise
-from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
 from ida_rd.core.images import ImageError, read_image
-from ida_rd.core.methods import Parameters, find_method, validate
+from ida_rd.core.methods import Parameters, open_method, validate
+from ida_rd.core.project import Project
 from ida_rd.core.recipes import read_recipe
 from ida_rd.core.tables import read_table, write_table
-from ida_rd.distort.stage import load_distortions
-from ida_rd.downscale.stage import reduce_image
+from ida_rd.distort.work import load_distortions
+from ida_rd.downscale.work import reduce_image
 from ida_rd.engine.device import device_name
 from ida_rd.engine.local import run_units
 from ida_rd.report.figures import COLOURS, STYLE, save
@@ -86,8 +87,8 @@ def on_one_grid(
 
 def _compare(distortions: dict[str, Any], factor: int, unit: _Unit) -> dict[str, Any]:
     """Each distance of one downscaler's image of one HR image to the camera's."""
-    recipe = read_recipe("downscale", f"x{factor}", unit.downscaler)
-    method = find_method("downscale", recipe["method"], where=f"downscalers.{unit.downscaler}")
+    recipe = read_recipe(Project(), "downscale", f"x{factor}", unit.downscaler)
+    method = open_method(recipe)
     hr, camera = _read(unit.hr), _read(unit.lr)
     cut = [side // factor * factor for side in hr.shape[:2]]
     reduced, _ = reduce_image(method, recipe, unit.pair, np.ascontiguousarray(hr[: cut[0], : cut[1]]))
@@ -103,7 +104,7 @@ def _make_worker(factor: int, device: str) -> partial:
         import torch
 
         torch.set_num_threads(1)
-    return partial(_compare, load_distortions(read_recipe("distort"), device), factor)
+    return partial(_compare, load_distortions(read_recipe(Project(), "distort"), device), factor)
 
 
 def find_pairs(pairs: Pairs, folder: Path, files: list[str], factor: int) -> dict[str, tuple[Path, Path]]:
@@ -257,4 +258,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    exit_with_line(main)

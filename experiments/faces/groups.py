@@ -27,7 +27,7 @@ from pydantic import Field
 from ida_rd.aggregate.comparisons import holm
 from ida_rd.aggregate.statistics import summarise
 from ida_rd.aggregate.tables import p_value
-from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
 from ida_rd.core.methods import Parameters, validate
 from ida_rd.core.seeds import generator
@@ -297,4 +297,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    exit_with_line(main)

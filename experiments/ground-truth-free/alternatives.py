@@ -28,19 +28,20 @@ from pydantic import Field
 from scipy import stats
 
 from ida_rd.aggregate.statistics import summarise
-from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, read_json, read_yaml, sha256_file, write_json, write_text
 from ida_rd.core.images import read_image
-from ida_rd.core.methods import Parameters, find_method, validate
-from ida_rd.core.recipes import read_recipe
+from ida_rd.core.methods import Parameters, open_method, validate
+from ida_rd.core.project import Project
+from ida_rd.core.recipes import identity, read_recipe
 from ida_rd.core.tables import read_table, spread_column, write_table
-from ida_rd.distort.stage import load_distortions
-from ida_rd.downscale.stage import reduce_image
-from ida_rd.engine.device import device_name
-from ida_rd.engine.local import run_units
-from ida_rd.engine.store import Journal
+from ida_rd.distort.work import load_distortions
+from ida_rd.downscale.work import reduce_image
+from ida_rd.engine.script import store_of
+from ida_rd.engine.store import Record
+from ida_rd.engine.units import Unit, Work, run
 from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
-from ida_rd.upscale.stage import load_upscaler, sample_image
+from ida_rd.upscale.work import load_upscaler, sample_image
 
 ALTERNATIVES = ("pairwise", "cycle", "consistency", "surrogate")
 COMPUTED = ("cycle", "consistency", "surrogate")
@@ -63,30 +64,31 @@ class _Unit(NamedTuple):
     surrogate: Path
 
 
-def _measure(upscaler: Any, distortion: Any, seed: int, factor: int, unit: _Unit) -> dict[str, float]:
+def _measure(
+    upscaler: Any, distortion: Any, seed: int, factor: int, unit: _Unit, parts: list[str]
+) -> dict[str, Record]:
     """The computed alternatives of one image and process."""
-    recipe = read_recipe("downscale", f"x{factor}", unit.downscaler)
-    method = find_method("downscale", recipe["method"], where=f"downscalers.{unit.downscaler}")
+    recipe = read_recipe(Project(), "downscale", f"x{factor}", unit.downscaler)
+    method = open_method(recipe)
 
     def there_and_back(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
         """Reduce an image; return that, and the distance of its reconstruction to the image."""
         lr, _ = reduce_image(method, recipe, unit.image_id, image)
-        samples, _ = sample_image(upscaler, lr, unit.image_id, 1, seed)
+        samples, _ = sample_image(upscaler, lr, unit.image_id, [0], seed)
         hr = np.ascontiguousarray(image.transpose(2, 0, 1))
         return lr, float(distortion.distance(distortion.reference(hr), samples.sr)[0])
 
     again, cycle = there_and_back(read_image(unit.sr))
     consistency = float(np.square((again.astype(float) - read_image(unit.lr)) / 255).mean())
-    return {"cycle": cycle, "consistency": consistency, "surrogate": there_and_back(read_image(unit.surrogate))[1]}
+    surrogate = there_and_back(read_image(unit.surrogate))[1]
+    return {"values": Record({"cycle": cycle, "consistency": consistency, "surrogate": surrogate})}
 
 
-def _make_worker(upscaler: str, factor: int, lead: str, device: str) -> partial:
-    if device == "cpu":
-        import torch
-
-        torch.set_num_threads(1)
-    recipe = read_recipe("upscale", f"x{factor}", upscaler)
-    distortion = load_distortions(read_recipe("distort"), device)[lead]
+def _open(settings: tuple[str, str, int, str], device: str) -> partial:
+    """Load what is measured with: an upscaler, by the recipe of one of its branches, and the leading distortion."""
+    upscaler, downscaler, factor, lead = settings
+    recipe = read_recipe(Project(), "upscale", f"x{factor}", upscaler, downscaler)
+    distortion = load_distortions(read_recipe(Project(), "distort"), device)[lead]
     return partial(_measure, load_upscaler(recipe, device), distortion, recipe["seed"], factor)
 
 
@@ -107,17 +109,23 @@ def compute(plan: dict[str, Any], compared: Comparison, upscaler: str, factor: i
             if all(file.is_file() for file in files):
                 lr = Path("data/lr") / f"x{factor}" / name / f"{image_id}.png"
                 units.append(_Unit(name, image_id, files[0], lr, files[1]))
-    device = device_name()
-    recipes = [read_json(f"data/plan/{kind}.json", hint="") for kind in (f"upscale/x{factor}/{upscaler}", "distort")]
-    recipes += [read_json(f"data/plan/downscale/x{factor}/{name}.json", hint="") for name in names]
-    journal = Journal({"alternatives": sha256_file(__file__), "recipes": recipes})
-    kept = {u: journal.path(":".join([*u[:2], *map(sha256_file, u[2:])]), ".json") for u in units}
-    waiting = [unit for unit in units if not kept[unit].is_file()]
-    make_worker = partial(_make_worker, upscaler, factor, lead, device)
-    label = f"without HR images, {upscaler} x{factor}"
-    for unit, values in run_units(make_worker, waiting, label=label, parallel=device == "cpu"):
-        write_json(kept[unit], values)
-    computed = [{**u._asdict(), **read_json(path, hint="remove .ida-rd and run again")} for u, path in kept.items()]
+    project = Project()
+    recipes = {name: identity(read_recipe(project, "downscale", f"x{factor}", name)) for name in names}
+    recipe = identity(read_recipe(project, "upscale", f"x{factor}", upscaler, names[0]))
+    what = {
+        "alternatives": sha256_file(__file__),
+        "upscaler": recipe,
+        "distortion": identity(read_recipe(project, "distort")["distortions"][lead]),
+    }
+    store = store_of(project)
+    tasks = [
+        Unit(u.image_id, {"values": store.key(what, recipes[u.downscaler], u.image_id, *map(sha256_file, u[2:]))}, u)
+        for u in units
+    ]
+    work = Work(_open, f"without HR images, {upscaler} x{factor}", torch=True, packages=("numpy", "torch"))
+    settings = (upscaler, names[0], factor, lead)
+    found = {task.given: parts["values"].value for task, parts in run(work, settings, tasks, store)}
+    computed = [{**u._asdict(), **found[u]} for u in units]
     table = pd.DataFrame(computed)[["downscaler", "image_id", *COMPUTED]]
     return pd.concat(frames).merge(table, on=["downscaler", "image_id"], validate="one_to_one")
 
@@ -224,4 +232,4 @@ def _long(table: pd.DataFrame, upscaler: str, factor: int, settings: dict[str, A
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    exit_with_line(main)

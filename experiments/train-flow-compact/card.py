@@ -28,7 +28,7 @@ import skimage
 import torch
 from PIL import Image
 
-from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_path, read_json, sha256_file, write_text
 from ida_rd.core.images import read_image
 from ida_rd.core.seeds import Draw
@@ -204,4 +204,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    exit_with_line(main)

@@ -25,7 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ida_rd.aggregate.statistics import bootstrap_interval
-from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import write_json
 from ida_rd.core.images import image_files, read_image
 from ida_rd.core.seeds import Draw, generator
@@ -190,4 +190,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    exit_with_line(main)

@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from ida_rd.aggregate.statistics import paired_difference, summarise
-from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import write_json, write_text
 from ida_rd.core.tables import read_table
 
@@ -139,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    exit_with_line(main)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from ida_rd.core.tables import marked_name
+
 __all__ = [
     "differences_markdown",
     "latex_text",
@@ -48,13 +50,13 @@ def markdown_table(
     ]
     for (upscaler, factor), group in table.groupby(["upscaler", "factor"], sort=False):
         cells = group.set_index(["downscaler", "distortion"])
-        mark = "" if group.stochastic.all() else " (deterministic)"
+        name = marked_name(upscaler, group.marks.iloc[0])
         best = {name: _sorted(group, name, distortions)[0] for name in order}
         for downscaler in _sorted(group, lead, distortions):
             row = [_cell(cells.loc[downscaler, name], best[name] == downscaler) for name in order]
             if parts:
                 row.insert(1, _parts(cells.loc[downscaler, lead]))
-            lines.append(f"| {upscaler}{mark} | x{factor} | {downscaler} | " + " | ".join(row) + " |")
+            lines.append(f"| {name} | x{factor} | {downscaler} | " + " | ".join(row) + " |")
     counts = sorted({(int(n), int(k)) for n, k in zip(table.images, table.samples, strict=True)})
     shown = ", ".join(f"N = {n} images, K = {k} sample{'s' if k > 1 else ''}" for n, k in counts)
     lines += ["", f"Mean over images [{confidence:.0%} bootstrap interval over images]; {shown}. Best in bold."]
@@ -120,8 +122,7 @@ def _mean_std_rows(
 
 
 def _branch_name(row: Any) -> tuple[str, str, str]:
-    mark = "" if row["stochastic"] else " (deterministic)"
-    return f"{row['upscaler']}{mark}", f"x{row['factor']}", str(row.name[0])
+    return marked_name(row["upscaler"], row["marks"]), f"x{row['factor']}", str(row.name[0])
 
 
 def _mean_std(row: Any) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ida_rd.aggregate.stage import Results
+from ida_rd.aggregate.results import Results
 from ida_rd.aggregate.tables import (
     differences_markdown,
     markdown_table,

@@ -16,12 +16,28 @@ from ida_rd.balance.groups import Cells, cells, entropy, maximum_entropy
 from ida_rd.balance.selection import even_quotas, features, k_means_groups, sequence
 from ida_rd.core.candidates import cut, read_candidate_file, rectangles
 from ida_rd.core.errors import UserError, did_you_mean
+from ida_rd.core.files import atomic_folder, write_json
 from ida_rd.core.images import ImageError, pixels_sha256, write_png
+from ida_rd.core.project import Project
+from ida_rd.core.recipes import read_recipe
+from ida_rd.core.tables import read_table, write_table
 
-__all__ = ["PLACE", "Selection", "select", "write_subset"]
+__all__ = ["PLACE", "Selection", "balance", "select", "write_subset"]
 
 PLACE = {"image_id", "file", "x", "y", "width", "height", "sha256"}
 PROBABILITY = ":probability"
+
+
+def balance(project: Project) -> None:
+    """Write ``data/hr/``, ``data/subset.csv``, ``metrics/balance.json`` and ``metrics/balance.csv``."""
+    recipe = read_recipe(project, "balance")
+    found = select(read_table(project.attributes, hint="run `dvc repro attributes`"), recipe)
+    with atomic_folder(project.hr) as target:
+        manifest = write_subset(found.subset, recipe["images"], target)
+        # Inside: where these cannot be written, no images appear either.
+        write_table(project.subset, manifest)
+        write_table(project.metrics / "balance.csv", found.groups)
+        write_json(project.metrics / "balance.json", found.metrics)
 
 
 @dataclass(frozen=True)

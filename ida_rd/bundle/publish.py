@@ -8,20 +8,20 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ida_rd.aggregate.stage import branch_path
 from ida_rd.bundle.schema import RESULTS_SCHEMA, PublishedResults, Tolerance
 from ida_rd.bundle.verify import SUMS, used_weights, verify
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, read_json, sha256_file, write_json, write_text
-from ida_rd.core.recipes import PLAN
+from ida_rd.core.project import Branch, Project
 from ida_rd.core.weights import catalogue
 
-__all__ = ["citations", "publish", "write_checksums"]
+__all__ = ["bibliography", "citations", "publish", "write_checksums"]
 
-BIBLIOGRAPHY = Path(__file__).with_name("citations.bib")
+PACKAGE = Path(__file__).resolve().parent.parent
 SHOWS_IMAGES = "contact_sheet"
 # On one machine and versions, distances are the same to the last digits. Another processor or version sums in another
 # order: an SR image can differ by a grey level here and there.
@@ -47,7 +47,7 @@ def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists and is not empty: name another folder, or remove it")
-    recipe = read_json(root / PLAN / "aggregate.json", hint="run `make repro` first, in the root of the repository")
+    recipe = read_json(Project(root).plan / "aggregate.json", hint="run `make repro` first, in the root of the repository")
     _refuse_stale(root)
     with atomic_folder(target) as folder:
         results = _write(root, folder, recipe, images=images)
@@ -75,9 +75,9 @@ def _write(root: Path, folder: Path, recipe: dict[str, Any], *, images: bool) ->
     hint = "run `make repro` first"
     summary = read_json(root / "metrics/tables/ida_rd.json", hint=hint)
     provenance = read_json(root / "metrics/provenance.json", hint=hint)
-    report = read_json(root / PLAN / "report.json", hint=hint)
-    for source, name in ((PLAN, "recipes"), (Path("metrics/tables"), "tables")):
-        _copy_folder(root / source, folder / name)
+    report = read_json(Project(root).plan / "report.json", hint=hint)
+    for source, name in ((Project(root).plan, "recipes"), (Project(root).tables, "tables")):
+        _copy_folder(source, folder / name)
     for file, name in (
         ("params.yaml", "params.yaml"),
         ("data/subset.csv", "subset.csv"),
@@ -91,17 +91,18 @@ def _write(root: Path, folder: Path, recipe: dict[str, Any], *, images: bool) ->
     if images:
         _copy_folder(root / "metrics/report", folder / "page")
     branches = []
-    for branch in recipe["branches"]:
-        rows = branch_path(Path("rows"), branch)
-        data = branch_path(root / "data/distortion", branch)
+    for record in recipe["branches"]:
+        branch = Branch.of(record)
+        rows = Path("rows") / f"{branch.path}.csv"
+        data = Project(root).rows_of(branch)
+        (folder / rows).parent.mkdir(parents=True, exist_ok=True)
         for suffix in (".csv", ".json"):
-            (folder / rows).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(f"{data}{suffix}", folder / f"{rows}{suffix}")
-        entry = summary[branch["upscaler"]][f"x{branch['factor']}"][branch["downscaler"]]
+            shutil.copyfile(data.with_suffix(suffix), (folder / rows).with_suffix(suffix))
+        entry = summary[branch.upscaler][f"x{branch.factor}"][branch.downscaler]
         scores = {name: entry[name] for name in recipe["distortion_order"]}
         counts = {key: value for key, value in entry.items() if key not in scores}
-        sha256 = sha256_file(folder / f"{rows}.csv")
-        branches.append({**branch, **counts, "rows": f"{rows.as_posix()}.csv", "sha256": sha256, "scores": scores})
+        sha256 = sha256_file(folder / rows)
+        branches.append({**asdict(branch), **counts, "rows": rows.as_posix(), "sha256": sha256, "scores": scores})
     commit, changed = _commit(root)
     results = PublishedResults.model_validate(
         {
@@ -160,12 +161,44 @@ def citations(recipes: dict[str, Any], attributes: dict[str, Any]) -> str:
             wanted |= {method} | {
                 f"{method}/{value}" for value in entry["parameters"].values() if isinstance(value, str)
             }
-    found = []
-    for entry in re.split(r"\n(?=@)", BIBLIOGRAPHY.read_text(encoding="utf-8")):
-        match = re.search(r"keywords = \{([^}]*)\},\n", entry)
-        if match and wanted & {word.strip() for word in match[1].split(",")}:
-            found.append(entry.strip().replace(f"  {match[0]}", ""))
-    return "\n\n".join(found) + "\n"
+    # IDA-RD itself first, then by key: moving a file changes no bundle.
+    cited = sorted((entry for entry in bibliography() if wanted & entry.keywords), key=lambda e: e.order)
+    return "\n\n".join(entry.text for entry in cited) + "\n"
+
+
+class Entry(NamedTuple):
+    """An entry of BibTeX: its key, the things that it is the source of, its text without these."""
+
+    key: str
+    keywords: frozenset[str]
+    text: str
+
+    @property
+    def order(self) -> tuple[bool, str]:
+        return "all" not in self.keywords, self.key
+
+
+@cache
+def bibliography(package: Path = PACKAGE) -> tuple[Entry, ...]:
+    """All entries of the ``.bib`` files beside the methods.
+
+    Raises
+    ------
+    UserError
+        A key that is there twice, or an entry without keywords.
+    """
+    found: dict[str, Entry] = {}
+    for path in sorted(package.rglob("*.bib")):
+        for text in re.split(r"\n(?=@)", "\n" + path.read_text(encoding="utf-8"))[1:]:
+            key = text.partition("{")[2].partition(",")[0].strip()
+            keywords = re.search(r"  keywords = \{([^}]*)\},\n", text)
+            if keywords is None:
+                raise UserError(f"{path}: {key} has no line of keywords: name the stage/method that it describes")
+            if key in found:
+                raise UserError(f"{path}: {key} is also in another .bib file, or twice here: keep one")
+            words = frozenset(word.strip() for word in keywords[1].split(","))
+            found[key] = Entry(key, words, text.strip().replace(keywords[0], ""))
+    return tuple(found.values())
 
 
 def _licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:

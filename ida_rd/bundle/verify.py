@@ -17,11 +17,12 @@ import yaml
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from ida_rd.aggregate.stage import aggregate, branch_path
+from ida_rd.aggregate.results import aggregate
 from ida_rd.aggregate.write import write_tables
 from ida_rd.bundle.schema import PublishedResults
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import read_json, sha256_file
+from ida_rd.core.project import Branch, Project
 from ida_rd.core.seeds import generator
 from ida_rd.core.tables import read_table, spread_column
 from ida_rd.core.weights import MissingWeights, catalogue, locate
@@ -175,8 +176,7 @@ def _rows(bundle: Path, results: PublishedResults, recipe: dict[str, Any], image
         except UserError as error:
             problems.append(str(error))
             continue
-        upscale = recipe["recipes"][f"upscale/x{branch.factor}/{branch.upscaler}"]
-        wanted = {(image, k) for image in images for k in range(upscale["samples"])}
+        wanted = {(image, k) for image in images for k in range(branch.samples)}
         columns = [*ROW, *results.distortion_order]
         if absent := [name for name in columns if name not in rows]:
             problems.append(f"{branch.rows}: has no column {', '.join(absent)}")
@@ -352,8 +352,8 @@ def _compare_rows(
     bundle: Path, folder: Path, branch: Any, results: PublishedResults, recipe: dict[str, Any]
 ) -> dict[str, Any]:
     record = branch.model_dump()
-    path = branch_path(folder / "data/distortion", record)
-    fresh = read_table(f"{path}.csv", hint="")
+    path = Project(folder).rows_of(Branch.of(record))
+    fresh = read_table(path, hint="")
     published = read_table(bundle / branch.rows, hint="the bundle is damaged")
     both = published.merge(fresh, on=["image_id", "sample"], suffixes=("", ":again"), how="outer")
     columns = [c for n in results.distortion_order for c in (n, spread_column(n)) if c in published]
@@ -367,7 +367,7 @@ def _compare_rows(
             largest, distortion = float(difference[worst]), column
             where = f"{both.image_id[worst]}, sample {both['sample'][worst]}"
     before = json.loads((bundle / branch.rows).with_suffix(".json").read_text(encoding="utf-8"))
-    now = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+    now = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     same = before == now
     tolerance = results.tolerance.same_software if same else results.tolerance.other_software
     return {

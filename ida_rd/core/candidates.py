@@ -8,9 +8,7 @@ Nothing is copied: a candidate is a file, its hash, and a rectangle in it. Two s
 from __future__ import annotations
 
 import glob
-import hashlib
 import importlib.util
-import json
 import os
 import unicodedata
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import sha256_file, write_text
+from ida_rd.core.hashes import file_hashes
 from ida_rd.core.images import EXTENSIONS, ImageError, image_files, read_image, read_size
 
 __all__ = [
@@ -29,8 +27,6 @@ __all__ = [
     "candidate_files",
     "check_sizes",
     "cut",
-    "digest",
-    "file_hashes",
     "fingerprint",
     "listing",
     "read_candidate_file",
@@ -50,7 +46,6 @@ SAMPLE_PHOTOS = (
     ("sklearn", "datasets/images/china.jpg"),
     ("sklearn", "datasets/images/flower.jpg"),
 )
-HASH_CACHE = Path(".ida-rd") / "hashes.json"
 
 
 @dataclass(frozen=True)
@@ -134,29 +129,11 @@ def listing(source: str, folder: str | None, pattern: str | None = None) -> dict
 def fingerprint(source: str, folder: str | None, pattern: str | None = None) -> dict[str, str]:
     """SHA-256 of every file of the source, by file name; unchanged files are not read again."""
     files = candidate_files(source, folder, pattern).values()
-    return dict(zip(files, file_hashes([source_path(file, folder) for file in files]), strict=True))
-
-
-def digest(paths: list[Path]) -> str:
-    """One SHA-256 of names and contents of many files; unchanged files are not read again."""
-    lines = [f"{sha}  {path.name}" for path, sha in zip(paths, file_hashes(paths), strict=True)]
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
-
-
-def file_hashes(paths: list[Path]) -> list[str]:
-    """SHA-256 of each file; unchanged files are not read again."""
-    cache = _read_cache()
-    fresh, found = {}, []
-    for path in paths:
+    paths = [source_path(file, folder) for file in files]
+    for path in paths if folder is None else []:
         if not path.is_file():
             raise UserError(f"{path}: the sample photograph is missing from its package; reinstall the environment")
-        status = path.stat()
-        key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
-        fresh[key] = cache.get(key) or sha256_file(path)
-        found.append(fresh[key])
-    if fresh.keys() - cache.keys():
-        write_text(HASH_CACHE, json.dumps(cache | fresh))
-    return found
+    return dict(zip(files, file_hashes(paths), strict=True))
 
 
 def check_sizes(
@@ -187,13 +164,6 @@ def check_sizes(
         rest = f"; and {len(small) - 5} more" if len(small) > 5 else ""
         raise UserError(f"{'; '.join(small[:5])}{rest}: remove them, or choose a smaller crop or factor")
     return min(sides, default=None)
-
-
-def _read_cache() -> dict[str, str]:
-    try:
-        return json.loads(HASH_CACHE.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # only a cache
 
 
 def rectangles(

@@ -7,7 +7,7 @@ import errno
 import sys
 from collections.abc import Callable, Iterable
 
-__all__ = ["UserError", "did_you_mean", "run_stage"]
+__all__ = ["UserError", "did_you_mean", "exit_with_line"]
 
 
 class UserError(Exception):
@@ -23,7 +23,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "known names: " + ", ".join(names) if names else "none are known"
 
 
-def run_stage(main: Callable[[], None]) -> None:
+def exit_with_line(main: Callable[[], None]) -> None:
     """Run a command-line entry point; a `UserError` becomes one line on stderr and exit code 2.
 
     DVC reports 255 whatever a stage returns, so the line must say everything. A full disk is the

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +48,60 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it takes the place of `path`, else it is removed."""
+    """Yield a temporary folder beside `path`; on success it takes the place of `path`, else it is removed.
+
+    What stood there stays until the new folder is whole. Two processes may do this at once: the last one's stays.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".partial-{path.name}-"
-    for stale in path.parent.glob(prefix + "*"):  # left by a run that was killed
-        shutil.rmtree(stale, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+    _remove_stale(path.parent, prefix)
+    temporary = Path(tempfile.mkdtemp(prefix=f"{prefix}{_host()}-{os.getpid()}-", dir=path.parent))
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.replace(path)
+        _take_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_place(new: Path, path: Path) -> None:
+    """Rename `new` to `path`; a folder that stands there, also one that appears meanwhile, is moved away first."""
+    while True:
+        try:
+            os.rename(new, path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+        away = Path(tempfile.mkdtemp(prefix=f".partial-{path.name}-{_host()}-{os.getpid()}-", dir=path.parent))
+        with suppress(FileNotFoundError):  # another process has moved it
+            os.rename(path, away / "old")
+        shutil.rmtree(away, ignore_errors=True)
+
+
+def _remove_stale(folder: Path, prefix: str) -> None:
+    """Remove temporary folders of processes of this machine that are gone: they were killed."""
+    for entry in os.scandir(folder):
+        if not entry.name.startswith(prefix + _host() + "-"):
+            continue
+        process = entry.name.removeprefix(prefix + _host() + "-").split("-")[0]
+        if process.isdigit() and not _alive(int(process)):
+            shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _host() -> str:
+    return platform.node().replace("-", "_") or "localhost"
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _umask() -> int:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import atomic_path
+from ida_rd.core.files import write_bytes
 
 __all__ = [
     "EXTENSIONS",
@@ -27,10 +27,11 @@ __all__ = [
     "ImageError",
     "image_files",
     "pixels_sha256",
+    "png_bytes",
     "read_image",
     "read_size",
+    "webp_bytes",
     "write_png",
-    "write_webp",
 ]
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
@@ -209,18 +210,25 @@ def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
     return converted
 
 
+def png_bytes(image: NDArray[np.uint8]) -> bytes:
+    """Code (H, W, 3) uint8 as PNG."""
+    coded = io.BytesIO()
+    Image.fromarray(image).save(coded, format="PNG", compress_level=3)
+    return coded.getvalue()
+
+
+def webp_bytes(image: NDArray[np.uint8]) -> bytes:
+    """Code (H, W, 3) uint8 as lossless WebP; a side has at most 16383 pixels."""
+    if max(image.shape[:2]) > WEBP_MAX_SIDE:
+        raise UserError(f"WebP holds at most {WEBP_MAX_SIDE} pixels a side; use smaller crops (images.crop)")
+    coded = io.BytesIO()
+    Image.fromarray(image).save(coded, format="WEBP", lossless=True, quality=20, method=1)
+    return coded.getvalue()
+
+
 def write_png(path: Path | str, image: NDArray[np.uint8]) -> None:
     """Write (H, W, 3) uint8 as PNG, atomically."""
-    with atomic_path(path) as temporary:
-        Image.fromarray(image).save(temporary, format="PNG", compress_level=3)
-
-
-def write_webp(path: Path | str, image: NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) uint8 as lossless WebP, atomically; a side has at most 16383 pixels."""
-    if max(image.shape[:2]) > WEBP_MAX_SIDE:
-        raise UserError(f"{path}: WebP holds at most {WEBP_MAX_SIDE} pixels a side; use smaller crops (images.crop)")
-    with atomic_path(path) as temporary:
-        Image.fromarray(image).save(temporary, format="WEBP", lossless=True, quality=20, method=1)
+    write_bytes(path, png_bytes(image))
 
 
 def pixels_sha256(image: NDArray[np.uint8]) -> str:

@@ -1,13 +1,17 @@
-"""Methods are found by name: ``method: dpid`` in a stage is the module ``stages/<stage>/dpid.py``.
+"""Methods are found by name: ``method: dpid`` of a downscaler is the module ``ida_rd/downscale/dpid.py``.
 
-A module is a method of its stage if it defines the stage's entry function (`ENTRY`). There is no
-list to edit, and importing a method must not import torch: ``plan`` imports them all.
+A module is a method of its room if it defines the room's entry function (`ENTRY`). There is no
+list to edit, and importing a method must not import torch: ``plan`` imports them all. A dotted name is a module of
+the user's own: ``method: my_package.my_sr``, found like any import, and from the working directory.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,11 +20,24 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ida_rd.core.errors import UserError, did_you_mean
 
-__all__ = ["ENTRY", "NAME", "Parameters", "find_method", "known_methods", "validate"]
+__all__ = [
+    "ENTRY",
+    "NAME",
+    "SECTION",
+    "OpenedMethod",
+    "Parameters",
+    "find_method",
+    "known_methods",
+    "method_recipe",
+    "open_method",
+    "validate",
+]
 
 ENTRY = {"attributes": "names", "downscale": "downscale", "upscale": "describe", "distort": "describe"}
+# Keys of params.yaml under which the methods of a room are named.
+SECTION = {"attributes": "attributes", "downscale": "downscalers", "upscale": "upscalers", "distort": "distortions"}
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-STAGES = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent.parent
 
 
 class Parameters(BaseModel):
@@ -29,11 +46,38 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+@dataclass(frozen=True)
+class OpenedMethod:
+    """A method that was found, and its checked parameters.
+
+    Attributes
+    ----------
+    where : str
+        Its key in ``params.yaml``, for messages.
+    module : module
+    parameters : Parameters
+    """
+
+    where: str
+    module: ModuleType
+    parameters: Any
+
+    @property
+    def file(self) -> Path:
+        """Source file of the module."""
+        assert self.module.__file__ is not None
+        return Path(self.module.__file__)
+
+    def dump(self) -> dict[str, Any]:
+        """The parameters under their names in ``params.yaml``, defaults filled in, as JSON."""
+        return self.parameters.model_dump(mode="json", by_alias=True)
+
+
 def known_methods(stage: str) -> list[str]:
-    """Names of a stage's methods, sorted."""
+    """Names of a room's methods, sorted."""
     entry = re.compile(rf"^def {ENTRY[stage]}\(", re.MULTILINE)
     names = []
-    for path in (STAGES / stage).iterdir():
+    for path in (PACKAGE / stage).iterdir():
         source = path / "__init__.py" if path.is_dir() else path
         name = path.stem
         if source.suffix != ".py" or not source.is_file() or name.startswith("_"):
@@ -45,10 +89,65 @@ def known_methods(stage: str) -> list[str]:
 
 def find_method(stage: str, name: str, *, where: str) -> ModuleType:
     """Import the module of a method; `where` is its key in ``params.yaml``."""
+    if "." in name:
+        return _users_module(stage, name, where)
     known = known_methods(stage)
     if name not in known:
         raise UserError(f"{where}.method: no {stage} method is called {name!r}; {did_you_mean(name, known)}")
     return importlib.import_module(f"ida_rd.{stage}.{name.replace('-', '_')}")
+
+
+def _users_module(stage: str, name: str, where: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise UserError(f"{where}.method: {name!r} is no dotted name of a module, such as my_package.my_method")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"{where}.method: the module {name} cannot be imported ({error})") from None
+    except Exception as error:  # whatever a user's module does when it is imported
+        raise UserError(
+            f"{where}.method: the module {name} fails when imported: {type(error).__name__}: {error}"
+        ) from None
+    if not callable(getattr(module, ENTRY[stage], None)):
+        raise UserError(f"{where}.method: the module {name} has no function {ENTRY[stage]}(): it is no {stage} method")
+    if getattr(module, "__file__", None) is None:
+        raise UserError(f"{where}.method: the module {name} has no source file, so that no recipe can name its code")
+    return module
+
+
+def method_recipe(stage: str, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The beginning of a method's recipe, from its entry in ``params.yaml``; nothing is checked yet."""
+    where = f"{SECTION[stage]}.{name}"
+    if not isinstance(entry, Mapping):
+        raise UserError(f"{where}: give a mapping of keys to values, not {entry!r}")
+    if not isinstance(entry.get("method"), str):
+        raise UserError(f"{where}.method: is missing: name the method of {name}")
+    parameters = {key: value for key, value in entry.items() if key != "method"}
+    return {"stage": stage, "name": name, "method": entry["method"], "parameters": parameters}
+
+
+def open_method(recipe: Mapping[str, Any], *, where: str | None = None) -> OpenedMethod:
+    """Find the method of a recipe and check its parameters: the one way in, for ``plan`` and every stage.
+
+    Parameters
+    ----------
+    recipe : mapping
+        With ``stage`` (the room), ``name``, ``method`` and ``parameters``, these under their names in ``params.yaml``.
+    where : str, optional
+        Key in ``params.yaml``, for messages; default: the section of the room and the name.
+
+    Raises
+    ------
+    UserError
+        No such method, or parameters that it refuses.
+    """
+    stage = recipe["stage"]
+    where = where or f"{SECTION[stage]}.{recipe['name']}"
+    module = find_method(stage, recipe["method"], where=where)
+    model: type[BaseModel] = getattr(module, "Parameters", Parameters)
+    return OpenedMethod(where, module, validate(model, dict(recipe["parameters"]), where=where))
 
 
 def validate(model: type[BaseModel], values: Any, *, where: str) -> Any:

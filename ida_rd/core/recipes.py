@@ -2,27 +2,83 @@
 
 A recipe is a small JSON file with all that decides a stage's result, apart from the images: the
 checked parameters, the hashes of the code, of the weights and of the user's own files. Stages
-depend on their recipe alone, so that DVC reruns just the branches whose recipe changed.
+depend on their recipe alone, so that DVC reruns just the branches whose recipe changed. What a method is called,
+its label and its licence decide nothing, and are in no recipe of a method.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
+from ida_rd.core.code import code_hashes
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json
+from ida_rd.core.files import read_json, sha256_file
+from ida_rd.core.methods import OpenedMethod
+from ida_rd.core.project import Project
+from ida_rd.core.software import package_version
+from ida_rd.core.weights import locate
 
-__all__ = ["PLAN", "SCHEMA", "read_recipe"]
+__all__ = ["SCHEMA", "described_recipe", "identity", "read_recipe", "used_weights", "user_files"]
 
-PLAN = Path("data") / "plan"
-SCHEMA = 1
+SCHEMA = 2
+# Of a recipe, what decides nothing of a unit's result: `name` is for messages, K says how many samples there are.
+NOT_IDENTITY = ("schema", "name", "samples")
 
 
-def read_recipe(*parts: str) -> dict[str, Any]:
-    """Read ``data/plan/<parts>.json``, e.g. ``read_recipe("downscale", "x4", "bicubic")``."""
-    path = PLAN.joinpath(*parts[:-1], parts[-1] + ".json")
+def read_recipe(project: Project, *parts: str) -> dict[str, Any]:
+    """Read ``data/plan/<parts>.json``, e.g. ``read_recipe(project, "downscale", "x4", "bicubic")``."""
+    path = project.plan.joinpath(*parts[:-1], parts[-1] + ".json")
     recipe = read_json(path, hint="run `dvc repro plan` first")
     if recipe.get("schema") != SCHEMA:
         raise UserError(f"{path} is of another version of this program: run `dvc repro plan`")
     return recipe
+
+
+def identity(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a method's recipe decides the result of its units."""
+    return {key: value for key, value in recipe.items() if key not in NOT_IDENTITY}
+
+
+def described_recipe(begun: Mapping[str, Any], method: OpenedMethod, *code: str) -> dict[str, Any]:
+    """The part of a recipe that every method has.
+
+    Parameters
+    ----------
+    begun : mapping
+        Of `ida_rd.core.methods.method_recipe`.
+    method : OpenedMethod
+        The method that it names.
+    code : str
+        Modules of the room that do the work of a unit.
+    """
+    recipe = {
+        "schema": SCHEMA,
+        "stage": begun["stage"],
+        "name": begun["name"],
+        "method": begun["method"],
+        "parameters": method.dump(),
+        "code": code_hashes(method.file, *code),
+    }
+    if hasattr(method.module, "packages"):
+        wanted = method.module.packages(method.parameters)
+        recipe["packages"] = {name: package_version(name, install=install) for name, install in wanted.items()}
+    return recipe
+
+
+def user_files(method: OpenedMethod, factor: int) -> dict[str, str]:
+    """Hashes of the files that a method names as part of its result (a program, a folder of LR images)."""
+    if not hasattr(method.module, "files"):
+        return {}
+    hashes: dict[str, str] = {}
+    for path in method.module.files(method.parameters, factor):
+        if path.suffix == ".py":
+            hashes |= code_hashes(path)  # with what it imports
+        else:
+            hashes[path.name] = sha256_file(path)
+    return hashes
+
+
+def used_weights(weights: Mapping[str, str | None], *, download: bool) -> dict[str, str]:
+    """Find the weights that a descriptor asks for, or download them; return their hashes by id."""
+    return {key: locate(key, path, download=download).sha256 for key, path in weights.items()}

@@ -9,15 +9,20 @@ import pandas as pd
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_text
 
-__all__ = ["read_table", "spread_column", "write_table"]
+__all__ = ["marked_name", "read_table", "spread_column", "write_table"]
 
 # An image may be called "001", and a downscaler "nan": pandas would make numbers of them.
-TEXT = ("image_id", "file", "upscaler", "downscaler", "distortion", "loses_less", "loses_more")
+TEXT = ("image_id", "file", "upscaler", "downscaler", "distortion", "loses_less", "loses_more", "marks")
 
 
 def spread_column(distortion: str) -> str:
     """Column of a sample's mean distance to the other samples of its image; no method's name has a colon."""
     return f"{distortion}:spread"
+
+
+def marked_name(upscaler: str, marks: object) -> str:
+    """An upscaler's name as tables and figures set it: with what a reader must know beside it (column ``marks``)."""
+    return f"{upscaler} ({marks})" if isinstance(marks, str) and marks else upscaler
 
 
 def read_table(path: Path | str, *, hint: str) -> pd.DataFrame:

@@ -1,7 +1,9 @@
-"""Weight files: one catalogue, found or downloaded, verified, and loaded as plain tensors only.
+"""Weight files: found or downloaded, verified, and loaded as plain tensors only.
 
-A file is looked for at the path that ``params.yaml`` gives, in this repository, in torch's cache
-(``TORCH_HOME``), and then downloaded into that cache. ``IDA_RD_OFFLINE=1`` forbids the download.
+Each method lists the weights that it can ask for in a ``.toml`` file beside it (``distort/lpips.toml``,
+``upscale/flow/weights.toml``); `catalogue` collects them. A file is looked for at the path that ``params.yaml``
+gives, in the package, in torch's cache (``TORCH_HOME``), and then downloaded into that cache. ``IDA_RD_OFFLINE=1``
+forbids the download.
 """
 
 from __future__ import annotations
@@ -14,22 +16,23 @@ import tomllib
 import urllib.error
 import urllib.request
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from ida_rd.core.errors import UserError, did_you_mean
-from ida_rd.core.files import atomic_path, sha256_file
+from ida_rd.core.files import atomic_path
+from ida_rd.core.hashes import file_hashes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["MissingWeights", "Weight", "WeightFile", "catalogue", "load_tensors", "locate", "torch_cache"]
 
-CATALOGUE = Path(__file__).with_name("weights.toml")
-ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGE = Path(__file__).resolve().parent.parent
 CONNECT_TIMEOUT_S = 5
 
 
@@ -39,13 +42,33 @@ class MissingWeights(UserError):
 
 @dataclass(frozen=True)
 class Weight:
-    """An entry of the catalogue; the fields are explained in ``weights.toml``."""
+    """An entry of the catalogue: ``["id"]`` and these keys in a ``.toml`` file beside the method.
+
+    Attributes
+    ----------
+    id : str
+    licence : str
+        Terms of the file, and what it was trained on.
+    citation : str
+    sha256 : tuple of str
+        Accepted hashes of the whole file. Upstream publishes the first 8 hex digits of some (in the file's name);
+        such a prefix is accepted, as torch.hub does. Empty: none could be recorded yet; the file is taken as it is, and
+        its hash is written into recipe and result.
+    file : Path, optional
+        Of weights that ship with the package; in the ``.toml``, relative to its own folder.
+    url : str, optional
+        Where the file is downloaded from otherwise; its last part is its name in the torch cache.
+    archive, name : str, optional
+        Where an archive is downloaded from that holds the file, and the file's name in it and in the torch cache.
+    size : int, optional
+        Bytes.
+    """
 
     id: str
     licence: str
     citation: str
     sha256: tuple[str, ...] = ()
-    file: str | None = None
+    file: Path | None = None
     url: str | None = None
     archive: str | None = None
     name: str | None = None
@@ -65,9 +88,36 @@ class WeightFile:
 
 
 def catalogue() -> dict[str, Weight]:
-    """All known weights by id."""
-    entries = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
-    return {key: Weight(id=key, **entry | {"sha256": tuple(entry["sha256"])}) for key, entry in entries.items()}
+    """All known weights by id: what the ``.toml`` files beside the methods list.
+
+    Raises
+    ------
+    UserError
+        A file that cannot be read, an unknown key, or an id that two files have.
+    """
+    return dict(_collect(PACKAGE))
+
+
+@cache
+def _collect(package: Path) -> dict[str, Weight]:
+    found: dict[str, Weight] = {}
+    origin: dict[str, Path] = {}
+    for path in sorted(package.rglob("*.toml")):
+        try:
+            entries = tomllib.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path}: not valid TOML: {error}") from None
+        for key, entry in entries.items():
+            if key in found:
+                raise UserError(f"{path}: the weights {key} are also in {origin[key]}: give one of them another id")
+            try:
+                weight = Weight(id=key, **entry | {"sha256": tuple(entry["sha256"])})
+            except (TypeError, KeyError) as error:
+                reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).partition("() ")[2]
+                raise UserError(f"{path}: weights {key}: {reason}") from None
+            found[key] = weight if weight.file is None else replace(weight, file=path.parent / weight.file)
+            origin[key] = path
+    return found
 
 
 def torch_cache() -> Path:
@@ -105,10 +155,9 @@ def locate(weight_id: str, path: str | None = None, *, download: bool = True) ->
             raise UserError(f"{given} (weights {weight_id}): no such file; correct the path or remove the key")
         return _verified(weight, given)
     if weight.file is not None:
-        shipped = ROOT / weight.file
-        if not shipped.is_file():
-            raise MissingWeights(f"{shipped} (weights {weight_id}) is missing: restore it with git checkout")
-        return _verified(weight, shipped)
+        if not weight.file.is_file():
+            raise MissingWeights(f"{weight.file} (weights {weight_id}) is missing: restore it with git checkout")
+        return _verified(weight, weight.file)
     source = weight.url or weight.archive
     assert source is not None
     downloaded = torch_cache() / source.rsplit("/", 1)[1]
@@ -138,7 +187,7 @@ def _extract(weight: Weight, archive: Path, target: Path) -> None:
 
 
 def _verified(weight: Weight, path: Path) -> WeightFile:
-    digest = sha256_file(path)
+    digest = file_hashes([path])[0]
     if not weight.accepts(digest):
         expected = " or ".join(weight.sha256)
         raise UserError(
@@ -170,13 +219,21 @@ def _download(weight: Weight, source: str, target: Path) -> None:
         ) from None
 
 
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Load named tensors from a ``.safetensors`` or ``.pth`` file; nothing else can be in it.
+def load_tensors(path: Path, key: str | None = None) -> dict[str, Tensor]:
+    """Load named tensors from a ``.safetensors`` or ``.pth`` file.
+
+    Parameters
+    ----------
+    path : Path
+    key : str, optional
+        Of a checkpoint that holds more (several networks, the state of an optimiser): the dictionary of tensors to
+        take, such as ``params_ema``.
 
     Raises
     ------
     UserError
-        The file holds something other than tensors (which is never executed), or is damaged.
+        The file is damaged, or what is asked of it is not a dictionary of tensors. Nothing but tensors and plain
+        values is read from it, and nothing in it is ever executed.
     """
     import torch
 
@@ -184,17 +241,29 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
         raise UserError(f"{path}: not a file of plain tensors ({_first_line(error)}); it was not run") from None
     except Exception as error:
         if type(error).__module__.startswith("safetensors"):
             raise UserError(f"{path}: not a safetensors file ({error})") from None
         raise
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UserError(f"{path}: expected a dictionary of tensors")
-    return state
+
+    def named(value: Any) -> bool:
+        return isinstance(value, dict) and all(isinstance(tensor, torch.Tensor) for tensor in value.values())
+
+    inside = [str(name) for name, value in state.items() if named(value) and value] if isinstance(state, dict) else []
+    if key is not None:
+        if key in inside:
+            return state[key]
+        raise UserError(f"{path}: holds no dictionary of tensors called {key!r}; {did_you_mean(key, inside)}")
+    if named(state):
+        return state
+    if inside:
+        raise UserError(f"{path}: its tensors are in {', '.join(inside)}: choose one of these by its key")
+    raise UserError(f"{path}: expected a dictionary of tensors")
 
 
 def _first_line(error: Exception) -> str:

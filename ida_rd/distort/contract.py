@@ -42,6 +42,8 @@ class Descriptor:
         Weight ids of the catalogue, with the user's path of each or None.
     label : str
         Name as it is set in tables and figures.
+    kind : str
+        ``learned`` (deep features), ``structural`` (statistics of patches) or ``pixel``.
     squared : bool
         Whether it is a squared Euclidean distance between embeddings of the images. The expected distance
         of samples then splits exactly into squared bias and variance, and the loaded distortion has
@@ -54,6 +56,7 @@ class Descriptor:
     high: float | None
     minimum_side: int
     label: str
+    kind: Literal["learned", "structural", "pixel"]
     weights: dict[str, str | None] = field(default_factory=dict)
     squared: bool = False
 

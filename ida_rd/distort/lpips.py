@@ -49,6 +49,7 @@ def describe(parameters: Parameters) -> Descriptor:
         high=None,
         minimum_side=32,
         label=f"LPIPS ({ {'alex': 'AlexNet', 'vgg': 'VGG', 'squeeze': 'SqueezeNet'}[parameters.backbone] })",
+        kind="learned",
         weights={WEIGHTS[parameters.backbone]: parameters.path},
         squared=True,
     )

@@ -24,8 +24,12 @@ class Parameters(Base):
 def describe(parameters: Parameters) -> Descriptor:
     """Describe PSNR (in dB, 80 for identical images) or MSE (of pixels in [0, 1])."""
     if parameters.metric == "mse":
-        return Descriptor(better="lower", perfect=0.0, low=0.0, high=1.0, minimum_side=1, label="MSE", squared=True)
-    return Descriptor(better="higher", perfect=80.0, low=0.0, high=80.0, minimum_side=1, label="PSNR (dB)")
+        return Descriptor(
+            better="lower", perfect=0.0, low=0.0, high=1.0, minimum_side=1, label="MSE", kind="pixel", squared=True
+        )
+    return Descriptor(
+        better="higher", perfect=80.0, low=0.0, high=80.0, minimum_side=1, label="PSNR (dB)", kind="pixel"
+    )
 
 
 def load(parameters: Parameters, device: str) -> MSE:

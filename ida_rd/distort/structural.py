@@ -79,6 +79,7 @@ def describe(parameters: Parameters) -> Descriptor:
         high=metric.high,
         minimum_side=metric.minimum_side,
         label=metric.label,
+        kind="structural",
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.seeds import generator
-from ida_rd.downscale.stage import apply
+from ida_rd.downscale.work import apply
 
 __all__ = ["check_downscaler"]
 

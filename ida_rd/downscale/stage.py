@@ -1,125 +1,33 @@
-"""Downscale every HR image by one method and factor."""
+"""Downscale every HR image by one method and factor: files in, files out."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import write_json
-from ida_rd.core.images import ImageError, image_files, read_image, read_size, write_png
-from ida_rd.core.methods import find_method
-from ida_rd.core.seeds import generator
+from ida_rd.core.files import atomic_folder, sha256_file, write_json
+from ida_rd.core.images import image_files, read_size
+from ida_rd.core.methods import open_method
+from ida_rd.core.project import Project
+from ida_rd.core.recipes import identity, read_recipe
 from ida_rd.core.software import write_skip_note
-from ida_rd.engine.local import run_units
+from ida_rd.downscale.work import open_work
+from ida_rd.engine.store import Store
+from ida_rd.engine.units import Unit, Work, run
 
-__all__ = ["apply", "downscale_folder", "reduce_image"]
+__all__ = ["downscale", "downscale_folder"]
 
-
-def apply(
-    method: ModuleType,
-    hr: NDArray[np.uint8],
-    factor: int,
-    parameters: dict[str, Any],
-    *,
-    image_id: str,
-    seed: int,
-    draws: dict[str, Any] | None = None,
-) -> NDArray[np.uint8]:
-    """Downscale one image and check what comes back.
-
-    Parameters
-    ----------
-    method : module
-        With ``downscale(hr, size, *, rng, **parameters)``; it also gets ``image_id`` and ``draws`` where
-        its signature asks for them.
-    hr : ndarray
-        (H, W, 3), uint8; H and W multiples of `factor`.
-    factor : int
-    parameters : dict
-    image_id : str
-    seed : int
-        The generator depends on (seed, image_id), not on order or worker.
-    draws : dict, optional
-        Where a random method can write what it drew, as JSON.
-
-    Returns
-    -------
-    ndarray
-        (H / factor, W / factor, 3), uint8.
-    """
-    height, width = hr.shape[0] // factor, hr.shape[1] // factor
-    offered = {"image_id": image_id, "draws": {} if draws is None else draws}
-    wanted = inspect.signature(method.downscale).parameters
-    extra = {key: value for key, value in offered.items() if key in wanted}
-    rng = generator("downscale", seed, image_id)
-    lr = method.downscale(hr, (height, width), rng=rng, **extra, **parameters)
-    if not isinstance(lr, np.ndarray) or lr.dtype != np.uint8 or lr.shape != (height, width, 3):
-        got = f"{lr.dtype} {lr.shape}" if isinstance(lr, np.ndarray) else type(lr).__name__
-        raise UserError(f"{image_id}: the downscaler returned {got}, expected uint8 ({height}, {width}, 3)")
-    return lr
+PACKAGES = ("numpy", "pillow")
 
 
-def _make_worker(recipe: dict[str, Any], target: Path) -> partial:
-    method = find_method("downscale", recipe["method"], where=f"downscalers.{recipe['name']}")
-    return partial(_one, method, recipe, target)
+def downscale(project: Project, name: str, factor: int, store: Store) -> None:
+    """Write ``data/lr/x<factor>/<name>/``, by the recipe of that name and factor."""
+    with atomic_folder(project.lr_of(name, factor)) as target:
+        downscale_folder(read_recipe(project, "downscale", f"x{factor}", name), project.hr, target, store)
 
 
-def _one(method: ModuleType, recipe: dict[str, Any], target: Path, unit: tuple[str, Path]) -> dict[str, Any]:
-    """Write one LR image; return what was drawn for it."""
-    image_id, path = unit
-    try:
-        hr = read_image(path)
-    except ImageError as error:
-        raise UserError(f"{path}: {error}; run `dvc repro balance`") from None
-    lr, drawn = reduce_image(method, recipe, image_id, hr)
-    write_png(target / f"{image_id}.png", lr)
-    return drawn
-
-
-def reduce_image(
-    method: ModuleType, recipe: dict[str, Any], image_id: str, hr: NDArray[np.uint8]
-) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-    """Do all that a recipe says to (H, W, 3), uint8: what comes before the method, the method, what comes after.
-
-    Returns
-    -------
-    lr : ndarray
-        (H / factor, W / factor, 3), uint8.
-    drawn : dict
-        What was drawn at random.
-    """
-    seed = recipe.get("seed", 0)
-    draws: dict[str, Any] = {}
-    try:
-        hr, before = _degrade(hr, recipe, "before", image_id)
-        lr = apply(method, hr, recipe["factor"], recipe["parameters"], image_id=image_id, seed=seed, draws=draws)
-        lr, after = _degrade(lr, recipe, "after", image_id)
-    except UserError as error:
-        raise UserError(f"downscaler {recipe['name']}, image {image_id}: {error}") from None
-    found = {"before": before, "downscaler": draws, "after": after}
-    return lr, {side: drawn for side, drawn in found.items() if drawn}
-
-
-def _degrade(
-    image: NDArray[np.uint8], recipe: dict[str, Any], when: str, image_id: str
-) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
-    steps = recipe.get("degrade", [])
-    if not steps:
-        return image, []
-    # Looked up at run time, as a method is: its code is part of the recipe where there are steps, and only there.
-    degrade = importlib.import_module("ida_rd.downscale.degrade")
-    return degrade.apply_steps(image, steps, when, factor=recipe["factor"], seed=recipe["seed"], image_id=image_id)
-
-
-def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path) -> None:
+def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path, store: Store) -> None:
     """Downscale every image of `hr_folder` into `target` by a recipe; ``draws.json`` says what was drawn at random.
 
     A method whose software is missing leaves a note there, and nothing else.
@@ -138,11 +46,18 @@ def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path) -> N
                 f"{path}: {width} x {height} pixels is not divisible by the factor {factor}; see images.crop"
             )
         sizes[image_id] = (height // factor, width // factor)
-    method = find_method("downscale", recipe["method"], where=f"downscalers.{recipe['name']}")
-    if hasattr(method, "check_inputs"):
-        method.check_inputs(sizes, factor, **recipe["parameters"])
-    units = list(images.items())
-    label = f"downscale {recipe['name']} x{factor}"
-    drawn = {unit[0]: draws for unit, draws in run_units(partial(_make_worker, recipe, target), units, label=label)}
+    method = open_method(recipe)
+    if hasattr(method.module, "check_inputs"):
+        method.module.check_inputs(sizes, factor, **method.parameters.model_dump())
+    what = identity(recipe)
+    units = [
+        Unit(image_id, {"lr": store.key(what, image_id, sha256_file(path))}, (image_id, path.absolute()))
+        for image_id, path in images.items()
+    ]
+    work = Work(open_work, f"downscale {recipe['name']} x{factor}", packages=PACKAGES)
+    drawn = {}
+    for unit, parts in run(work, recipe, units, store):
+        parts["lr"].link(target / f"{unit.name}.png")
+        drawn[unit.name] = parts["lr"].value
     if any(drawn.values()):
         write_json(target / "draws.json", drawn)

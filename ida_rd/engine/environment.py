@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-__all__ = ["environment"]
+__all__ = ["environment", "joined"]
 
 
 def environment(device: str, packages: tuple[str, ...]) -> dict[str, str]:
@@ -21,3 +22,12 @@ def environment(device: str, packages: tuple[str, ...]) -> dict[str, str]:
 
         record["gpu"] = torch.cuda.get_device_name(device)
     return record
+
+
+def joined(records: Iterable[dict[str, str]]) -> dict[str, str]:
+    """One record of all: what the store had from before may be of other versions, and then all of them are named."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        for key, value in record.items():
+            found.setdefault(key, set()).add(value)
+    return {key: ", ".join(sorted(values)) for key, values in found.items()}

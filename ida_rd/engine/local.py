@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from typing import TypeVar
+from multiprocessing.context import BaseContext
+from typing import Any, TypeVar
 
 from ida_rd.core.errors import UserError
+from ida_rd.core.progress import listening
 from ida_rd.engine.device import worker_count
-from ida_rd.engine.progress import progress
+from ida_rd.engine.progress import Progress, sometimes
 
 __all__ = ["run_units"]
 
@@ -42,19 +44,25 @@ def _keep_freed_memory() -> None:
 
 
 _worker: Callable | None = None
+_told: Callable[[float], None] | None = None
 
 
-def _start(make_worker: Callable[[], Callable]) -> None:
-    global _worker
+def _start(make_worker: Callable[[], Callable], parent: int, channel: Any) -> None:
+    global _told, _worker
     # Ctrl-C reaches the whole group: the parent decides. And a worker whose parent was killed must
     # not wait for work for ever.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    _told = partial(_tell, channel)
     try:
         _worker = make_worker()
     except UserError as error:
         # Raised here it would break the pool, and its message be lost: the first unit raises it.
         _worker = partial(_refuse, str(error))
+
+
+def _tell(channel: Any, done: float) -> None:
+    channel.put((os.getpid(), done))
 
 
 def _refuse(message: str, unit: object) -> None:
@@ -69,7 +77,23 @@ def _end_with_parent(parent: int) -> None:
 
 def _call(unit: object) -> object:
     assert _worker is not None
-    return _worker(unit)
+    assert _told is not None
+    with listening(sometimes(_told)):
+        result = _worker(unit)
+    _told(1.0)
+    return result
+
+
+def _context() -> BaseContext:
+    """How worker processes begin.
+
+    Forked ones share the imported libraries, but only on Linux is that safe, and never once this process has begun to
+    use a GPU. The parent must not have started threads: it computes nothing, and torch runs one thread a process.
+    """
+    torch = sys.modules.get("torch")
+    if sys.platform != "linux" or (torch is not None and torch.cuda.is_initialized()):
+        return multiprocessing.get_context("spawn")
+    return multiprocessing.get_context("fork")
 
 
 def run_units(
@@ -95,22 +119,25 @@ def run_units(
         What a unit raised; or a worker died (killed for memory, most often).
     """
     _keep_freed_memory()
-    bar = progress(label, len(units))
+    bar = Progress(label, len(units))
     count = min(worker_count(), len(units)) if parallel else 1
     try:
         if count <= 1:
             worker = make_worker() if units else None
             for unit in units:
                 assert worker is not None
-                yield unit, worker(unit)
-                bar.update()
+                with listening(sometimes(partial(bar.within, 0))):
+                    result = worker(unit)
+                yield unit, result
+                bar.finished(0)
             return
-        # Forked workers share the imported libraries; elsewhere fork is not safe. The parent must
-        # not have started threads: it computes nothing, and torch runs one thread a process.
-        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(make_worker,))
+        context = _context()
+        channel = context.SimpleQueue()
+        pool = ProcessPoolExecutor(
+            count, mp_context=context, initializer=_start, initargs=(make_worker, os.getpid(), channel)
+        )
         try:
-            yield from _drain(pool, units, 2 * count, bar.update)
+            yield from _drain(pool, units, 2 * count, bar, channel)
         except BrokenProcessPool:
             raise UserError(
                 f"{label}: a worker process died, most often for lack of memory; finished images are kept, so run"
@@ -123,7 +150,7 @@ def run_units(
 
 
 def _drain(
-    pool: ProcessPoolExecutor, units: Iterable[Unit], ahead: int, done: Callable[[], object]
+    pool: ProcessPoolExecutor, units: Iterable[Unit], ahead: int, bar: Progress, channel: Any
 ) -> Iterator[tuple[Unit, Result]]:
     # Few units are in flight at a time: results are consumed as they come, memory stays flat.
     waiting: dict[Future, Unit] = {}
@@ -135,8 +162,10 @@ def _drain(
                 break
         if not waiting:
             return
-        finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+        finished, _ = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+        while not channel.empty():
+            bar.within(*channel.get())
         for future in finished:
             unit = waiting.pop(future)
             yield unit, future.result()
-            done()
+            bar.finished()

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import ImageError, read_image
+from ida_rd.core.project import Branch, Project
+from ida_rd.core.tables import marked_name
 
 __all__ = ["contact_sheet", "save", "score_figure", "telling_images"]
 
@@ -109,8 +111,11 @@ def telling_images(scores: pd.DataFrame, count: int) -> list[str]:
 
 
 def contact_sheet(
+    project: Project,
     image_id: str,
-    branch_folder: str,
+    upscaler: str,
+    factor: int,
+    marks: str,
     downscalers: list[str],
     scores: dict[tuple[str, int], float],
     label: str,
@@ -120,9 +125,12 @@ def contact_sheet(
 
     Parameters
     ----------
+    project : Project
     image_id : str
-    branch_folder : str
-        ``<upscaler>/x<factor>``.
+    upscaler : str
+    factor : int
+    marks : str
+        What must be known of the upscaler.
     downscalers : list of str
         Rows, in this order.
     scores : dict
@@ -133,13 +141,12 @@ def contact_sheet(
         Takes HR (H, W, 3) and SR (K, H, W, 3), both uint8, and returns where that distortion lies, (K, H, W).
         None: the absolute difference of the pixels is drawn.
     """
-    factor = branch_folder.split("/")[-1]
     samples = sorted({k for _, k in scores})[:SHOWN_SAMPLES]
     columns = 2 + 2 * len(samples)
-    hr = _read(Path("data/hr") / f"{image_id}.png")
+    hr = _read(project.hr / f"{image_id}.png")
     side = 1.45
     sr = {
-        key: _read(Path("data/sr") / branch_folder / key[0] / image_id / f"{key[1]}.webp")
+        key: _read(project.sr_of(Branch(upscaler, factor, key[0])) / image_id / f"{key[1]}.webp")
         for key in ((downscaler, k) for downscaler in downscalers for k in samples)
         if key in scores
     }
@@ -151,7 +158,7 @@ def contact_sheet(
         figure = Figure(figsize=(width, height), layout=layout)
         axes = figure.subplots(len(downscalers), columns, squeeze=False)
         for row, downscaler in zip(axes, downscalers, strict=True):
-            lr = _read(Path("data/lr") / factor / downscaler / f"{image_id}.png")
+            lr = _read(project.lr_of(downscaler, factor) / f"{image_id}.png")
             _show(row[0], hr)
             _show(row[1], lr)
             row[0].set_ylabel(downscaler, fontsize=9)
@@ -167,14 +174,14 @@ def contact_sheet(
                 difference = differences[downscaler, k]
                 last = right.imshow(difference, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
                 right.set(xticks=[], yticks=[])
-        titles = ["HR", f"LR ({factor[1:]} times smaller)", *(f"SR sample {k + 1}" for k in samples)]
+        titles = ["HR", f"LR ({factor} times smaller)", *(f"SR sample {k + 1}" for k in samples)]
         titles += [f"where {k + 1} differs" if maps else f"|SR {k + 1} - HR|" for k in samples]
         for axis, title in zip(axes[0], titles, strict=True):
             axis.set_title(title, fontsize=8)
         bar = figure.colorbar(last, ax=axes[:, 2 + len(samples) :], location="bottom", shrink=0.6, pad=0.01, aspect=40)
         meaning = f"{label}, locally" if maps else "mean absolute difference, of 255"
         bar.set_label(meaning, fontsize=8)
-        figure.suptitle(f"{image_id}, reconstructed by {branch_folder.split('/')[0]}", fontsize=10)
+        figure.suptitle(f"{image_id}, reconstructed by {marked_name(upscaler, marks)}", fontsize=10)
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import read_json, write_text
+from ida_rd.core.project import Branch, Project
 from ida_rd.core.tables import read_table
 from ida_rd.report.figures import SHOWN_SAMPLES, telling_images
 
@@ -19,6 +21,7 @@ __all__ = ["group_counts", "software", "write_page"]
 
 TEMPLATES = Path(__file__).with_name("templates")
 DOWNLOADS = ("ida_rd.csv", "images.csv", "differences.csv", "ranks.csv", "agreement.csv", "variance.csv")
+UNASKED = {"deterministic", "not blind", "matched"}  # marks of what IDA-RD does not ask for
 CAPTIONS = {
     "scores": "Scores with intervals over the images, a panel a distortion.",
     "critical_difference": "Mean ranks over the images. A bar joins downscalers that Nemenyi's test does not tell"
@@ -31,30 +34,29 @@ CAPTIONS = {
 
 
 def write_page(
-    recipe: dict[str, Any], tables: dict[str, pd.DataFrame], plots: Path, figures: list[str], target: Path
+    project: Project, recipe: dict[str, Any], tables: dict[str, pd.DataFrame], figures: list[str], target: Path
 ) -> None:
     """Write ``index.html``, its pictures and tables.
 
     Parameters
     ----------
+    project : Project
     recipe : dict
         ``data/plan/report.json``.
     tables : dict
         ``metrics/tables/*.csv`` by stem.
-    plots : Path
-        Folder of the figures.
     figures : list of str
-        Their stems, contact sheets last.
+        Stems of the figures, contact sheets last.
     target : Path
         Folder to write into.
     """
     for stem in figures:
-        shutil.copyfile(plots / f"{stem}.png", target / f"{stem}.png")
+        shutil.copyfile(project.plots / f"{stem}.png", target / f"{stem}.png")
     for name in DOWNLOADS:
-        shutil.copyfile(Path("metrics/tables") / name, target / name)
+        shutil.copyfile(project.tables / name, target / name)
     for name in ("provenance.json", "balance.csv"):
-        shutil.copyfile(Path("metrics") / name, target / name)
-    provenance = read_json("metrics/provenance.json", hint="run `dvc repro aggregate`")
+        shutil.copyfile(project.metrics / name, target / name)
+    provenance = read_json(project.metrics / "provenance.json", hint="run `dvc repro aggregate`")
     distortions, order = recipe["distortions"], recipe["distortion_order"]
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
@@ -70,13 +72,15 @@ def write_page(
         level=1 - recipe["confidence"],
         figures=[(s, CAPTIONS[s]) for s in figures if s in CAPTIONS],
         sheets=[s for s in figures if s.startswith("contact_sheet")],
-        browser=_browser(recipe, tables["images"], target),
+        browser=_browser(project, recipe, tables["images"], target),
         skipped=provenance["skipped"],
-        balance=read_json("metrics/balance.json", hint="run `dvc repro balance`"),
+        balance=read_json(project.metrics / "balance.json", hint="run `dvc repro balance`"),
         counts=group_counts(tables["balance"]),
         provenance=provenance,
         downloads=DOWNLOADS,
         software=software(provenance["environments"]),
+        models=_models(recipe["upscalers"]),
+        asked=not any(set(entry["marks"]) & UNASKED for entry in recipe["upscalers"].values()),
         parameters=yaml.safe_dump(recipe["parameters"], sort_keys=False, allow_unicode=True),
         weights={key: value for r in _recipes(provenance) for key, value in r.get("weights", {}).items()},
     )
@@ -131,7 +135,7 @@ def _cells(
             {
                 "upscaler": upscaler,
                 "factor": factor,
-                "stochastic": bool(group.stochastic.all()),
+                "marks": group.marks.fillna("").iloc[0],
                 "rows": rows,
                 "verdict": _verdict(_of(tables["differences"], upscaler, factor, lead), rows, level),
             }
@@ -161,7 +165,7 @@ def _best(rows: pd.DataFrame, better: str) -> str:
     return str(rows.sort_values(["mean", "downscaler"], ascending=[better == "lower", True]).downscaler.iloc[0])
 
 
-def _browser(recipe: dict[str, Any], images: pd.DataFrame, target: Path) -> dict[str, Any]:
+def _browser(project: Project, recipe: dict[str, Any], images: pd.DataFrame, target: Path) -> dict[str, Any]:
     """Copy the images to look at, named by number; say which is what, and its distances."""
     lead = recipe["distortion_order"][0]
     wide = images.pivot_table(lead, "image_id", "downscaler", aggfunc="mean")
@@ -169,18 +173,18 @@ def _browser(recipe: dict[str, Any], images: pd.DataFrame, target: Path) -> dict
     branches = []
     pictures = target / "images"
     for i, image_id in enumerate(shown):
-        _copy(Path("data/hr") / f"{image_id}.png", pictures / f"{i}" / "hr.png")
-    for number, branch in enumerate(recipe["branches"]):
-        folder = Path(branch["upscaler"]) / f"x{branch['factor']}" / branch["downscaler"]
-        rows = read_table(Path("data/distortion") / f"{folder}.csv", hint="run `dvc repro distort`")
-        entry: dict[str, Any] = {**branch, "values": {}}
+        _copy(project.hr / f"{image_id}.png", pictures / f"{i}" / "hr.png")
+    for number, record in enumerate(recipe["branches"]):
+        branch = Branch.of(record)
+        rows = read_table(project.rows_of(branch), hint="run `dvc repro distort`")
+        entry: dict[str, Any] = {**asdict(branch), "values": {}}
         for i, image_id in enumerate(shown):
-            lr = Path("data/lr") / f"x{branch['factor']}" / branch["downscaler"] / f"{image_id}.png"
+            lr = project.lr_of(branch.downscaler, branch.factor) / f"{image_id}.png"
             _copy(lr, pictures / f"{i}" / f"{number}-lr.png")
             mine = rows[(rows.image_id == image_id) & (rows["sample"] < SHOWN_SAMPLES) & rows.finite]
             for row in mine.to_dict("records"):
                 k = int(row["sample"])
-                _copy(Path("data/sr") / folder / image_id / f"{k}.webp", pictures / f"{i}" / f"{number}-{k}.webp")
+                _copy(project.sr_of(branch) / image_id / f"{k}.webp", pictures / f"{i}" / f"{number}-{k}.webp")
                 entry["values"].setdefault(str(i), {})[str(k)] = [row[name] for name in recipe["distortion_order"]]
         branches.append(entry)
     labels = [recipe["distortions"][name]["label"] for name in recipe["distortion_order"]]
@@ -192,6 +196,16 @@ def _copy(source: Path, target: Path) -> None:
         raise UserError(f"{source} does not exist: run `dvc repro`")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
+
+
+def _models(upscalers: dict[str, Any]) -> list[str]:
+    """What the upscalers are, in words: kind, marks, precision, terms."""
+    found = []
+    for path, entry in upscalers.items():
+        factor, name = path.split("/")
+        words = [entry["kind"], *entry["marks"], entry["precision"], entry["licence"]]
+        found.append(f"{name}, {factor}: {'; '.join(words)}")
+    return found
 
 
 def _recipes(provenance: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,98 +1,25 @@
-"""Draw the figures of a run."""
+"""Figures and page of a run: files in, files out."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
-
-from ida_rd.core.methods import find_method, validate
+from ida_rd.core.files import atomic_folder
+from ida_rd.core.project import Project
+from ida_rd.core.recipes import read_recipe
 from ida_rd.core.tables import read_table
-from ida_rd.engine.device import device_name
-from ida_rd.report.figures import Maps, contact_sheet, save, score_figure, telling_images
-from ida_rd.report.planes import (
-    balance_figure,
-    critical_difference_figure,
-    heat_map,
-    perception_distortion_figure,
-    rate_distortion_figure,
-)
+from ida_rd.report.draw import draw
+from ida_rd.report.page import write_page
 
-__all__ = ["draw", "leading_maps"]
+__all__ = ["report"]
+
+TABLES = ("ida_rd", "images", "differences", "ranks")
 
 
-def draw(recipe: dict[str, Any], tables: dict[str, pd.DataFrame], target: Path) -> list[str]:
-    """Draw what there is to draw of a run, PNG, SVG and PDF each; return the stems, contact sheets last."""
-    distortions, order = recipe["distortions"], recipe["distortion_order"]
-    lead = order[0]
-    scores, ranks = tables["ida_rd"], tables["ranks"]
-    leading = scores[scores.distortion == lead]
-    confidence = recipe["confidence"]
-    figures: dict[str, Figure | None] = {
-        "scores": score_figure(scores, distortions, order),
-        "critical_difference": critical_difference_figure(
-            ranks[ranks.distortion == lead], confidence, distortions[lead]["label"]
-        ),
-        "rate_distortion": rate_distortion_figure(leading, distortions[lead]),
-        "heat_map": heat_map(leading, distortions[lead]),
-        "balance": balance_figure(tables["balance"]),
-    }
-    perceptual = [name for name in order if recipe["methods"][name]["method"] == "lpips"]
-    psnr = [name for name in order if recipe["methods"][name]["parameters"].get("metric") == "psnr"]
-    if perceptual and psnr:
-        figures["perception_distortion"] = perception_distortion_figure(scores, perceptual[0], psnr[0], distortions)
-    drawn = {stem: figure for stem, figure in figures.items() if figure is not None}
-    for stem, figure in drawn.items():
-        save(figure, target / stem)
-    return [*drawn, *_contact_sheets(recipe, leading, target)]
-
-
-def _contact_sheets(recipe: dict[str, Any], table: pd.DataFrame, target: Path) -> list[str]:
-    """One per upscaler, factor and shown image."""
-    distortions, lead = recipe["distortions"], recipe["distortion_order"][0]
-    maps = leading_maps(lead, recipe["methods"][lead]) if recipe["images"] else None
-    stems: list[str] = []
-    sign = 1 if distortions[lead]["better"] == "lower" else -1
-    for (upscaler, factor), group in table.groupby(["upscaler", "factor"], sort=False):
-        ranked = group.assign(key=group["mean"] * sign).sort_values(["key", "downscaler"])
-        downscalers = list(ranked.downscaler)
-        folder = f"{upscaler}/x{factor}"
-        rows = pd.concat(
-            [
-                read_table(f"data/distortion/{folder}/{name}.csv", hint="run `dvc repro distort`").assign(
-                    downscaler=name
-                )
-                for name in downscalers
-            ]
-        )
-        rows = rows[rows.finite]
-        means = rows.pivot_table(lead, index="image_id", columns="downscaler", aggfunc="mean")
-        for image_id in telling_images(means, recipe["images"]):
-            mine = rows[rows.image_id == image_id]
-            keys = zip(mine.downscaler, mine["sample"], mine[lead], strict=True)
-            scores = {(downscaler, int(k)): float(value) for downscaler, k, value in keys}
-            label = distortions[lead]["label"]
-            stem = f"contact_sheet-{upscaler}-x{factor}-{len(stems) + 1}"
-            save(contact_sheet(image_id, folder, downscalers, scores, label, maps), target / stem)
-            stems.append(stem)
-    return stems
-
-
-def leading_maps(name: str, entry: dict[str, Any]) -> Maps | None:
-    """Load the leading distortion; return what tells where it lies in an image, None where it does not know."""
-    method = find_method("distort", entry["method"], where=f"distortions.{name}")
-    parameters = validate(method.Parameters, entry["parameters"], where=f"distortions.{name}")
-    loaded = method.load(parameters, device_name())
-    if not hasattr(loaded, "maps"):
-        return None
-
-    def maps(hr: NDArray[np.uint8], sr: NDArray[np.uint8]) -> NDArray[Any]:
-        reference = loaded.reference(np.ascontiguousarray(hr.transpose(2, 0, 1)))
-        planes = np.ascontiguousarray(sr.transpose(0, 3, 1, 2))
-        return np.concatenate([loaded.maps(reference, one[None]) for one in planes])  # all at once need much memory
-
-    return maps
+def report(project: Project) -> None:
+    """Write ``metrics/plots/`` and ``metrics/report/``."""
+    recipe = read_recipe(project, "report")
+    tables = {name: read_table(project.tables / f"{name}.csv", hint="run `dvc repro aggregate`") for name in TABLES}
+    tables["balance"] = read_table(project.metrics / "balance.csv", hint="run `dvc repro balance`")
+    with atomic_folder(project.plots) as folder:
+        figures = draw(project, recipe, tables, folder)
+    with atomic_folder(project.page) as folder:
+        write_page(project, recipe, tables, figures, folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from ida_rd.core.errors import UserError, run_stage
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import write_bytes
 from ida_rd.training.flow import NETWORKS
 
@@ -42,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    exit_with_line(main)

@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ida_rd.core.errors import UserError, did_you_mean, run_stage
+from ida_rd.core.errors import UserError, did_you_mean, exit_with_line
 from ida_rd.core.files import atomic_path, sha256_file, write_json
 from ida_rd.core.seeds import generator
 from ida_rd.models.flow import FlowConfig, FlowNet, bits_per_dimension
@@ -389,4 +389,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    exit_with_line(main)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ida_rd.core.errors import UserError
+from ida_rd.core.methods import OpenedMethod, method_recipe, open_method
 from ida_rd.core.methods import Parameters as Base
-from ida_rd.core.methods import find_method, validate
+from ida_rd.core.progress import share
 from ida_rd.core.seeds import Draw
-from ida_rd.upscale.contract import Descriptor, Samples, Upscaler
+from ida_rd.upscale.contract import Descriptor, Problem, Samples, Upscaler
 
 __all__ = ["Cascade", "Parameters", "combine", "describe", "files", "load"]
 
@@ -37,8 +37,8 @@ class Parameters(Base):
     steps: list[dict[str, Any]] = Field(min_length=2)
 
 
-def _steps(parameters: Parameters) -> list[tuple[ModuleType, Any, int]]:
-    """Method, checked parameters and factor of each step."""
+def _steps(parameters: Parameters) -> list[tuple[OpenedMethod, int]]:
+    """Method and factor of each step."""
     steps = []
     for i, step in enumerate(parameters.steps):
         where = f"steps.{i}"
@@ -47,20 +47,18 @@ def _steps(parameters: Parameters) -> list[tuple[ModuleType, Any, int]]:
             raise UserError(f"{where}.factor: give the factor of this step, a whole number from 2 up")
         if not isinstance(step.get("method"), str):
             raise UserError(f"{where}.method: is missing: name the method of this step")
-        module = find_method("upscale", step["method"], where=where)
-        given = {key: value for key, value in step.items() if key not in ("method", "factor")}
-        steps.append((module, validate(module.Parameters, given, where=where), factor))
+        entry = {key: value for key, value in step.items() if key != "factor"}
+        steps.append((open_method(method_recipe("upscale", where, entry), where=where), factor))
     return steps
 
 
 def files(parameters: Parameters, factor: int) -> list[Path]:
     """The sources of the steps' methods, and the files that these name."""
     found = []
-    for module, values, step_factor in _steps(parameters):
-        assert module.__file__ is not None
-        found.append(Path(module.__file__))
-        if hasattr(module, "files"):
-            found += module.files(values, step_factor)
+    for method, step_factor in _steps(parameters):
+        found.append(method.file)
+        if hasattr(method.module, "files"):
+            found += method.module.files(method.parameters, step_factor)
     return found
 
 
@@ -81,23 +79,33 @@ def combine(descriptors: Sequence[Descriptor]) -> Descriptor:
         blind=all(d.blind for d in descriptors),
         licence=joined([d.licence for d in descriptors]),
         weights=weights,
+        kind=descriptors[0].kind if len(descriptors) == 1 else "chain",
+        matched=any(d.matched for d in descriptors),
+        # What the later ones take is what the earlier ones make, and larger.
+        size=descriptors[0].size,
+        settings=descriptors[0].settings if len(descriptors) == 1 else {"steps": [d.settings for d in descriptors]},
         precision=joined([d.precision for d in descriptors]),
-        tiling=joined([d.tiling for d in descriptors]),
     )
 
 
 def describe(parameters: Parameters, factor: int) -> Descriptor:
     """Describe the chain; raises UserError where its factors do not multiply to `factor`."""
     steps = _steps(parameters)
-    total = math.prod(step_factor for *_, step_factor in steps)
+    total = math.prod(step_factor for _, step_factor in steps)
     if total != factor:
         raise UserError(f"factor {factor}: the steps multiply to {total}")
-    return combine([module.describe(values, step_factor) for module, values, step_factor in steps])
+    found = [method.module.describe(method.parameters, step_factor) for method, step_factor in steps]
+    if asking := [i for i, descriptor in enumerate(found) if descriptor.asks]:
+        raise UserError(
+            f"steps.{asking[0]}: asks for {' and '.join(found[asking[0]].asks)}, which no step of a chain has"
+        )
+    return combine(found)
 
 
-def load(parameters: Parameters, factor: int, device: str) -> Cascade:
+def load(parameters: Parameters, problem: Problem, device: str) -> Cascade:
     """Load all steps onto a device."""
-    return Cascade([module.load(values, step, device) for module, values, step in _steps(parameters)])
+    steps = _steps(parameters)
+    return Cascade([method.module.load(method.parameters, Problem(factor), device) for method, factor in steps])
 
 
 class Cascade:
@@ -117,11 +125,15 @@ class Cascade:
 
         A sample is finite if it was at every step; its clipped share is the largest of the steps'.
         """
-        sr, finite, clipped = self.upscalers[0].sample(lr, [draw.at_step(0) for draw in draws])
+        count = len(self.upscalers)
+        with share(0, count):
+            made = self.upscalers[0].sample(lr, [draw.at_step(0) for draw in draws])
         for step, upscaler in enumerate(self.upscalers[1:], start=1):
             # Each sample is another LR image now, so each is reconstructed by itself.
-            parts = [upscaler.sample(sr[k], [draw.at_step(step)]) for k, draw in enumerate(draws)]
-            sr = np.concatenate([part.sr for part in parts])
-            finite = finite & np.concatenate([part.finite for part in parts])
-            clipped = np.maximum(clipped, np.concatenate([part.clipped for part in parts]))
-        return Samples(sr, finite, clipped)
+            parts = []
+            for k, draw in enumerate(draws):
+                with share(step * len(draws) + k, count * len(draws)):
+                    parts.append(upscaler.sample(made.sr[k], [draw.at_step(step)]))
+            last = Samples.joined(parts)
+            made = Samples(last.sr, made.finite & last.finite, np.maximum(made.clipped, last.clipped), last.columns)
+        return made

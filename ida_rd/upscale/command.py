@@ -20,7 +20,7 @@ from ida_rd.core.images import ImageError, read_image, write_png
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.programs import argument_files, check_arguments, run_program
 from ida_rd.core.seeds import Draw
-from ida_rd.upscale.contract import Descriptor, Samples
+from ida_rd.upscale.contract import Descriptor, Problem, Samples
 
 __all__ = ["CommandUpscaler", "Parameters", "describe", "files", "load"]
 
@@ -56,14 +56,14 @@ def describe(parameters: Parameters, factor: int) -> Descriptor:
         blind=parameters.blind,
         licence=parameters.licence,
         weights={},
+        kind="program",
         precision="as the program's",
-        tiling="as the program's",
     )
 
 
-def load(parameters: Parameters, factor: int, device: str) -> CommandUpscaler:
+def load(parameters: Parameters, problem: Problem, device: str) -> CommandUpscaler:
     """Return the program as an upscaler; it chooses its device itself."""
-    return CommandUpscaler(parameters, factor)
+    return CommandUpscaler(parameters, problem.factor)
 
 
 class CommandUpscaler:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.seeds import Draw
-from ida_rd.upscale.contract import Descriptor, Samples
+from ida_rd.upscale.contract import Descriptor, Problem, Samples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,12 +49,19 @@ def files(parameters: Parameters, factor: int) -> list[Path]:
 
 def describe(parameters: Parameters, factor: int) -> Descriptor:
     """Describe the checkpoint, which is not opened: `load` refuses one of another factor."""
-    return Descriptor(factor=factor, stochastic=False, blind=parameters.blind, licence=parameters.licence, weights={})
+    return Descriptor(
+        factor=factor,
+        stochastic=False,
+        blind=parameters.blind,
+        licence=parameters.licence,
+        weights={},
+        kind="regression",
+    )
 
 
-def load(parameters: Parameters, factor: int, device: str) -> SpandrelUpscaler:
+def load(parameters: Parameters, problem: Problem, device: str) -> SpandrelUpscaler:
     """Load the network onto a torch device."""
-    return SpandrelUpscaler(parameters, factor, device)
+    return SpandrelUpscaler(parameters, problem.factor, device)
 
 
 class SpandrelUpscaler:

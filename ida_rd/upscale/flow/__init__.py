@@ -15,7 +15,7 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.weights import catalogue
 from ida_rd.upscale.cascade import Cascade, combine
-from ida_rd.upscale.contract import Descriptor
+from ida_rd.upscale.contract import Descriptor, Problem
 
 if TYPE_CHECKING:
     from ida_rd.upscale.contract import Upscaler
@@ -69,15 +69,17 @@ def describe(parameters: Parameters, factor: int) -> Descriptor:
                 blind=True,
                 licence=known[f"{parameters.weights}.x{step}"].licence,
                 weights={f"{parameters.weights}.x{step}": parameters.path},
+                kind="flow",
+                settings={"heat": parameters.heat_of(step)},
             )
             for step in steps
         ]
     )
 
 
-def load(parameters: Parameters, factor: int, device: str) -> Upscaler:
+def load(parameters: Parameters, problem: Problem, device: str) -> Upscaler:
     """Load the network, or the two of a cascade, onto a torch device."""
     from ida_rd.upscale.flow.sampler import FlowUpscaler
 
-    steps: list[Upscaler] = [FlowUpscaler(parameters, step, device) for step in _steps(parameters, factor)]
+    steps: list[Upscaler] = [FlowUpscaler(parameters, step, device) for step in _steps(parameters, problem.factor)]
     return steps[0] if len(steps) == 1 else Cascade(steps)

@@ -16,7 +16,7 @@ from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.weights import catalogue
 from ida_rd.models.srflow.config import CELEBA_X8, DF2K_X4, DF2K_X8
 from ida_rd.upscale.cascade import Cascade, combine
-from ida_rd.upscale.contract import Descriptor
+from ida_rd.upscale.contract import Descriptor, Problem
 
 if TYPE_CHECKING:
     from ida_rd.upscale.contract import Upscaler
@@ -71,19 +71,21 @@ def describe(parameters: Parameters, factor: int) -> Descriptor:
                 blind=True,
                 licence=known[f"srflow.{name}"].licence,
                 weights={f"srflow.{name}": parameters.paths.get(name)},
+                kind="flow",
+                settings={"weights": name, "heat": heat},
             )
             for name, heat in _steps(parameters, factor)
         ]
     )
 
 
-def load(parameters: Parameters, factor: int, device: str) -> Upscaler:
+def load(parameters: Parameters, problem: Problem, device: str) -> Upscaler:
     """Load the network, or the two of a cascade, onto a torch device."""
     from ida_rd.upscale.srflow.sampler import SRFlowUpscaler
 
     official = parameters.compat == "official"
     steps: list[Upscaler] = [
         SRFlowUpscaler(NETWORKS[name], f"srflow.{name}", parameters.paths.get(name), heat, device, official=official)
-        for name, heat in _steps(parameters, factor)
+        for name, heat in _steps(parameters, problem.factor)
     ]
     return steps[0] if len(steps) == 1 else Cascade(steps)

@@ -1,0 +1,218 @@
+"""From distortion rows to scores and comparisons: the numbers of a run, and where they came from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ida_rd.aggregate.comparisons import differences, halves, losses, rank_agreement, ranks
+from ida_rd.aggregate.power import components
+from ida_rd.aggregate.statistics import summarise
+from ida_rd.core.errors import UserError
+from ida_rd.core.files import read_json, sha256_file
+from ida_rd.core.project import Branch
+from ida_rd.core.tables import read_table
+
+__all__ = ["METRICS_SCHEMA", "Results", "aggregate", "provenance", "read_rows"]
+
+METRICS_SCHEMA = 3
+Rates = dict[tuple[str, int, str], float]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is computed from the rows of a run.
+
+    Attributes
+    ----------
+    summary : dict
+        ``summary[upscaler][x<factor>][downscaler]`` holds stochastic, marks, images, samples,
+        rate_bpp, nonfinite_rate, clipped_rate, and per distortion the fields of `Score`.
+    scores : DataFrame
+        The same, a row per branch and distortion.
+    images : DataFrame
+        A row per branch and image: means over samples of every distortion, and the LR image's rate.
+    differences, ranks, agreement, variance : DataFrame
+        See `ida_rd.aggregate.comparisons` and `ida_rd.aggregate.power`.
+    """
+
+    summary: dict[str, Any]
+    scores: pd.DataFrame
+    images: pd.DataFrame
+    differences: pd.DataFrame
+    ranks: pd.DataFrame
+    agreement: pd.DataFrame
+    variance: pd.DataFrame
+
+    def metrics(self) -> dict[str, Any]:
+        """Scores alone, as scalars: few enough for `dvc metrics diff` and `dvc exp show` to be read."""
+        keys = zip(self.scores.upscaler, self.scores.factor, self.scores.downscaler, strict=True)
+        metrics: dict[str, Any] = {}
+        for (upscaler, factor, downscaler), name, mean in zip(
+            keys, self.scores.distortion, self.scores["mean"], strict=True
+        ):
+            branch = metrics.setdefault(upscaler, {}).setdefault(f"x{factor}", {}).setdefault(downscaler, {})
+            branch[name] = float(mean)
+        return metrics
+
+    def leading(self, lead: str) -> pd.DataFrame:
+        """One row a branch, by the leading distortion: what `dvc plots` draws."""
+        keys = ["upscaler", "factor", "downscaler"]
+        scores = self.scores[self.scores.distortion == lead]
+        ranked = self.ranks[self.ranks.distortion == lead]
+        table = scores.merge(ranked[[*keys, "mean_rank"]], on=keys)
+        name = table.upscaler + " x" + table.factor.astype(str) + " " + table.downscaler
+        columns = ["mean", "ci_low", "ci_high", "rate_bpp", "mean_rank"]
+        return pd.concat([name.rename("branch"), table[columns].rename(columns={"mean": "score"})], axis=1)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Tables by the stem of their file."""
+        return {
+            "ida_rd": self.scores,
+            "images": self.images,
+            "differences": self.differences,
+            "ranks": self.ranks,
+            "agreement": self.agreement,
+            "variance": self.variance,
+        }
+
+
+def read_rows(folder: Path, branch: Branch, images: list[str], distortions: list[str]) -> pd.DataFrame:
+    """Read a branch's rows and check that they are of the test set and have the distortions."""
+    path = folder / f"{branch.path}.csv"
+    rows = read_table(path, hint="run `dvc repro distort`")
+    if sorted(set(rows.image_id)) != sorted(images):
+        raise UserError(f"{path}: its images are not those of data/subset.csv: run `dvc repro distort`")
+    if missing := [name for name in distortions if name not in rows]:
+        raise UserError(f"{path}: has no column {', '.join(missing)}: run `dvc repro distort`")
+    return rows
+
+
+def aggregate(recipe: dict[str, Any], images: list[str], folder: Path, rates: Rates) -> Results:
+    """Score every branch of a run, and compare the branches.
+
+    Parameters
+    ----------
+    recipe : dict
+        ``data/plan/aggregate.json``.
+    images : list of str
+        Image ids of the test set.
+    folder : Path
+        ``data/distortion``.
+    rates : dict
+        (downscaler, factor, image id) to bits per HR pixel.
+    """
+    names = recipe["distortion_order"]
+    settings = {key: recipe[key] for key in ("confidence", "resamples", "seed")}
+    summary: dict[str, Any] = {"schema": METRICS_SCHEMA, "skipped": recipe["skipped"]}
+    scores, per_image, variance = [], [], []
+    for record in recipe["branches"]:
+        branch = Branch.of(record)
+        columns = asdict(branch)
+        rows = read_rows(folder, branch, images, names)
+        upscaler = recipe["upscalers"][f"x{branch.factor}/{branch.upscaler}"]
+        rate = pd.Series({i: rates[branch.downscaler, branch.factor, i] for i in sorted(images)})
+        counts = {
+            "stochastic": bool(upscaler["stochastic"]),
+            "marks": ", ".join(upscaler["marks"]),
+            "images": int(rows[rows.finite].image_id.nunique()),
+            "samples": int(rows.groupby("image_id").size().max()),
+            "rate_bpp": float(rate.mean()),
+            "nonfinite_rate": float((~rows.finite).mean()),
+            "clipped_rate": float(rows.clipped[rows.finite].mean()),
+        }
+        entry: dict[str, Any] = dict(counts)
+        means = pd.DataFrame({"samples": rows[rows.finite].groupby("image_id").size(), "rate_bpp": rate}, rate.index)
+        means["samples"] = means["samples"].fillna(0).astype(int)
+        for name in names:
+            try:
+                score, means[name] = summarise(rows, name, **settings)
+            except UserError as error:
+                raise UserError(f"{folder / branch.path}.csv: {error}") from None
+            entry[name] = asdict(score)
+            scores.append({**columns, "distortion": name, **asdict(score), **counts})
+            parts = components(rows[rows.finite], name)
+            variance.append({**columns, "distortion": name, **asdict(parts), "sample_share": parts.share_of_samples()})
+        level = summary.setdefault(branch.upscaler, {}).setdefault(f"x{branch.factor}", {})
+        level[branch.downscaler] = entry
+        means = means.rename_axis("image_id").reset_index()
+        per_image.append(pd.DataFrame([columns] * len(means)).join(means))
+    table = pd.concat(per_image, ignore_index=True)
+    return Results(
+        summary=summary,
+        scores=pd.DataFrame(scores),
+        images=table,
+        **_compare(table, recipe["distortions"], names, settings),
+        variance=pd.DataFrame(variance).rename(
+            columns={"between": "between_images", "within": "between_samples", "samples": "K", "images": "N"}
+        ),
+    )
+
+
+def image_means(table: pd.DataFrame, distortion: str, better: str) -> dict[tuple[str, int], pd.DataFrame]:
+    """Losses (N images, D downscalers) by upscaler and factor, from the table of images."""
+    found = {}
+    for (upscaler, factor), group in table.groupby(["upscaler", "factor"], sort=False):
+        wide = group.pivot_table(distortion, "image_id", "downscaler", sort=True, dropna=False)
+        found[upscaler, factor] = losses(wide[list(dict.fromkeys(group.downscaler))], better)
+    return found
+
+
+def _compare(
+    table: pd.DataFrame, distortions: dict[str, Any], names: list[str], settings: dict[str, Any]
+) -> dict[str, pd.DataFrame]:
+    tested, ranked, agreement = [], [], []
+    means = {
+        (upscaler, factor, name): wide
+        for name in names
+        for (upscaler, factor), wide in image_means(table, name, distortions[name]["better"]).items()
+    }
+    for (upscaler, factor, name), wide in means.items():
+        cell = {"upscaler": upscaler, "factor": factor, "distortion": name}
+        tested.append(differences(wide, **settings).assign(**cell))
+        rank = ranks(wide, settings["confidence"])
+        tests = {"friedman_p": rank.friedman_p, "critical_difference": rank.critical_difference, "images": rank.images}
+        ranked += [{**cell, "downscaler": d, "mean_rank": float(r), **tests} for d, r in rank.mean.items()]
+        split = halves(wide, settings["seed"])
+        if split is not None:
+            agreement.append({"between": "halves of the images", "a": "", "b": "", **cell, **split})
+    for (u, f, d), (v, g, e) in combinations(means, 2):
+        if f != g or (u != v) == (d != e):  # one thing differs at a time
+            continue
+        found = rank_agreement(means[u, f, d].mean(), means[v, g, e].mean())
+        if found is not None:
+            kind, a, b = ("upscalers", u, v) if u != v else ("distortions", d, e)
+            cell = {"upscaler": "" if u != v else u, "factor": f, "distortion": d if u != v else ""}
+            agreement.append({"between": kind, "a": a, "b": b, **cell, **found})
+    front = ["upscaler", "factor", "distortion"]
+    columns = ["between", "a", "b", *front, "downscalers", "kendall", "spearman", "low", "high"]
+    joined = pd.concat(tested, ignore_index=True)
+    return {
+        "differences": joined[[*front, *(c for c in joined if c not in front)]],
+        "ranks": pd.DataFrame(ranked),
+        "agreement": pd.DataFrame(agreement, columns=columns).sort_values("between", kind="stable", ascending=False),
+    }
+
+
+def provenance(recipe: dict[str, Any], subset_path: Path, folder: Path) -> dict[str, Any]:
+    """Collect what a reader needs to trust or repeat the numbers: recipes, data set, environments."""
+    paths = [Branch.of(record).path for record in recipe["branches"]]
+    environments = {path: read_json(folder / f"{path}.json", hint="run `dvc repro distort`") for path in paths}
+    return {
+        "schema": METRICS_SCHEMA,
+        "seed": recipe["seed"],
+        "images": recipe["images"],
+        "attributes": recipe["attributes"],
+        "balance": recipe["balance"],
+        "dataset_sha256": sha256_file(subset_path),
+        "confidence": recipe["confidence"],
+        "resamples": recipe["resamples"],
+        "methods": recipe["recipes"],
+        "upscalers": recipe["upscalers"],
+        "skipped": recipe["skipped"],
+        "environments": environments,
+    }

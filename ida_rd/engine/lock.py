@@ -1,0 +1,51 @@
+"""One writer at a time in a folder: a second run waits, says so, and then finds the first one's units."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.project import Project
+
+__all__ = ["alone", "working"]
+
+
+def _lock(project: Project) -> FileLock:
+    project.state.mkdir(parents=True, exist_ok=True)
+    return FileLock(project.state / "run.lock")
+
+
+@contextmanager
+def working(project: Project) -> Iterator[Project]:
+    """Hold the project while a stage writes its outputs, and yield it; wait where another process holds it.
+
+    The system takes the lock back when its process ends, however it ends.
+    """
+    lock = _lock(project)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another run works in {project.root.absolute()}: waiting for it", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield project
+    finally:
+        lock.release()
+
+
+@contextmanager
+def alone(project: Project, what: str) -> Iterator[None]:
+    """Hold the project, or raise UserError where a run works in it: `what` is not for that time."""
+    lock = _lock(project)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{what}: a run works in {project.root.absolute()}; call it when that has ended") from None
+    try:
+        yield
+    finally:
+        lock.release()

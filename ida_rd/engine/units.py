@@ -1,0 +1,128 @@
+"""The seam: what is to be done on one side, where and how on the other.
+
+A room says what a unit of its work is, by which keys its parts are known, and which function does it. `run` looks up
+what the store has, gives the rest to this machine's processes, and yields every unit once, whole. Other engines plug
+in here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ida_rd.engine.device import device_name
+from ida_rd.engine.environment import environment
+from ida_rd.engine.local import run_units
+from ida_rd.engine.store import Finished, Record, Store
+
+__all__ = ["Function", "Unit", "Work", "run"]
+
+# Of a unit's input and the parts of it that are missing.
+Function = Callable[[Any, list[str]], Mapping[str, Record]]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One image, most often, with all that is to be known of it.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    keys : mapping
+        Its parts, by name, and the key of each in the store.
+    given : Any
+        What the function is given. Picklable; paths in it are absolute.
+    """
+
+    name: str
+    keys: Mapping[str, str]
+    given: Any
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done to the units of a room.
+
+    Attributes
+    ----------
+    open : callable
+        ``open(recipe, device)``, called once in each process, loads what is needed and returns the `Function` of one
+        unit. A function of a module, so that it can be sent to another process.
+    label : str
+        Shown with the progress.
+    torch : bool
+        Whether torch computes it: then it may run on a GPU, fed by one process, and else in one thread a process.
+    packages : tuple of str
+        Whose versions are recorded with every unit.
+    """
+
+    open: Callable[[Any, str], Function]
+    label: str
+    torch: bool = False
+    packages: tuple[str, ...] = ()
+
+
+def run(work: Work, recipe: Any, units: Iterable[Unit], store: Store) -> Iterator[tuple[Unit, dict[str, Finished]]]:
+    """Yield every unit with all its parts; those that the store has come first, the others as they finish.
+
+    Parameters
+    ----------
+    work : Work
+    recipe : Any
+        What `Work.open` is given; picklable.
+    units : iterable of Unit
+    store : Store
+        Where finished units are kept.
+
+    Raises
+    ------
+    UserError
+        What a unit raised. Units that are finished are kept.
+    """
+    waiting: list[tuple[Unit, list[str]]] = []
+    count = 0
+    for unit in units:
+        count += 1
+        found = {part: store.get(key) for part, key in unit.keys.items()}
+        missing = [part for part, finished in found.items() if finished is None]
+        if missing:
+            waiting.append((unit, missing))
+        else:
+            yield unit, {part: finished for part, finished in found.items() if finished is not None}
+    if len(waiting) < count:
+        print(f"{work.label}: {count - len(waiting)} of {count} images were finished before", flush=True)
+    if not waiting:
+        return
+    device = device_name() if work.torch else "cpu"
+    made = store.put_environment(environment(device, work.packages))
+    make_worker = partial(_worker, work, recipe, device, store.root, made)
+    for (unit, _), _ in run_units(make_worker, waiting, label=work.label, parallel=device == "cpu"):
+        yield unit, _whole(unit, store)
+
+
+def _worker(work: Work, recipe: Any, device: str, root: Any, made: str) -> Callable[[tuple[Unit, list[str]]], None]:
+    if work.torch and device == "cpu":
+        import torch
+
+        torch.set_num_threads(1)  # one worker a core; and sums in one order for any number of workers
+    return partial(_one, work.open(recipe, device), Store(root), made)
+
+
+def _one(function: Function, store: Store, made: str, task: tuple[Unit, list[str]]) -> None:
+    """Do what is missing of a unit, and keep it."""
+    unit, missing = task
+    for part, record in function(unit.given, missing).items():
+        store.put(unit.keys[part], record, made)
+
+
+def _whole(unit: Unit, store: Store) -> dict[str, Finished]:
+    found = {}
+    for part, key in unit.keys.items():
+        finished = store.get(key)
+        if finished is None:
+            raise RuntimeError(f"{unit.name}: its part {part} is not in the store though its work has ended")
+        found[part] = finished
+    return found

@@ -1,0 +1,75 @@
+"""The pipeline in one process: the stages that ``dvc.yaml`` names, in their order, on the same files.
+
+DVC decides what must run again and keeps what was made; the numbers are none of its affair. `run` gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ida_rd.aggregate.results import Results
+from ida_rd.aggregate.stage import aggregate_run
+from ida_rd.attributes.stage import attributes
+from ida_rd.balance.stage import balance
+from ida_rd.core.project import Branch, Project
+from ida_rd.distort.stage import distort
+from ida_rd.downscale.stage import downscale
+from ida_rd.engine.lock import working
+from ida_rd.engine.script import store_of
+from ida_rd.engine.store import Store
+from ida_rd.plan.stage import plan
+from ida_rd.report.stage import report
+from ida_rd.upscale.stage import upscale
+
+__all__ = ["branches_of", "choose_images", "compute_branches", "run"]
+
+
+def branches_of(recipes: dict[str, dict[str, Any]]) -> list[Branch]:
+    """The branches that a plan names; those that are skipped are among them, and pass on the reason."""
+    paths = [path.split("/") for path in recipes if path.startswith("upscale/")]
+    return [Branch(upscaler, int(factor[1:]), downscaler) for _, factor, upscaler, downscaler in paths]
+
+
+def choose_images(project: Project, store: Store) -> None:
+    """From the plan to the test set."""
+    attributes(project, store)
+    balance(project)
+
+
+def compute_branches(project: Project, branches: Sequence[Branch], store: Store) -> None:
+    """From the test set to the distances of some branches."""
+    for name, factor in dict.fromkeys((branch.downscaler, branch.factor) for branch in branches):
+        downscale(project, name, factor, store)
+    for branch in branches:
+        upscale(project, branch, store)
+        distort(project, branch, store)
+
+
+def run(project: Project, *, store: Store | None = None, with_report: bool = True) -> Results:
+    """Run everything that ``params.yaml`` asks for, from the images to the page.
+
+    Finished units are taken from the store; every stage's output is written anew.
+
+    Parameters
+    ----------
+    project : Project
+        Folder of ``params.yaml``. Relative paths in it are found from the working directory.
+    store : Store, optional
+        Where finished units are kept; default: the project's own.
+    with_report : bool
+        Whether figures and page are wanted.
+
+    Returns
+    -------
+    Results
+    """
+    store = store or store_of(project)
+    with working(project):
+        recipes = plan(project)
+        choose_images(project, store)
+        compute_branches(project, branches_of(recipes), store)
+        results = aggregate_run(project)
+        if with_report:
+            report(project)
+    return results

@@ -1,0 +1,56 @@
+"""The recipe of an upscaler and factor, and that of a branch: for one downscaler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.methods import method_recipe, open_method
+from ida_rd.core.recipes import described_recipe, identity, used_weights, user_files
+from ida_rd.upscale.contract import Descriptor
+
+__all__ = ["branch_recipe", "upscale_recipe"]
+
+
+def upscale_recipe(
+    name: str,
+    entry: Mapping[str, Any],
+    factor: int,
+    seed: int,
+    samples: int,
+    *,
+    size: tuple[int, int] | None,
+    download: bool,
+) -> tuple[dict[str, Any], Descriptor]:
+    """Check an entry of ``upscalers`` and make what is common to the recipes of its branches.
+
+    Parameters
+    ----------
+    name, entry
+        Key and value in ``params.yaml``.
+    factor, seed, samples : int
+    size : tuple of int or None
+        Height and width of the HR images, where all are of one size.
+    download : bool
+        Whether missing weights may be downloaded.
+    """
+    begun = method_recipe("upscale", name, entry)
+    method = open_method(begun)
+    descriptor = method.module.describe(method.parameters, factor)
+    if size is not None and (problem := descriptor.size.problem(size[0] // factor, size[1] // factor, factor)):
+        raise UserError(f"factor {factor}: {problem}; see images.crop")
+    recipe = described_recipe(begun, method, "ida_rd.upscale.work") | {
+        "factor": factor,
+        "files": user_files(method, factor),
+        "seed": seed,
+        "samples": samples if descriptor.stochastic else 1,
+        "settings": descriptor.settings,
+        "weights": used_weights(descriptor.weights, download=download),
+    }
+    return recipe, descriptor
+
+
+def branch_recipe(recipe: dict[str, Any], descriptor: Descriptor, downscaler: dict[str, Any]) -> dict[str, Any]:
+    """The recipe of an upscaler for one downscaler: it knows of that one only where it asks."""
+    return recipe | ({"downscaler": identity(downscaler)} if "downscaler" in descriptor.asks else {})

@@ -1,0 +1,98 @@
+"""Reconstruct one LR image: its samples, drawn again where they are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.images import ImageError, read_image, webp_bytes
+from ida_rd.core.methods import open_method
+from ida_rd.core.seeds import Draw
+from ida_rd.engine.store import Record
+from ida_rd.upscale.contract import Problem, Samples, Upscaler
+
+__all__ = ["MAX_ATTEMPTS", "load_upscaler", "open_work", "problem_of", "sample_image"]
+
+MAX_ATTEMPTS = 3  # one draw and two retries for a sample that is not finite
+
+
+def problem_of(recipe: dict[str, Any]) -> Problem:
+    """What the upscaler of a recipe is loaded for."""
+    adapted = recipe.get("adapted")
+    return Problem(recipe["factor"], recipe.get("downscaler"), Path(adapted["path"]) if adapted else None)
+
+
+def load_upscaler(recipe: dict[str, Any], device: str) -> Upscaler:
+    """Load the upscaler of a recipe onto a device."""
+    method = open_method(recipe)
+    return method.module.load(method.parameters, problem_of(recipe), device)
+
+
+def sample_image(
+    upscaler: Upscaler, lr: NDArray[np.uint8], image_id: str, samples: Sequence[int], seed: int
+) -> tuple[Samples, NDArray[np.int64]]:
+    """Draw samples of one LR image (h, w, 3), uint8, retrying those that are not finite.
+
+    Parameters
+    ----------
+    upscaler : Upscaler
+    lr : ndarray
+        (h, w, 3), uint8.
+    image_id : str
+    samples : sequence of int
+        Their indices k, (K,).
+    seed : int
+
+    Returns
+    -------
+    samples : Samples
+        Images are (K, 3, H, W), uint8.
+    attempts : ndarray
+        (K,), how often each was drawn.
+    """
+    chw = np.ascontiguousarray(lr.transpose(2, 0, 1))
+    drawn = upscaler.sample(chw, [Draw(seed, image_id, k) for k in samples])
+    attempts = np.ones(len(samples), dtype=np.int64)
+    for attempt in range(1, MAX_ATTEMPTS):
+        failed = np.flatnonzero(~drawn.finite)
+        if not len(failed):
+            break
+        again = upscaler.sample(chw, [Draw(seed, image_id, samples[int(i)], attempt) for i in failed])
+        drawn = drawn.replaced(failed, again)
+        attempts[failed] += 1
+    return drawn, attempts
+
+
+def open_work(recipe: dict[str, Any], device: str) -> Callable[[tuple[str, Path], list[str]], dict[str, Record]]:
+    """Load the upscaler of a recipe; return the function of one LR image, whose parts are its samples by index."""
+    return partial(_one, load_upscaler(recipe, device), recipe)
+
+
+def _one(upscaler: Upscaler, recipe: dict[str, Any], given: tuple[str, Path], parts: list[str]) -> dict[str, Record]:
+    image_id, path = given
+    indices = [int(part) for part in parts]
+    try:
+        lr = read_image(path)
+    except ImageError as error:
+        raise UserError(f"{path}: {error}; run `dvc repro downscale` again") from None
+    try:
+        samples, attempts = sample_image(upscaler, lr, image_id, indices, recipe["seed"])
+        return {part: _record(samples, i, int(attempts[i])) for i, part in enumerate(parts)}
+    except UserError as error:
+        raise UserError(f"upscaler {recipe['name']}, image {image_id}: {error}") from None
+
+
+def _record(samples: Samples, i: int, attempts: int) -> Record:
+    """What is kept of sample `i`: its row, and its image where it is finite."""
+    finite = bool(samples.finite[i])
+    row = {"finite": finite, "attempts": attempts, "clipped": round(float(samples.clipped[i]), 9)}
+    row |= {name: values[i].item() for name, values in samples.columns.items()}
+    if not finite:
+        return Record(row)
+    return Record(row, webp_bytes(np.ascontiguousarray(samples.sr[i].transpose(1, 2, 0))), ".webp")

@@ -1,0 +1,89 @@
+"""The catalogue of weights is what lies beside the methods; checkpoints that hold more than one network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ida_rd.core import weights
+from ida_rd.core.errors import UserError
+from ida_rd.core.weights import catalogue, load_tensors
+
+ENTRY = '["{}"]\nsha256 = ["01234567"]\nlicence = "CC0"\ncitation = "nobody"\n'
+
+
+def test_every_method_brings_its_weights() -> None:
+    found = catalogue()
+    assert set(found) == {
+        "flow-compact.x4", "flow-compact.x8", "srflow.celeba_x8", "srflow.df2k_x4", "srflow.df2k_x8",
+        "torchvision.alexnet", "torchvision.squeezenet1_1", "torchvision.vgg16",
+    }  # fmt: skip
+    for key, weight in found.items():
+        assert weight.id == key
+        assert sum(source is not None for source in (weight.file, weight.url, weight.archive)) == 1
+        assert weight.file is None or weight.file.is_file()
+    found.clear()
+    assert catalogue()
+
+
+def test_weights_lie_in_the_folder_of_their_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = tmp_path / "upscale" / "mine"
+    room.mkdir(parents=True)
+    (room / "weights.toml").write_text(ENTRY.format("mine.x4") + 'file = "nets/x4.pth"\n')
+    (tmp_path / "other.toml").write_text(ENTRY.format("other") + 'url = "http://127.0.0.1/other.pth"\n')
+    monkeypatch.setattr(weights, "PACKAGE", tmp_path)
+    found = catalogue()
+    assert sorted(found) == ["mine.x4", "other"]
+    assert found["mine.x4"].file == room / "nets" / "x4.pth"
+    assert found["other"].accepts("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ENTRY.format("a") + ENTRY.format("a"), "two.toml: not valid TOML"),
+        (ENTRY.format("one"), "two.toml: the weights one are also in .*one.toml"),
+        (ENTRY.format("b") + "sze = 1\n", "two.toml: weights b: got an unexpected keyword argument 'sze'"),
+        ('["c"]\nlicence = ""\ncitation = ""\n', "two.toml: weights c: 'sha256' is missing"),
+        ('["d"]\nsha256 = []\nlicence = ""\n', "two.toml: weights d: missing .*'citation'"),
+    ],
+)
+def test_a_mistake_in_a_list_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
+    (tmp_path / "one.toml").write_text(ENTRY.format("one"))
+    (tmp_path / "two.toml").write_text(text)
+    monkeypatch.setattr(weights, "PACKAGE", tmp_path)
+    with pytest.raises(UserError, match=message):
+        catalogue()
+
+
+def test_a_network_is_taken_out_of_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"params": {"a": torch.zeros(1)}, "params_ema": {"a": torch.ones(1)}}, path)
+    assert load_tensors(path, "params_ema")["a"] == 1
+    assert load_tensors(path, "params")["a"] == 0
+    with pytest.raises(UserError, match=r"net\.pth: its tensors are in params, params_ema: choose one"):
+        load_tensors(path)
+    with pytest.raises(UserError, match=r"called 'params_em'; did you mean 'params_ema'"):
+        load_tensors(path, "params_em")
+    torch.save({"net": {"a": torch.ones(2)}, "step": 3, "optimiser": {"state": {}, "rate": 0.1}}, path)
+    assert load_tensors(path, "net")["a"].shape == (2,)
+    with pytest.raises(UserError, match="its tensors are in net: choose"):
+        load_tensors(path)
+    with pytest.raises(UserError, match="no dictionary of tensors called 'optimiser'"):
+        load_tensors(path, "optimiser")
+
+
+def test_a_plain_file_has_no_networks_to_choose_from(tmp_path: Path) -> None:
+    for name in ("plain.pth", "plain.safetensors"):
+        path = tmp_path / name
+        tensors = {"a": torch.ones(3)}
+        torch.save(tensors, path) if path.suffix == ".pth" else save_file(tensors, path)
+        assert load_tensors(path)["a"].shape == (3,)
+        with pytest.raises(UserError, match=f"{name}: holds no dictionary of tensors called 'a'; none are known"):
+            load_tensors(path, "a")
+    torch.save({"a": 1}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="expected a dictionary of tensors"):
+        load_tensors(tmp_path / "other.pth")
