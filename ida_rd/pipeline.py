@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from ida_rd.aggregate.results import Results
-from ida_rd.aggregate.stage import aggregate_run
-from ida_rd.attributes.stage import attributes
-from ida_rd.balance.stage import balance
+from ida_rd.aggregate.stage import write_results
+from ida_rd.attributes.stage import write_attributes
+from ida_rd.balance.stage import write_test_set
 from ida_rd.core.project import Branch, Project
-from ida_rd.distort.stage import distort
-from ida_rd.downscale.stage import downscale
+from ida_rd.distort.stage import write_distances
+from ida_rd.downscale.stage import write_lr
 from ida_rd.engine.lock import working
 from ida_rd.engine.script import store_of
 from ida_rd.engine.store import Store
-from ida_rd.plan.stage import plan
-from ida_rd.report.stage import report
-from ida_rd.upscale.stage import upscale
+from ida_rd.plan.stage import write_plan
+from ida_rd.report.stage import write_report
+from ida_rd.upscale.stage import write_sr
 
 __all__ = ["branches_of", "choose_images", "compute_branches", "run"]
 
@@ -33,17 +33,17 @@ def branches_of(recipes: dict[str, dict[str, Any]]) -> list[Branch]:
 
 def choose_images(project: Project, store: Store) -> None:
     """From the plan to the test set."""
-    attributes(project, store)
-    balance(project)
+    write_attributes(project, store)
+    write_test_set(project)
 
 
 def compute_branches(project: Project, branches: Sequence[Branch], store: Store) -> None:
     """From the test set to the distances of some branches."""
     for name, factor in dict.fromkeys((branch.downscaler, branch.factor) for branch in branches):
-        downscale(project, name, factor, store)
+        write_lr(project, name, factor, store)
     for branch in branches:
-        upscale(project, branch, store)
-        distort(project, branch, store)
+        write_sr(project, branch, store)
+        write_distances(project, branch, store)
 
 
 def run(project: Project, *, store: Store | None = None, with_report: bool = True) -> Results:
@@ -66,10 +66,10 @@ def run(project: Project, *, store: Store | None = None, with_report: bool = Tru
     """
     store = store or store_of(project)
     with working(project):
-        recipes = plan(project)
+        recipes = write_plan(project)
         choose_images(project, store)
         compute_branches(project, branches_of(recipes), store)
-        results = aggregate_run(project)
+        results = write_results(project)
         if with_report:
-            report(project)
+            write_report(project)
     return results

@@ -1,6 +1,6 @@
 """Describe every candidate image: write ``data/attributes.csv``."""
 
-from ida_rd.attributes.stage import attributes
+from ida_rd.attributes.stage import write_attributes
 from ida_rd.core.project import Project
 from ida_rd.engine.lock import working
 from ida_rd.engine.script import run_stage, store_of
@@ -8,7 +8,7 @@ from ida_rd.engine.script import run_stage, store_of
 
 def main() -> None:
     with working(Project()) as project:
-        attributes(project, store_of(project))
+        write_attributes(project, store_of(project))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Choose the test set: write ``data/hr/``, ``data/subset.csv``, ``metrics/balance.json`` and ``.csv``."""
 
-from ida_rd.balance.stage import balance
+from ida_rd.balance.stage import write_test_set
 from ida_rd.core.project import Project
 from ida_rd.engine.lock import working
 from ida_rd.engine.script import run_stage
@@ -8,7 +8,7 @@ from ida_rd.engine.script import run_stage
 
 def main() -> None:
     with working(Project()) as project:
-        balance(project)
+        write_test_set(project)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from ida_rd.core.arguments import arguments
 from ida_rd.core.project import Project
-from ida_rd.downscale.stage import downscale
+from ida_rd.downscale.stage import write_lr
 from ida_rd.engine.lock import working
 from ida_rd.engine.script import run_stage, store_of
 
@@ -10,7 +10,7 @@ from ida_rd.engine.script import run_stage, store_of
 def main() -> None:
     name, factor = arguments("downscale", __doc__, "name", "factor")
     with working(Project()) as project:
-        downscale(project, name, factor, store_of(project))
+        write_lr(project, name, factor, store_of(project))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import argparse
 from ida_rd.core.project import Project
 from ida_rd.engine.lock import working
 from ida_rd.engine.script import run_stage
-from ida_rd.plan.stage import make_recipes, plan, read_parameters, same_on_disk
+from ida_rd.plan.stage import make_recipes, read_parameters, same_on_disk, write_plan
 
 STALE = 3
 
@@ -21,7 +21,7 @@ def main() -> None:
     check = parser.parse_args().check
     if not check:
         with working(Project()) as project:
-            plan(project)
+            write_plan(project)
         return
     project = Project()
     if not same_on_disk(make_recipes(read_parameters(project.parameters), download=False), project.plan):

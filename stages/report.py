@@ -3,12 +3,12 @@
 from ida_rd.core.project import Project
 from ida_rd.engine.lock import working
 from ida_rd.engine.script import run_stage
-from ida_rd.report.stage import report
+from ida_rd.report.stage import write_report
 
 
 def main() -> None:
     with working(Project()) as project:
-        report(project)
+        write_report(project)
 
 
 if __name__ == "__main__":

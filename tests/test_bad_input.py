@@ -145,7 +145,7 @@ def test_a_full_disk(small_disk: Path, project: Path) -> None:
     assert stage("plan", cwd=project).returncode == 0
     assert stage("attributes", cwd=project).returncode == 0
     shutil.copytree(project / "data", small_disk / "data")
-    for name in ("stages", "photos"):
+    for name in ("ida_rd", "stages", "photos"):
         (small_disk / name).symlink_to(project / name)
     filler = small_disk / "filler"
     filler.write_bytes(b"\1" * (shutil.disk_usage(small_disk).free - 12_288))  # three pages are left

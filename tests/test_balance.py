@@ -23,8 +23,17 @@ from ida_rd.balance.stage import select
 from ida_rd.core.candidates import SAMPLE_PHOTOS, cut, fingerprint, read_candidate_file, rectangles
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import ImageError
+from ida_rd.engine.store import Store
 
-STATISTICS: dict[str, Any] = {"image-statistics": {"parameters": {}, "attributes": None}}
+STATISTICS: dict[str, Any] = {
+    "image-statistics": {
+        "stage": "attributes",
+        "name": "image-statistics",
+        "method": "image-statistics",
+        "parameters": {},
+        "attributes": None,
+    }
+}
 
 
 def _recipe(**changes: Any) -> dict[str, Any]:
@@ -66,8 +75,9 @@ def test_the_sample_photographs_give_candidates_without_a_copy(tmp_path: Path, m
         "multiple": 4,
         "opens_images": True,
         "sources": STATISTICS,
+        "looking": {},
     }
-    table = attribute_table(recipe)
+    table = attribute_table(recipe, Store(tmp_path / "store"))
     assert len(set(table.file)) == len(SAMPLE_PHOTOS) == 9
     assert len(table) == 49
     assert table.image_id.is_unique
@@ -227,9 +237,10 @@ def test_every_bad_file_is_listed(tmp_path: Path, astronaut: NDArray[np.uint8]) 
         "multiple": 4,
         "opens_images": True,
         "sources": STATISTICS,
+        "looking": {},
     }
     with pytest.raises(UserError) as error:
-        attribute_table(recipe)
+        attribute_table(recipe, Store(tmp_path / "store"))
     text = str(error.value)
     assert text.startswith("3 of 4 images cannot be used")
     for part in (

@@ -14,7 +14,7 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.upscale import cascade, flow
 from ida_rd.upscale.check import check_upscaler
-from ida_rd.upscale.contract import Samples
+from ida_rd.upscale.contract import Problem, Samples
 
 PLACES = st.lists(st.integers(0, 2), max_size=3).map(tuple)
 
@@ -37,9 +37,9 @@ def test_a_cascade_is_its_steps_one_after_the_other() -> None:
     assert cascade.describe(parameters, 16).factor == 16
     lr = generator("lr").integers(0, 256, (3, 3, 4), dtype=np.uint8)
     draws = [Draw(0, "image", k) for k in range(2)]
-    result = cascade.load(parameters, 16, "cpu").sample(lr, draws)
-    first = flow.load(flow.Parameters(heat=0.5), 4, "cpu").sample(lr, draws)
-    second = flow.load(flow.Parameters(heat=1.2), 4, "cpu")
+    result = cascade.load(parameters, Problem(16), "cpu").sample(lr, draws)
+    first = flow.load(flow.Parameters(heat=0.5), Problem(4), "cpu").sample(lr, draws)
+    second = flow.load(flow.Parameters(heat=1.2), Problem(4), "cpu")
     for k, draw in enumerate(draws):
         expected = second.sample(first.sr[k], [draw.at_step(1)])
         assert np.array_equal(result.sr[k], expected.sr[0])

@@ -20,7 +20,7 @@ from ida_rd.core.images import read_image, write_png
 from ida_rd.core.seeds import generator
 from ida_rd.downscale import command, folder, python, resample
 from ida_rd.downscale.check import check_downscaler
-from ida_rd.downscale.stage import apply
+from ida_rd.downscale.work import apply
 
 FILTERS = ["box", "bilinear", "hamming", "bicubic", "lanczos", "nearest"]
 GOLDEN = Path(__file__).parent / "golden" / "classic"

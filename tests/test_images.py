@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.images import ImageError, image_files, read_image, read_size, write_png, write_webp
+from ida_rd.core.images import ImageError, image_files, read_image, read_size, webp_bytes, write_png
 
 
 def _png16(path: Path, samples: NDArray[np.uint16]) -> None:
@@ -40,7 +40,7 @@ def test_rgb_is_read_unchanged(tmp_path: Path, astronaut: NDArray[np.uint8]) -> 
 
 
 def test_webp_is_lossless(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
-    write_webp(tmp_path / "a.webp", astronaut)
+    (tmp_path / "a.webp").write_bytes(webp_bytes(astronaut))
     assert np.array_equal(read_image(tmp_path / "a.webp"), astronaut)
 
 

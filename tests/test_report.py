@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ida_rd.core.images import write_png
+from ida_rd.core.project import Project
 from ida_rd.report.draw import leading_maps
 from ida_rd.report.figures import contact_sheet, save, telling_images
 from ida_rd.report.planes import (
@@ -37,13 +38,17 @@ def test_where_the_leading_distortion_lies_is_drawn_if_it_knows(
     broken = hr.copy()
     broken[64:, 64:] = 255 - broken[64:, 64:]
     weights = str(shared / "weights/lpips/alexnet_features.pth")
-    maps = leading_maps("lpips", {"method": "lpips", "parameters": {"backbone": "alex", "path": weights}})
+    maps = leading_maps(
+        {"stage": "distort", "name": "lpips", "method": "lpips", "parameters": {"backbone": "alex", "path": weights}}
+    )
     assert maps is not None
     found = maps(hr, np.stack([hr, broken]))
     assert found.shape == (2, 128, 128)
     assert np.abs(found[0]).max() < 1e-12
     assert found[1, 72:, 72:].mean() > 10 * found[1, :48, :48].mean()
-    assert leading_maps("psnr", {"method": "pixel", "parameters": {"metric": "psnr"}}) is None
+    assert (
+        leading_maps({"stage": "distort", "name": "psnr", "method": "pixel", "parameters": {"metric": "psnr"}}) is None
+    )
 
     monkeypatch.chdir(tmp_path)
     write_png(Path("data/hr/a.png"), hr)
@@ -52,7 +57,8 @@ def test_where_the_leading_distortion_lies_is_drawn_if_it_knows(
     Image.fromarray(broken).save("data/sr/flow/x4/mine/a/0.webp", lossless=True)
     drawn = {}
     for name, law in (("lpips", maps), ("psnr", None)):
-        figure = contact_sheet("a", "flow/x4", ["mine"], {("mine", 0): 0.5}, name, law)
+        figure = contact_sheet(Project(), "a", "flow", 4, "not blind", ["mine"], {("mine", 0): 0.5}, name, law)
+        assert figure.get_suptitle() == "a, reconstructed by flow (not blind)"
         axis = figure.axes[3]
         drawn[name] = np.asarray(axis.images[0].get_array())
         assert axis.get_title() == {"lpips": "where 1 differs", "psnr": "|SR 1 - HR|"}[name]

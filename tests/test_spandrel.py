@@ -14,6 +14,7 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.seeds import Draw
 from ida_rd.upscale import spandrel
 from ida_rd.upscale.check import check_upscaler
+from ida_rd.upscale.contract import Problem
 
 library = pytest.importorskip("spandrel", reason="needs the package spandrel: pip install 'ida-rd[spandrel]'")
 
@@ -39,10 +40,11 @@ def test_a_real_network_beats_bicubic_enlargement(shared: Path, astronaut: NDArr
     check_upscaler(spandrel, {"path": str(path)}, 4)
     hr = astronaut[:256, 96:352]
     small = Image.fromarray(hr).resize((64, 64), Image.Resampling.BICUBIC)
-    net = spandrel.load(spandrel.Parameters(path=str(path)), 4, "cpu")
+    net = spandrel.load(spandrel.Parameters(path=str(path)), Problem(4), "cpu")
     lr = np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
-    sr, finite, _ = net.sample(lr, [Draw(0, "a", 0)])
-    assert finite.all()
+    samples = net.sample(lr, [Draw(0, "a", 0)])
+    sr = samples.sr
+    assert samples.finite.all()
     with torch.inference_mode():
         wanted = library.ModelLoader("cpu").load_from_file(path)(torch.from_numpy(lr)[None] / 255)
     assert np.array_equal(sr[0], np.rint(255 * wanted[0].numpy()).astype(np.uint8))
@@ -55,12 +57,12 @@ def test_a_real_network_beats_bicubic_enlargement(shared: Path, astronaut: NDArr
 
 def test_what_is_no_network_for_the_job_is_named(rrdb: Path, shared: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rrdb\.pth: ESRGAN is for factor 4, not 2"):
-        spandrel.load(spandrel.Parameters(path=str(rrdb)), 2, "cpu")
+        spandrel.load(spandrel.Parameters(path=str(rrdb)), Problem(2), "cpu")
     other = shared / "weights/lpips/alexnet_features.pth"
     with pytest.raises(UserError, match=r"alexnet_features\.pth: spandrel recognises no architecture"):
-        spandrel.load(spandrel.Parameters(path=str(other)), 4, "cpu")
+        spandrel.load(spandrel.Parameters(path=str(other)), Problem(4), "cpu")
     (tmp_path / "cut.pth").write_bytes(rrdb.read_bytes()[:2000])
     with pytest.raises(UserError, match=r"cut\.pth: cannot be loaded"):
-        spandrel.load(spandrel.Parameters(path=str(tmp_path / "cut.pth")), 4, "cpu")
+        spandrel.load(spandrel.Parameters(path=str(tmp_path / "cut.pth")), Problem(4), "cpu")
     with pytest.raises(UserError, match=r"path: nowhere\.pth does not exist"):
         spandrel.files(spandrel.Parameters(path="nowhere.pth"), 4)

@@ -27,6 +27,7 @@ from ida_rd.models.srflow.decoder import Decoder
 from ida_rd.models.srflow.network import SRFlowNet
 from ida_rd.upscale import srflow
 from ida_rd.upscale.check import check_upscaler
+from ida_rd.upscale.contract import Problem
 from ida_rd.upscale.eight_bit import to_samples, to_samples_official
 
 HERE = Path(__file__).resolve().parent / "golden" / "srflow"
@@ -385,7 +386,7 @@ def test_the_official_network_keeps_the_contract_and_samples_as_the_literal_one(
 ) -> None:
     weights_in_cache(tmp_path, monkeypatch, "SRFlow_DF2K_4X")
     check_upscaler(srflow, {}, 4)
-    upscaler = srflow.load(srflow.Parameters(heat=0.3), 4, "cpu")
+    upscaler = srflow.load(srflow.Parameters(heat=0.3), Problem(4), "cpu")
     lr = generator("lr").integers(0, 256, (3, 9, 12), dtype=np.uint8)
     draws = [Draw(0, "image", k) for k in range(2)]
     result = upscaler.sample(lr, draws)
@@ -418,8 +419,12 @@ def test_compat_is_off_by_default_and_reaches_the_samples(tiny_file: Path, monke
     lr = generator("lr").integers(0, 256, (3, 8, 8), dtype=np.uint8)
     draws = [Draw(0, "image", 0)]
     paths: Any = {"df2k_x4": str(tiny_file)}
-    ours = srflow.load(srflow.Parameters(paths=paths), 4, "cpu").sample(lr, draws).sr.astype(int)
-    theirs = srflow.load(srflow.Parameters(paths=paths, compat="official"), 4, "cpu").sample(lr, draws).sr.astype(int)
+    ours = srflow.load(srflow.Parameters(paths=paths), Problem(4), "cpu").sample(lr, draws).sr.astype(int)
+    theirs = (
+        srflow.load(srflow.Parameters(paths=paths, compat="official"), Problem(4), "cpu")
+        .sample(lr, draws)
+        .sr.astype(int)
+    )
     assert set(np.unique(ours - theirs)) == {0, 1}
 
 

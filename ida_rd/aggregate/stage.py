@@ -10,10 +10,10 @@ from ida_rd.core.project import Project
 from ida_rd.core.recipes import read_recipe
 from ida_rd.core.tables import read_table
 
-__all__ = ["aggregate_run"]
+__all__ = ["write_results"]
 
 
-def aggregate_run(project: Project) -> Results:
+def write_results(project: Project) -> Results:
     """Write ``metrics/ida_rd.json``, ``metrics/provenance.json`` and ``metrics/tables/``; return what is in them."""
     recipe = read_recipe(project, "aggregate")
     images = list(read_table(project.subset, hint="run `dvc repro balance`").image_id)

@@ -24,13 +24,13 @@ from ida_rd.core.tables import write_table
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import Unit, Work, run
 
-__all__ = ["PLACE", "attribute_table", "attributes", "join"]
+__all__ = ["PLACE", "attribute_table", "join", "write_attributes"]
 
 RESERVED = ("group", "order", "pixels_sha256", "pool", "chosen", "short")  # columns of the manifest and the report
 PACKAGES = ("numpy", "pillow", "scipy")
 
 
-def attributes(project: Project, store: Store) -> None:
+def write_attributes(project: Project, store: Store) -> None:
     """Write ``data/attributes.csv``."""
     write_table(project.attributes, attribute_table(read_recipe(project, "attributes"), store))
 
@@ -69,7 +69,7 @@ def attribute_table(recipe: dict[str, Any], store: Store) -> pd.DataFrame:
     for name, entry in recipe["sources"].items():
         method = open_method(entry)
         if hasattr(method.module, "lookup"):
-            table = join(table, name, method.module.lookup(method.parameters), entry["attributes"])
+            table = join(table, name, method.module.lookup(method.parameters), entry["write_attributes"])
     return table
 
 
@@ -111,13 +111,13 @@ def _measured(recipe: dict[str, Any], files: list[File], store: Store) -> pd.Dat
             for i, row in enumerate(places):
                 for name in sources:
                     told = parts[part_name(file, name)].value[i]
-                    row |= _pick(told, recipe["sources"][name]["attributes"])
+                    row |= _pick(told, recipe["sources"][name]["write_attributes"])
                 rows.append(row)
     if bad:
         raise UserError(f"{len(bad)} of {len(files)} images cannot be used: {'; '.join(sorted(bad))}")
     table = pd.DataFrame(rows)
     for name in sources:
-        for attribute in recipe["sources"][name]["attributes"] or []:
+        for attribute in recipe["sources"][name]["write_attributes"] or []:
             if attribute not in table:
                 table[attribute] = np.nan  # no image has it
     return table

@@ -22,13 +22,13 @@ from ida_rd.core.project import Project
 from ida_rd.core.recipes import read_recipe
 from ida_rd.core.tables import read_table, write_table
 
-__all__ = ["PLACE", "Selection", "balance", "select", "write_subset"]
+__all__ = ["PLACE", "Selection", "select", "write_subset", "write_test_set"]
 
 PLACE = {"image_id", "file", "x", "y", "width", "height", "sha256"}
 PROBABILITY = ":probability"
 
 
-def balance(project: Project) -> None:
+def write_test_set(project: Project) -> None:
     """Write ``data/hr/``, ``data/subset.csv``, ``metrics/balance.json`` and ``metrics/balance.csv``."""
     recipe = read_recipe(project, "balance")
     found = select(read_table(project.attributes, hint="run `dvc repro attributes`"), recipe)

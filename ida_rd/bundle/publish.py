@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,7 +48,9 @@ def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists and is not empty: name another folder, or remove it")
-    recipe = read_json(Project(root).plan / "aggregate.json", hint="run `make repro` first, in the root of the repository")
+    recipe = read_json(
+        Project(root).plan / "aggregate.json", hint="run `make repro` first, in the root of the repository"
+    )
     _refuse_stale(root)
     with atomic_folder(target) as folder:
         results = _write(root, folder, recipe, images=images)

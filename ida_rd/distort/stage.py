@@ -20,13 +20,13 @@ from ida_rd.engine.environment import joined
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import Unit, Work, run
 
-__all__ = ["ROW", "distort", "distort_folder"]
+__all__ = ["ROW", "distort_folder", "write_distances"]
 
 PACKAGES = ("lpips", "numpy", "pillow", "piq", "torch", "torchvision")
 ROW = ["image_id", "sample", "finite", "attempts", "clipped"]
 
 
-def distort(project: Project, branch: Branch, store: Store) -> None:
+def write_distances(project: Project, branch: Branch, store: Store) -> None:
     """Write ``data/distortion/<upscaler>/x<factor>/<downscaler>.csv``, and beside it what computed it, ``.json``."""
     target = project.rows_of(branch)
     sr = project.sr_of(branch)

@@ -16,15 +16,15 @@ from ida_rd.downscale.work import open_work
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import Unit, Work, run
 
-__all__ = ["downscale", "downscale_folder"]
+__all__ = ["downscale_folder", "write_lr"]
 
 PACKAGES = ("numpy", "pillow")
 
 
-def downscale(project: Project, name: str, factor: int, store: Store) -> None:
+def write_lr(project: Project, name: str, factor: int, store: Store) -> None:
     """Write ``data/lr/x<factor>/<name>/``, by the recipe of that name and factor."""
     with atomic_folder(project.lr_of(name, factor)) as target:
-        downscale_folder(read_recipe(project, "downscale", f"x{factor}", name), project.hr, target, store)
+        downscale_folder(read_recipe(project, "write_lr", f"x{factor}", name), project.hr, target, store)
 
 
 def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path, store: Store) -> None:

@@ -19,7 +19,7 @@ from ida_rd.attributes.recipe import attributes_recipe, source_recipes
 from ida_rd.balance.recipe import balance_recipe
 from ida_rd.core.candidates import check_sizes
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import atomic_folder, read_json, read_yaml, write_json
+from ida_rd.core.files import atomic_folder, canonical_json, read_json, read_yaml, write_json
 from ida_rd.core.methods import validate
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.recipes import SCHEMA
@@ -32,12 +32,12 @@ from ida_rd.report.recipe import report_recipe
 from ida_rd.upscale.contract import Descriptor
 from ida_rd.upscale.recipe import branch_recipe, upscale_recipe
 
-__all__ = ["make_recipes", "plan", "read_parameters", "same_on_disk", "write_recipes"]
+__all__ = ["make_recipes", "read_parameters", "same_on_disk", "write_plan", "write_recipes"]
 
 Recipes = dict[str, dict[str, Any]]
 
 
-def plan(project: Project, *, download: bool = True) -> Recipes:
+def write_plan(project: Project, *, download: bool = True) -> Recipes:
     """Check ``params.yaml`` and write ``data/plan/``; return the recipes by their path."""
     recipes = make_recipes(read_parameters(project.parameters), download=download)
     write_recipes(recipes, project.plan)
@@ -252,6 +252,7 @@ def same_on_disk(recipes: Recipes, target: Path) -> bool:
     if on_disk != set(recipes):
         return False
     try:
-        return all(read_json(target / f"{path}.json", hint="") == recipe for path, recipe in recipes.items())
+        on_disk_now = ((read_json(target / f"{path}.json", hint=""), recipe) for path, recipe in recipes.items())
+        return all(canonical_json(found) == canonical_json(recipe) for found, recipe in on_disk_now)
     except UserError:
         return False

@@ -9,12 +9,12 @@ from ida_rd.core.tables import read_table
 from ida_rd.report.draw import draw
 from ida_rd.report.page import write_page
 
-__all__ = ["report"]
+__all__ = ["write_report"]
 
 TABLES = ("ida_rd", "images", "differences", "ranks")
 
 
-def report(project: Project) -> None:
+def write_report(project: Project) -> None:
     """Write ``metrics/plots/`` and ``metrics/report/``."""
     recipe = read_recipe(project, "report")
     tables = {name: read_table(project.tables / f"{name}.csv", hint="run `dvc repro aggregate`") for name in TABLES}

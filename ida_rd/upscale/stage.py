@@ -20,15 +20,15 @@ from ida_rd.engine.store import Store
 from ida_rd.engine.units import Unit, Work, run
 from ida_rd.upscale.work import open_work
 
-__all__ = ["upscale", "upscale_folder"]
+__all__ = ["upscale_folder", "write_sr"]
 
 PACKAGES = ("numpy", "pillow", "torch")
 ROW = ["image_id", "sample", "finite", "attempts", "clipped"]
 
 
-def upscale(project: Project, branch: Branch, store: Store) -> None:
+def write_sr(project: Project, branch: Branch, store: Store) -> None:
     """Write ``data/sr/<upscaler>/x<factor>/<downscaler>/``, by the recipe of that branch."""
-    recipe = read_recipe(project, "upscale", f"x{branch.factor}", branch.upscaler, branch.downscaler)
+    recipe = read_recipe(project, "write_sr", f"x{branch.factor}", branch.upscaler, branch.downscaler)
     lr, target = project.lr_of(branch.downscaler, branch.factor), project.sr_of(branch)
     if reason := skip_note(lr):
         print(f"upscale {branch.title}: skipped, {reason}", flush=True)

@@ -15,7 +15,6 @@ from conftest import ROOT
 
 from ida_rd.core.errors import UserError
 from ida_rd.engine.local import run_units
-from ida_rd.engine.store import Journal
 
 
 def _square(unit: int) -> int:
@@ -99,11 +98,3 @@ def _alive(pid: int) -> bool:
         return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
-
-
-def test_another_recipe_has_another_journal(tmp_path: Path) -> None:
-    recipe = {"parameters": {"heat": 0.9}, "code": {"a.py": "1"}}
-    same = Journal({"code": {"a.py": "1"}, "parameters": {"heat": 0.9}}, tmp_path)
-    assert Journal(recipe, tmp_path).path("a") == same.path("a")
-    assert Journal(recipe, tmp_path).path("a") != Journal(recipe | {"code": {"a.py": "2"}}, tmp_path).path("a")
-    assert same.path("a") != same.path("b")
