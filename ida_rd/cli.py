@@ -138,7 +138,7 @@ def _list(options: argparse.Namespace) -> None:
         print(f"  {method['method']}: {method['about']}")
         for name, entry in method["parameters"].items():
             default = "needed" if entry["required"] else f"default {json.dumps(entry['default'])}"
-            print(f"      {name}: {entry['type']}, {default}")
+            print("; ".join(filter(None, [f"      {name}: {entry['type']}, {default}", entry["description"]])))
         for key in method["weights"]:
             print(f"      weights {key}: {states[key]['state']}; {states[key]['licence']}")
 

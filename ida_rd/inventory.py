@@ -18,7 +18,7 @@ from ida_rd.core.methods import ENTRY, Parameters, find_method, known_methods
 from ida_rd.core.weights import MissingWeights, catalogue, locate, torch_cache
 from ida_rd.engine.device import device_name, worker_count
 
-__all__ = ["health", "methods", "weights"]
+__all__ = ["describe_fields", "health", "methods", "type_in_words", "weights"]
 
 FACTORS = (4, 8, 16)
 PROGRAMS = {
@@ -29,7 +29,7 @@ PROGRAMS = {
 
 
 def methods() -> list[dict[str, Any]]:
-    """Every method: stage, name, what it is, parameters with types and defaults, weights that its defaults ask for."""
+    """Every method: stage, name, what it is, its parameters (see `describe_fields`), weights that its defaults need."""
     found = []
     for stage in ENTRY:
         for name in known_methods(stage):
@@ -40,34 +40,69 @@ def methods() -> list[dict[str, Any]]:
                 {
                     "stage": stage,
                     "method": name,
-                    "about": " ".join(first.split()),
-                    "parameters": {
-                        field.alias or key: {
-                            "type": _type(field.annotation),
-                            "default": None
-                            if field.is_required()
-                            else _plain(field.get_default(call_default_factory=True)),
-                            "required": field.is_required(),
-                        }
-                        for key, field in model.model_fields.items()
-                    },
+                    "about": re.sub(r" \[\d+\]_", "", " ".join(first.split())).replace("``", "`"),
+                    "parameters": describe_fields(model),
                     "weights": _weights_of(stage, module, model),
                 }
             )
     return found
 
 
-def _type(annotation: Any) -> str:
-    text = getattr(annotation, "__name__", None) if isinstance(annotation, type) else str(annotation)
-    return re.sub(r"\b(typing|collections\.abc|pathlib|stages(\.\w+)+)\.", "", str(text))
+def describe_fields(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """Of every field, by its key in ``params.yaml``: type in words, default, whether it is required, description."""
+    schema = model.model_json_schema()
+    found = {}
+    for key, field in model.model_fields.items():
+        name = field.alias or key
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        found[name] = {
+            "type": type_in_words(schema["properties"][name]),
+            "default": default.model_dump() if isinstance(default, BaseModel) else default,
+            "required": field.is_required(),
+            "description": field.description or "",
+        }
+    return found
 
 
-def _plain(value: Any) -> Any:
-    return value.model_dump() if isinstance(value, BaseModel) else value
+def type_in_words(schema: dict[str, Any]) -> str:
+    """Say what a JSON schema allows: ``number, 0 to 2, or null``."""
+    options = _options(schema)
+    if len(options) > 1:
+        comma = "," if any("," in option for option in options) else ""
+        return f"{', '.join(options[:-1])}{comma} or {options[-1]}"
+    return options[0]
+
+
+def _options(schema: dict[str, Any]) -> list[str]:
+    if "anyOf" in schema:
+        return [option for part in schema["anyOf"] for option in _options(part)]
+    if "enum" in schema:
+        return [str(value) for value in schema["enum"]]
+    if "const" in schema:
+        return [str(schema["const"])]
+    kind = schema.get("type", "object" if "$ref" in schema else "anything")
+    if kind == "boolean":
+        return ["true", "false"]
+    if kind == "array":
+        items = re.sub(r"number|mapping", r"\g<0>s", type_in_words(schema.get("items", {})), count=1)
+        return ["list of " + items.replace(", ", " of ", 1)]
+    words = {"integer": "whole number", "string": "text", "object": "mapping"}
+    return [", ".join([words.get(kind, kind), *_bounds(schema)])]
+
+
+def _bounds(schema: dict[str, Any]) -> list[str]:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None:
+        return [f"{low:g} to {high:g}"]
+    found = [] if low is None else [f"{low:g} or more"]
+    for key, word in (("exclusiveMinimum", "above"), ("maximum", "at most"), ("exclusiveMaximum", "below")):
+        if key in schema:
+            found.append(f"{word} {schema[key]:g}")
+    return found
 
 
 def _weights_of(stage: str, module: Any, model: type[BaseModel]) -> list[str]:
-    if stage in ("attributes", "downscale"):
+    if stage == "attributes" or not hasattr(module, "describe"):
         return []
     ids: list[str] = []
     try:

@@ -175,11 +175,17 @@ def test_the_list_has_every_method_its_parameters_and_weights(capsys: pytest.Cap
     found = methods()
     assert {(m["stage"], m["method"]) for m in found} == {(s, m) for s in ENTRY for m in known_methods(s)}
     by_name = {m["method"]: m for m in found}
-    assert by_name["dpid"]["parameters"]["lambda"] == {"type": "float", "default": 1.0, "required": False}
+    assert by_name["dpid"]["parameters"]["lambda"] == {
+        "type": "number, 0 to 20",
+        "default": 1.0,
+        "required": False,
+        "description": "weight of details; 0: the area average",
+    }
     assert by_name["folder"]["parameters"]["path"]["required"]
     assert by_name["flow"]["weights"] == ["flow-compact.x4", "flow-compact.x8"]
     assert all(m["about"] for m in found)
     text = _cli("list", capsys=capsys)
+    assert "      lambda: number, 0 to 20, default 1.0; weight of details; 0: the area average\n" in text
     assert "weights flow-compact.x4: present; Apache-2.0" in text
     assert "weights srflow.df2k_x4: " in text
     assert "non-commercial" in text

@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters as Base
@@ -60,9 +61,11 @@ DETECTORS = {
 
 
 class Parameters(Base):
-    """``detector``: how the face is found; ``skip`` takes the whole image, which is right for aligned faces (FFHQ)."""
+    """What `measure` can be told."""
 
-    detector: Literal["skip", "opencv", "retinaface", "yunet", "centerface"] = "skip"
+    detector: Literal["skip", "opencv", "retinaface", "yunet", "centerface"] = Field(
+        default="skip", description="how the face is found; skip takes the whole image: right for aligned faces (FFHQ)"
+    )
 
 
 def names(parameters: Parameters) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
+from pydantic import Field
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters as Base
@@ -27,9 +28,9 @@ NAMES = ("age", "gender", "smile", "glasses", "yaw", "pitch", "roll", "faces")
 
 
 class Parameters(Base):
-    """``path``: the folder of JSON files, or the zip archive that holds them."""
+    """What `lookup` can be told."""
 
-    path: str
+    path: str = Field(description="folder of the JSON files, or zip archive that holds them")
 
 
 def names(parameters: Parameters) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.methods import Parameters as Base
@@ -15,10 +15,10 @@ __all__ = ["Parameters", "files", "lookup", "names"]
 
 
 class Parameters(Base):
-    """``path``: the table; ``columns``: which of its columns; all, if left out."""
+    """What `lookup` can be told."""
 
-    path: str
-    columns: list[str] | None = None
+    path: str = Field(description="CSV or Parquet file with a column image_id, numbers or labels in the others")
+    columns: list[str] | None = Field(default=None, description="columns to take; null: all")
 
     @field_validator("columns")
     @classmethod

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters as Base
@@ -34,10 +35,14 @@ BATCH_PIXELS = (2**22, 2**20)
 
 
 class Parameters(Base):
-    """``backbone``: the feature network; ``path``: your own file of its torchvision weights."""
+    """Which network."""
 
-    backbone: Literal["alex", "vgg", "squeeze"] = "alex"
-    path: str | None = None
+    backbone: Literal["alex", "vgg", "squeeze"] = Field(
+        default="alex", description="network of the features: AlexNet, VGG-16 or SqueezeNet 1.1"
+    )
+    path: str | None = Field(
+        default=None, description="your own file of its torchvision weights; null: torch's cache, or a download"
+    )
 
 
 def describe(parameters: Parameters) -> Descriptor:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.distort.contract import Descriptor, mean_to_others
@@ -16,9 +17,11 @@ EPSILON = 1e-8  # piq's: keeps the value of identical images finite, at 80 dB
 
 
 class Parameters(Base):
-    """``metric``: ``psnr`` or ``mse``."""
+    """Which measure."""
 
-    metric: Literal["psnr", "mse"] = "psnr"
+    metric: Literal["psnr", "mse"] = Field(
+        default="psnr", description="psnr: in dB, higher is better; mse: of values in [0, 1], lower is better"
+    )
 
 
 def describe(parameters: Parameters) -> Descriptor:

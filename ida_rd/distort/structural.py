@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.distort.contract import Descriptor, unit_range
@@ -62,10 +63,16 @@ METRICS = {
 }
 
 
-class Parameters(Base):
-    """``metric``: a key of `METRICS`; similarities become one minus themselves."""
+Name = Literal["ssim", "ms-ssim", "fsim", "vsi", "dss", "haarpsi", "srsim", "gmsd", "ms-gmsd", "mdsi", "vif"]
 
-    metric: Literal["ssim", "ms-ssim", "fsim", "vsi", "dss", "haarpsi", "srsim", "gmsd", "ms-gmsd", "mdsi", "vif"]
+
+class Parameters(Base):
+    """Which measure."""
+
+    metric: Name = Field(
+        description="ssim to srsim: the similarity, as one minus itself; gmsd, ms-gmsd, mdsi: a distance; vif:"
+        " visual information, higher is better"
+    )
 
 
 def describe(parameters: Parameters) -> Descriptor:

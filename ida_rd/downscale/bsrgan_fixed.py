@@ -17,17 +17,18 @@ from pydantic import Field
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.downscale.degrade import GaussianBlur, GaussianNoise, through_jpeg
 
-__all__ = ["RANDOM", "Parameters", "downscale"]
+__all__ = ["RANDOM", "REACH", "Parameters", "downscale"]
 
 RANDOM = True
+REACH = None  # the blur is as wide as one likes, and JPEG has a grid
 
 
 class Parameters(Base):
-    """``noise`` in [0, 1] stands for 2 to 25 grey levels; ``blur``: sigma in HR pixels; ``jpeg``: quality."""
+    """Strengths of the steps."""
 
-    noise: float = Field(ge=0, le=1)
-    blur: float = Field(ge=0, le=100)
-    jpeg: int = Field(ge=1, le=100)
+    noise: float = Field(ge=0, le=1, description="noise level; 0 stands for 2 grey levels, 1 for 25")
+    blur: float = Field(ge=0, le=100, description="standard deviation of the Gaussian blur, in HR pixels")
+    jpeg: int = Field(ge=1, le=100, description="quality of the JPEG file")
 
 
 def downscale(

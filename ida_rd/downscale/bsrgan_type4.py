@@ -25,9 +25,10 @@ from ida_rd.downscale.cubic import cubic
 from ida_rd.downscale.degrade import through_jpeg
 from ida_rd.downscale.eight_bit import round_levels
 
-__all__ = ["RANDOM", "downscale", "resize"]
+__all__ = ["RANDOM", "REACH", "downscale", "resize"]
 
 RANDOM = True
+REACH = None  # what is drawn depends on the size of the image
 
 Image = NDArray[np.float64]  # (H, W, 3) in [0, 1]
 KINDS = ("linear", "cubic", "area")

@@ -14,14 +14,18 @@ from ida_rd.core.images import ImageError, read_image, write_png
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.programs import argument_files, check_arguments, run_program
 
-__all__ = ["Parameters", "downscale", "files"]
+__all__ = ["REACH", "Parameters", "downscale", "files"]
+
+REACH = None  # unknown
 
 
 class Parameters(Base):
-    """``command``: program and arguments, a list; ``timeout_s``: seconds an image may take."""
+    """The program."""
 
-    command: list[str]
-    timeout_s: float = Field(default=60, gt=0)
+    command: list[str] = Field(
+        description="program and arguments, with {input} and {output}, and {width} and {height} of the LR image"
+    )
+    timeout_s: float = Field(default=60, gt=0, description="seconds that one image may take")
 
     @field_validator("command")
     @classmethod

@@ -45,11 +45,13 @@ Units = Literal["hr", "lr"]
 
 
 class Step(Parameters):
-    """A degradation; ``when`` is on which side of the downscaler."""
+    """A degradation, before or after the downscaler."""
 
     RANDOM: ClassVar[bool] = False
 
-    when: Literal["before", "after"] = "after"
+    when: Literal["before", "after"] = Field(
+        default="after", description="before: done to the HR image; after: to the LR image"
+    )
 
     def in_own_units(self, factor: int) -> Step:
         """The same step with its parameters in the units of the image that it is applied to."""
@@ -61,15 +63,20 @@ class Step(Parameters):
 
 
 class GaussianBlur(Step):
-    """Gaussian blur; ``sigma`` in pixels of the image that it is applied to, or in HR or LR pixels: ``units``.
+    """Gaussian blur.
 
-    ``backend: pil`` is Pillow's (three box passes each way, rounded to 8 bits after each), which fits
-    the paper's Table 10; ``exact`` is a sampled kernel of radius ceil(4 sigma), mirrored at the border.
+    Pillow's fits the paper's Table 10.
     """
 
-    sigma: float = Field(ge=0, le=100)
-    backend: Literal["pil", "exact"] = "pil"
-    units: Units | None = None
+    sigma: float = Field(ge=0, le=100, description="standard deviation, in pixels")
+    backend: Literal["pil", "exact"] = Field(
+        default="pil",
+        description="pil: Pillow's, three box passes each way, rounded to 8 bits after each; exact: a sampled kernel of"
+        " radius ceil(4 sigma), mirrored at the border",
+    )
+    units: Units | None = Field(
+        default=None, description="whose pixels sigma is in; null: those of the image that is blurred"
+    )
 
     def in_own_units(self, factor: int) -> GaussianBlur:
         scale = {("before", "lr"): factor, ("after", "hr"): 1 / factor}.get((self.when, str(self.units)), 1)
@@ -92,17 +99,19 @@ class GaussianBlur(Step):
 
 
 class GaussianNoise(Step):
-    """Additive Gaussian noise, independent per pixel and channel; ``sigma`` on the scale of [0, 1].
+    """Additive Gaussian noise, independent per pixel and channel.
 
     The paper's numbers are read as standard deviations: read as variances, its smallest would show.
-    ``units: lr`` before the downscaler gives it the strength that leaves ``sigma`` in the LR image after
-    bicubic reduction; ``hr`` after the downscaler the strength that such noise in the HR image would leave.
     """
 
     RANDOM: ClassVar[bool] = True
 
-    sigma: float = Field(ge=0, le=10)
-    units: Units | None = None
+    sigma: float = Field(ge=0, le=10, description="standard deviation, of values in [0, 1]")
+    units: Units | None = Field(
+        default=None,
+        description="image in which sigma is measured; null: the one that the noise is added to; lr, done before:"
+        " sigma is what bicubic reduction leaves; hr, done after: what bicubic reduction leaves of sigma is added",
+    )
 
     def in_own_units(self, factor: int) -> GaussianNoise:
         gain = bicubic_noise_gain(factor)
@@ -114,23 +123,26 @@ class GaussianNoise(Step):
 
 
 class Contrast(Step):
-    """Contrast about the mean luminance by ``factor``: Pillow's ``ImageEnhance.Contrast``, which truncates."""
+    """Contrast about the mean luminance: Pillow's ``ImageEnhance.Contrast``, which truncates."""
 
-    factor: float = Field(ge=0, le=100)
+    factor: float = Field(ge=0, le=100, description="1 changes nothing, 0 leaves plain grey")
 
     def apply(self, image: Pixels, rng: np.random.Generator) -> Pixels:
         return np.asarray(ImageEnhance.Contrast(Image.fromarray(image)).enhance(self.factor))
 
 
 class Quantization(Step):
-    """Fewer grey levels; smaller ``n`` is coarser.
+    """Fewer grey levels.
 
-    ``mode: levels`` keeps n equidistant levels per channel, the plain reading of the paper;
-    ``step20`` rounds to multiples of 20 - n; ``palette`` keeps n colours (median cut).
+    Equidistant levels are the plain reading of the paper.
     """
 
-    n: int = Field(ge=2, le=256)
-    mode: Literal["levels", "step20", "palette"] = "levels"
+    n: int = Field(ge=2, le=256, description="levels kept: smaller is coarser; at most 19 for mode step20")
+    mode: Literal["levels", "step20", "palette"] = Field(
+        default="levels",
+        description="levels: n equidistant levels per channel; step20: multiples of 20 - n; palette: n colours, by"
+        " median cut",
+    )
 
     @model_validator(mode="after")
     def _step_is_positive(self) -> Quantization:
@@ -148,10 +160,10 @@ class Quantization(Step):
 
 
 class Jpeg(Step):
-    """JPEG at a ``quality`` from 1 to 100; ``subsampling`` of chroma. The codec is Pillow's."""
+    """JPEG by Pillow's codec."""
 
-    quality: int = Field(ge=1, le=100)
-    subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = "4:2:0"
+    quality: int = Field(ge=1, le=100, description="quality of the file, as Pillow counts it")
+    subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = Field(default="4:2:0", description="subsampling of chroma")
 
     def apply(self, image: Pixels, rng: np.random.Generator) -> Pixels:
         return through_jpeg(image, self.quality, self.subsampling)

@@ -20,16 +20,20 @@ from pydantic import Field
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.downscale.eight_bit import levels_of, round_levels
 
-__all__ = ["Parameters", "downscale", "dpid"]
+__all__ = ["REACH", "Parameters", "downscale", "dpid"]
 
 Variant = Literal["real", "matlab_official", "cuda"]
+REACH = 1  # the guide is smoothed over 3 x 3 LR pixels
 
 
 class Parameters(Base):
-    """``lambda``: the weight of details, 1 by default; 0 is the area average. ``variant``: see `dpid`."""
+    """Parameters of `dpid`."""
 
-    lam: float = Field(default=1.0, ge=0, le=20, alias="lambda")
-    variant: Variant = "real"
+    lam: float = Field(default=1.0, ge=0, le=20, alias="lambda", description="weight of details; 0: the area average")
+    variant: Variant = Field(
+        default="real",
+        description="real: the paper's equations; matlab_official, cuda: the published programs, with their slips",
+    )
 
 
 def dpid(image: NDArray, size: tuple[int, int], *, lam: float = 1.0, variant: Variant = "real") -> NDArray[np.float64]:

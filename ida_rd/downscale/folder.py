@@ -7,19 +7,23 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import ImageError, image_files, read_image
 from ida_rd.core.methods import Parameters as Base
 
-__all__ = ["Parameters", "check_inputs", "downscale", "files"]
+__all__ = ["REACH", "Parameters", "check_inputs", "downscale", "files"]
+
+REACH = None  # unknown
 
 
 class Parameters(Base):
-    """``path``: the folder; ``{factor}`` in it is replaced by the scale factor."""
+    """Where the LR images are."""
 
-    path: str
+    path: str = Field(
+        description="folder of the LR images, named as those in data/hr; {factor} in it becomes the scale factor"
+    )
 
     @field_validator("path")
     @classmethod

@@ -22,16 +22,21 @@ from ida_rd.core.methods import Parameters as Base
 from ida_rd.downscale.cubic import cubic
 from ida_rd.downscale.eight_bit import levels_of, round_levels
 
-__all__ = ["Parameters", "downscale", "l0"]
+__all__ = ["REACH", "Parameters", "downscale", "l0"]
 
 BETA_MAX = 1e5
+# Every LR pixel depends on all others: the transforms are periodic, and the inverse of enlargement has no end. It fades
+# fast. At this margin a few in a hundred grey levels of photographs are another, by one; what is left is rounding.
+REACH = 12
 
 
 class Parameters(Base):
-    """``lambda``: weight of the number of LR pixels with a gradient. ``kappa``: growth of the penalty, above 1."""
+    """Parameters of `l0`."""
 
-    lam: float = Field(default=2e-4, ge=0, le=1, alias="lambda")
-    kappa: float = Field(default=2.0, ge=1.1, le=100)
+    lam: float = Field(
+        default=2e-4, ge=0, le=1, alias="lambda", description="weight of the number of LR pixels with a gradient"
+    )
+    kappa: float = Field(default=2.0, ge=1.1, le=100, description="growth of the penalty per iteration")
 
 
 def l0(image: NDArray, factor: int, *, lam: float = 2e-4, kappa: float = 2.0) -> NDArray[np.float64]:

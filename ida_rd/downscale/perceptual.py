@@ -22,14 +22,24 @@ from pydantic import Field
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.downscale.eight_bit import levels_of, round_levels
 
-__all__ = ["Parameters", "downscale", "perceptual"]
+__all__ = ["REACH", "Parameters", "downscale", "perceptual", "reach"]
+
+LARGEST_PATCH = 16
+REACH = LARGEST_PATCH - 1
 
 
 class Parameters(Base):
-    """``patch``: side of a patch in LR pixels. ``eps``: the least variance, of values in [0, 1], that is scaled."""
+    """Parameters of `perceptual`."""
 
-    patch: int = Field(default=2, ge=1, le=16)
-    eps: float = Field(default=1e-6, ge=1e-12, le=1)
+    patch: int = Field(default=2, ge=1, le=LARGEST_PATCH, description="side of a patch, in LR pixels")
+    eps: float = Field(
+        default=1e-6, ge=1e-12, le=1, description="smallest variance in a patch that is scaled, of values in [0, 1]"
+    )
+
+
+def reach(parameters: Parameters) -> int:
+    """LR pixels from a pixel to the far end of the patches that it is in."""
+    return parameters.patch - 1
 
 
 def perceptual(image: NDArray, factor: int, *, patch: int = 2, eps: float = 1e-6) -> NDArray[np.float64]:

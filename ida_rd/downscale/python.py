@@ -20,16 +20,17 @@ from pydantic import Field, field_validator
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters as Base
 
-__all__ = ["RANDOM", "Parameters", "downscale", "files"]
+__all__ = ["RANDOM", "REACH", "Parameters", "downscale", "files"]
 
 RANDOM = True  # the function may use its generator
+REACH = None  # unknown
 
 
 class Parameters(Base):
-    """``function``: dotted path; ``arguments``: keyword arguments for it."""
+    """The function and its arguments."""
 
-    function: str
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    function: str = Field(description="dotted path of the function, such as my_methods.halve")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="keyword arguments for it")
 
     @field_validator("function")
     @classmethod

@@ -17,13 +17,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from ida_rd.core.errors import did_you_mean
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.downscale.eight_bit import round_levels
 
-__all__ = ["BACKENDS", "Parameters", "downscale", "packages"]
+__all__ = ["BACKENDS", "REACH", "Parameters", "downscale", "packages"]
+
+# Of lanczos, the widest antialiased filter. pyvips shrinks by half the factor first: where that is not a whole number
+# of pixels (5, 7, 9, ...), its grid depends on the size of the image, and no margin makes a crop the same.
+REACH = 3
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]  # (h, w)
@@ -111,11 +115,21 @@ BACKENDS = {
 
 
 class Parameters(Base):
-    """``filter``: the kernel. ``backend``: whose implementation. ``antialias``: the library's default if left out."""
+    """Whose filter, and which."""
 
-    backend: Literal["pillow", "opencv", "torch", "skimage", "pyvips"] = "pillow"  # first: the others depend on it
-    filter: str
-    antialias: bool | None = None
+    backend: Literal["pillow", "opencv", "torch", "skimage", "pyvips"] = Field(  # first: the others depend on it
+        default="pillow", description="library that resizes"
+    )
+    filter: str = Field(
+        description="the library's filter; "
+        + "; ".join(f"{name}: {', '.join(b.filters)}" for name, b in BACKENDS.items()),
+        json_schema_extra={"enum": [*sorted({name for backend in BACKENDS.values() for name in backend.filters})]},
+    )
+    antialias: bool | None = Field(
+        default=None,
+        description="whether every HR pixel counts, for torch's and skimage's bilinear and bicubic; null: the library's"
+        " default",
+    )
 
     @field_validator("filter")
     @classmethod

@@ -1,4 +1,4 @@
-"""The keys of ``params.yaml``: what they mean is said there, what is allowed is said here."""
+"""The keys of ``params.yaml``: what they mean and what is allowed; of these, `ida_rd.reference` makes the documents."""
 
 from __future__ import annotations
 
@@ -33,18 +33,27 @@ def _distinct(values: list[int]) -> list[int]:
     return values
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+WHOLE = BeforeValidator(_whole)  # after the bounds, or the JSON schema has none
 Named = dict[Annotated[Any, BeforeValidator(_name)], MethodEntry]
-Factor = Annotated[Whole, Field(ge=2)]
+Factor = Annotated[int, Field(ge=2), WHOLE]
 
 
 class Images(Parameters):
     """Section ``images``."""
 
-    source: Literal["sample-photos", "folder"]
-    path: str | None = None
-    pattern: str | None = None
-    crop: Annotated[Whole, Field(ge=2)] | None = None
+    source: Literal["sample-photos", "folder"] = Field(
+        description="sample-photos: nine photographs in the packages scikit-image and scikit-learn; folder: your own"
+    )
+    path: str | None = Field(default=None, description="folder of your images, for source folder")
+    pattern: str | None = Field(
+        default=None,
+        description='which files of the folder, such as "*_HR.png" or, in sub-folders, "*/*.png"; null: all',
+    )
+    crop: Annotated[int, Field(ge=2), WHOLE] | None = Field(
+        default=None,
+        description="cut the images into square tiles of that many pixels, a multiple of the factors; null: whole"
+        " images, cropped to such a multiple",
+    )
 
     @model_validator(mode="after")
     def _path_fits(self) -> Images:
@@ -61,7 +70,10 @@ class Attributes(Parameters):
 
     model_config = ConfigDict(extra="allow")  # a source's name is a key: `plan` checks it
 
-    source: str | dict[str, str]
+    source: str | dict[str, str] = Field(
+        description="where attributes come from: a source, or a source for each attribute; parameters of a source stand"
+        " beside this key, under its name"
+    )
 
     @model_validator(mode="after")
     def _sources_are_known(self) -> Attributes:
@@ -89,10 +101,20 @@ class Attributes(Parameters):
 class AttributeGroups(Parameters):
     """How an attribute is grouped: by edges, by lists of labels, or each label by itself."""
 
-    edges: Annotated[list[float], Field(min_length=1)] | None = None
-    labels: list[str] | None = None
-    groups: dict[str, list[str]] | None = None
-    others: Literal["error", "keep", "leave-out"] = "error"
+    edges: Annotated[list[float], Field(min_length=1)] | None = Field(
+        default=None, description="of a number: smallest value of each group but the first, rising"
+    )
+    labels: list[str] | None = Field(
+        default=None,
+        description="names of the groups between the edges, one more than there are edges; null: made of them",
+    )
+    groups: dict[str, list[str]] | None = Field(
+        default=None, description="of labels: groups, each with its labels; null: each label by itself"
+    )
+    others: Literal["error", "keep", "leave-out"] = Field(
+        default="error",
+        description="images whose label is in no group: stop, keep them as one more group, or leave them out",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> AttributeGroups:
@@ -114,11 +136,21 @@ class AttributeGroups(Parameters):
 class Balance(Parameters):
     """Section ``balance``."""
 
-    method: Literal["kmeans", "stratified"] = "kmeans"
-    groups: Annotated[Whole, Field(ge=2)] | None = None
-    size: Annotated[Whole, Field(ge=2)]
-    attributes: dict[str, AttributeGroups] = Field(default_factory=dict)
-    least_probability: float = Field(default=0.0, ge=0, le=1)
+    method: Literal["kmeans", "stratified"] = Field(
+        default="kmeans",
+        description="kmeans: from clusters of the attributes; stratified: from the cells of their groups",
+    )
+    groups: Annotated[int, Field(ge=2), WHOLE] | None = Field(default=None, description="clusters, for method kmeans")
+    size: Annotated[int, Field(ge=2), WHOLE] = Field(
+        description="images of the test set, chosen as evenly as the candidates allow"
+    )
+    attributes: dict[str, AttributeGroups] = Field(
+        default_factory=dict,
+        description="attributes to balance by, and how each is grouped; empty: all that are known, as they are",
+    )
+    least_probability: float = Field(
+        default=0.0, ge=0, le=1, description="leave out images whose attributes are less certain"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Balance:
@@ -134,33 +166,50 @@ class Balance(Parameters):
 class Aggregate(Parameters):
     """Section ``aggregate``."""
 
-    confidence: float = Field(default=0.95, gt=0, lt=1)
-    resamples: Annotated[Whole, Field(ge=100)] = 10000
+    confidence: float = Field(default=0.95, gt=0, lt=1, description="confidence of the intervals")
+    resamples: Annotated[int, Field(ge=100), WHOLE] = Field(default=10000, description="bootstrap resamples")
 
 
 class Report(Parameters):
     """Section ``report``."""
 
-    images: Annotated[Whole, Field(ge=1)] = 2
-    browse: Annotated[Whole, Field(ge=1)] = 6
+    images: Annotated[int, Field(ge=1), WHOLE] = Field(default=2, description="images on the contact sheets")
+    browse: Annotated[int, Field(ge=1), WHOLE] = Field(default=6, description="images to browse on the page")
 
 
 class RunParameters(Parameters):
     """The whole of ``params.yaml``."""
 
-    seed: Annotated[Whole, Field(ge=0)]
-    images: Images
-    attributes: Attributes
-    balance: Balance
-    factors: Annotated[list[Factor], Field(min_length=1), AfterValidator(_distinct)]
-    downscalers: Annotated[Named, Field(min_length=1)]
-    upscalers: Annotated[Named, Field(min_length=1)]
-    samples: Annotated[Whole, Field(ge=1)]
-    distortions: Annotated[Named, Field(min_length=1)]
-    missing_weights: Literal["skip", "error"] = "error"
-    missing_software: Literal["skip", "error"] = "error"
-    aggregate: Aggregate = Aggregate()
-    report: Report = Report()
+    seed: Annotated[int, Field(ge=0), WHOLE] = Field(description="seed of the test set, the latents and the bootstrap")
+    images: Images = Field(description="the HR images to choose from")
+    attributes: Attributes = Field(description="what is known of each image")
+    balance: Balance = Field(description="how the test set is chosen")
+    factors: Annotated[list[Factor], Field(min_length=1), AfterValidator(_distinct)] = Field(
+        description="scale factors, each once", json_schema_extra={"uniqueItems": True}
+    )
+    downscalers: Annotated[Named, Field(min_length=1)] = Field(
+        description="the downscalers to score, by a name of your choice (a-z, 0-9, - and _)"
+    )
+    upscalers: Annotated[Named, Field(min_length=1)] = Field(
+        description="the super-resolution models that try to undo them, by a name of your choice"
+    )
+    samples: Annotated[int, Field(ge=1), WHOLE] = Field(
+        description="samples K of each LR image; a deterministic upscaler gives 1"
+    )
+    distortions: Annotated[Named, Field(min_length=1)] = Field(
+        description="distances between HR and SR images, by a name of your choice; the first that can be computed leads"
+        " the tables and figures"
+    )
+    missing_weights: Literal["skip", "error"] = Field(
+        default="error",
+        description="where a distortion's weights are not here and cannot be downloaded: skip it and say so, or stop",
+    )
+    missing_software: Literal["skip", "error"] = Field(
+        default="error",
+        description="where a downscaler's package or program is not installed: skip it and say so, or stop",
+    )
+    aggregate: Aggregate = Field(default=Aggregate(), description="intervals of the scores")
+    report: Report = Field(default=Report(), description="figures and page")
 
     @model_validator(mode="after")
     def _stage_names_differ(self) -> RunParameters:

@@ -32,9 +32,12 @@ __all__ = ["Cascade", "Parameters", "combine", "describe", "files", "load"]
 
 
 class Parameters(Base):
-    """``steps``: upscalers from LR to HR; each with its ``method``, its ``factor`` and its own parameters."""
+    """The upscalers that it is made of."""
 
-    steps: list[dict[str, Any]] = Field(min_length=2)
+    steps: list[dict[str, Any]] = Field(
+        min_length=2,
+        description="upscalers from LR to HR, each with its method, its factor and its own parameters",
+    )
 
 
 def _steps(parameters: Parameters) -> list[tuple[OpenedMethod, int]]:

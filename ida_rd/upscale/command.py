@@ -26,14 +26,16 @@ __all__ = ["CommandUpscaler", "Parameters", "describe", "files", "load"]
 
 
 class Parameters(Base):
-    """``command``: a list; ``factors``: those it can do; ``stochastic``, ``blind``: what it is."""
+    """The program, and what it is."""
 
-    command: list[str]
-    factors: list[int] = Field(min_length=1)
-    stochastic: bool
-    blind: bool = True
-    licence: str = "as the program's"
-    timeout_s: float = Field(default=600, gt=0)
+    command: list[str] = Field(
+        description="program and arguments, with {input} and {output}, and, as needed, {factor}, {sample} and {seed}"
+    )
+    factors: list[int] = Field(min_length=1, description="scale factors that it can do")
+    stochastic: bool = Field(description="whether samples of one LR image differ; if not, one is taken")
+    blind: bool = Field(default=True, description="whether it is unaware of how the LR image was made")
+    licence: str = Field(default="as the program's", description="its terms, as the results shall state them")
+    timeout_s: float = Field(default=600, gt=0, description="seconds that one sample may take")
 
     @field_validator("command")
     @classmethod

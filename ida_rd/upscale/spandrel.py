@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters as Base
@@ -27,11 +28,11 @@ __all__ = ["Parameters", "SpandrelUpscaler", "describe", "files", "load", "packa
 
 
 class Parameters(Base):
-    """``path``: the checkpoint; ``blind``: whether it was trained on several downscalers; ``licence``: its terms."""
+    """The checkpoint, and what it is."""
 
-    path: str
-    blind: bool = True
-    licence: str = "the checkpoint's"
+    path: str = Field(description="file of the checkpoint")
+    blind: bool = Field(default=True, description="whether it is unaware of how the LR image was made")
+    licence: str = Field(default="the checkpoint's", description="its terms, as the results shall state them")
 
 
 def packages(parameters: Parameters) -> dict[str, str]:

@@ -58,6 +58,10 @@ def test_an_unchanged_file_is_read_once_by_all_processes(
     _another_process(monkeypatch)
     assert file_hashes([b, a]) == [_sha(b"two"), _sha(b"one")]
     assert reads == ["a", "b"]
+    file_hashes([_write(tmp_path / "c", b"three")])
+    _another_process(monkeypatch)
+    file_hashes([a, b])
+    assert reads == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("data", [b"other", b"1234567"])

@@ -28,11 +28,13 @@ PRESET_HEATS = {4: 1.1, 8: 1.1}
 
 
 class Parameters(Base):
-    """``weights``: their name; ``heat``: standard deviation of the latent, else the preset; ``path``: your own file."""
+    """Which network, and how it is sampled."""
 
-    weights: str = "flow-compact"
-    heat: float | None = Field(default=None, ge=0, le=2)
-    path: str | None = None
+    weights: str = Field(default="flow-compact", description="name of the weights")
+    heat: float | None = Field(
+        default=None, ge=0, le=2, description="standard deviation of the latent; null: the preset of the factor"
+    )
+    path: str | None = Field(default=None, description="your own file of these weights; null: the embedded one")
 
     def heat_of(self, factor: int) -> float:
         """The heat of the network for `factor`."""

@@ -34,12 +34,18 @@ SRFLOW_HEAT = 0.9  # of a network for which IDA-RD has no preset
 
 
 class Parameters(Base):
-    """``weights``, ``heat``: other than the preset's; ``paths``: your files; ``compat``: round as we or as they do."""
+    """Which network, and how it is sampled."""
 
-    weights: Network | None = None
-    heat: float | None = Field(default=None, ge=0, le=2)
-    paths: dict[Network, str] = Field(default_factory=dict)
-    compat: Literal["none", "official"] = "none"
+    weights: Network | None = Field(default=None, description="network; null: the official IDA-RD's for the factor")
+    heat: float | None = Field(
+        default=None, ge=0, le=2, description="standard deviation of the latent; null: the preset of the network"
+    )
+    paths: dict[Network, str] = Field(
+        default_factory=dict, description="your files of the networks, by name; of the others, torch's cache"
+    )
+    compat: Literal["none", "official"] = Field(
+        default="none", description="official: turn the result into 8 bits as the official scripts do"
+    )
 
 
 def _steps(parameters: Parameters, factor: int) -> list[tuple[Network, float]]:
