@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -27,6 +28,8 @@ from ida_rd.engine.store import Store
 from ida_rd.pipeline import compute_branches
 from ida_rd.plan.schema import RunParameters
 from ida_rd.plan.stage import make_recipes, write_recipes
+from ida_rd.upscale.contract import Upscaler
+from ida_rd.upscale.given import as_method
 
 __all__ = ["DISTORTIONS", "Result", "named_distortion", "score"]
 
@@ -126,7 +129,7 @@ def score(
     images: Path | str | Mapping[str, Image] | Sequence[Image],
     *,
     factor: int = 4,
-    upscaler: Mapping[str, Any] | str = "flow",
+    upscaler: Mapping[str, Any] | str | Upscaler = "flow",
     samples: int = 3,
     distortions: Sequence[str] | Mapping[str, Mapping[str, Any]] = DISTORTIONS,
     seed: int = 0,
@@ -147,8 +150,9 @@ def score(
         or refused where an LR folder is given.
     factor : int
         Scale factor.
-    upscaler : dict or str
-        A method as in ``params.yaml``, or its name.
+    upscaler : dict, str or object
+        A method as in ``params.yaml``, or its name; or an object with ``sample(lr, draws)`` as
+        `ida_rd.upscale.contract.Upscaler` has it, called in this process.
     samples : int
         K, reconstructions an image.
     distortions : sequence of str, or mapping
@@ -175,29 +179,35 @@ def score(
     sample, image or downscaler computes that one alone. `ida-rd gc` bounds its size.
     """
     named = _named(downscale)
-    with tempfile.TemporaryDirectory(prefix="ida-rd-") as work:
-        project = Project(Path(work))
-        hr, lr = project.hr, Path(work) / "own-lr"
+    with ExitStack() as stack:
+        project = Project(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ida-rd-"))))
+        store = store_of(Project())
+        if isinstance(upscaler, Mapping | str):
+            upscalers = _upscaler(upscaler)
+        else:
+            upscalers = {_object_name(upscaler): {"method": stack.enter_context(as_method(upscaler, factor))}}
+            store = store_of(project)  # nobody can say what its samples rest on: they are for this call
         exact = any(_is_folder(d) for d in named.values())
-        ids = _write_images(images, factor, hr, exact=exact)
-        methods = {name: _entry(name, d, hr, lr, factor, seed) for name, d in named.items()}
+        ids = _write_images(images, factor, project.hr, exact=exact)
+        own = project.root / "own-lr"
+        methods = {name: _entry(name, d, project.hr, own, factor, seed) for name, d in named.items()}
         if not isinstance(distortions, Mapping):
             distortions = {name: named_distortion(name) for name in distortions}
         parameters = {
             "seed": seed,
-            "images": {"source": "folder", "path": str(hr)},
+            "images": {"source": "folder", "path": str(project.hr)},
             "attributes": {"source": "image-statistics"},
             "balance": {"groups": 2, "size": len(ids)},
             "factors": [factor],
             "downscalers": methods,
-            "upscalers": _upscaler(upscaler),
+            "upscalers": upscalers,
             "samples": samples,
             "distortions": {name: dict(entry) for name, entry in distortions.items()},
             "missing_weights": missing_weights,
             "aggregate": {"confidence": confidence, "resamples": resamples},
         }
         recipes = make_recipes(validate(RunParameters, parameters, where=""), download=True)
-        results, rows = _run(recipes, ids, project, store_of(Project()))
+        results, rows = _run(recipes, ids, project, store)
     recipe = recipes["aggregate"]
     return Result(results.scores, results.differences, results.images, rows, recipe["skipped"], recipe)
 
@@ -284,9 +294,14 @@ def _entry(name: str, downscale: Downscaler, hr: Path, lr: Path, factor: int, se
     return {"method": str(downscale)}
 
 
+def _object_name(upscaler: object) -> str:
+    name = type(upscaler).__name__.lower()
+    return name if NAME.fullmatch(name) else "mine"
+
+
 def _upscaler(upscaler: Mapping[str, Any] | str) -> dict[str, dict[str, Any]]:
     entry = {"method": upscaler} if isinstance(upscaler, str) else dict(upscaler)
-    name = str(entry.get("method"))
+    name = str(entry.get("method")).rpartition(".")[2].lower()
     return {"flow-compact" if name == "flow" else name: entry}
 
 

@@ -69,7 +69,7 @@ def attribute_table(recipe: dict[str, Any], store: Store) -> pd.DataFrame:
     for name, entry in recipe["sources"].items():
         method = open_method(entry)
         if hasattr(method.module, "lookup"):
-            table = join(table, name, method.module.lookup(method.parameters), entry["write_attributes"])
+            table = join(table, name, method.module.lookup(method.parameters), entry["attributes"])
     return table
 
 
@@ -111,13 +111,13 @@ def _measured(recipe: dict[str, Any], files: list[File], store: Store) -> pd.Dat
             for i, row in enumerate(places):
                 for name in sources:
                     told = parts[part_name(file, name)].value[i]
-                    row |= _pick(told, recipe["sources"][name]["write_attributes"])
+                    row |= _pick(told, recipe["sources"][name]["attributes"])
                 rows.append(row)
     if bad:
         raise UserError(f"{len(bad)} of {len(files)} images cannot be used: {'; '.join(sorted(bad))}")
     table = pd.DataFrame(rows)
     for name in sources:
-        for attribute in recipe["sources"][name]["write_attributes"] or []:
+        for attribute in recipe["sources"][name]["attributes"] or []:
             if attribute not in table:
                 table[attribute] = np.nan  # no image has it
     return table

@@ -86,21 +86,22 @@ def _imports(path: Path, root: Path) -> list[Path]:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except (SyntaxError, ValueError) as error:
         raise UserError(f"{path}: not valid Python: {error}") from None
+    own = path.is_relative_to(PACKAGE)
     package = path.parent.relative_to(root).parts if path.is_relative_to(root) else ()
     found: list[Path] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                found += _resolve(root, tuple(alias.name.split(".")))
+                found += _resolve(root, tuple(alias.name.split(".")), own)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = (*base, *(node.module.split(".") if node.module else ()))
             for alias in node.names:
-                found += _resolve(root, (*module, alias.name)) or _resolve(root, module)
+                found += _resolve(root, (*module, alias.name), own) or _resolve(root, module, own)
     return found
 
 
-def _resolve(root: Path, parts: tuple[str, ...]) -> list[Path]:
+def _resolve(root: Path, parts: tuple[str, ...], own: bool) -> list[Path]:
     """Files of a module and of the packages around it, or nothing where it is not the project's or plumbing."""
     if not parts:
         return []
@@ -110,7 +111,7 @@ def _resolve(root: Path, parts: tuple[str, ...]) -> list[Path]:
             return []  # the package's own front door, which opens onto everything
         if any(".".join(parts[:i]) in PLUMBING for i in range(1, len(parts) + 1)):
             return []
-    elif root == PACKAGE.parent:
+    elif own:
         return []  # another package beside this one, in site-packages: its version is recorded, not its files
     target = root.joinpath(*parts)
     file = target / "__init__.py" if target.is_dir() else target.with_suffix(".py")

@@ -107,9 +107,8 @@ def _users_module(stage: str, name: str, where: str) -> ModuleType:
     except ImportError as error:
         raise UserError(f"{where}.method: the module {name} cannot be imported ({error})") from None
     except Exception as error:  # whatever a user's module does when it is imported
-        raise UserError(
-            f"{where}.method: the module {name} fails when imported: {type(error).__name__}: {error}"
-        ) from None
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{where}.method: the module {name} fails when it is imported ({reason})") from None
     if not callable(getattr(module, ENTRY[stage], None)):
         raise UserError(f"{where}.method: the module {name} has no function {ENTRY[stage]}(): it is no {stage} method")
     if getattr(module, "__file__", None) is None:

@@ -24,7 +24,7 @@ PACKAGES = ("numpy", "pillow")
 def write_lr(project: Project, name: str, factor: int, store: Store) -> None:
     """Write ``data/lr/x<factor>/<name>/``, by the recipe of that name and factor."""
     with atomic_folder(project.lr_of(name, factor)) as target:
-        downscale_folder(read_recipe(project, "write_lr", f"x{factor}", name), project.hr, target, store)
+        downscale_folder(read_recipe(project, "downscale", f"x{factor}", name), project.hr, target, store)
 
 
 def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path, store: Store) -> None:

@@ -54,7 +54,9 @@ class Work:
     label : str
         Shown with the progress.
     torch : bool
-        Whether torch computes it: then it may run on a GPU, fed by one process, and else in one thread a process.
+        Whether torch computes it: then it may run on a GPU, fed by one process, and else in one thread per process.
+    here : bool
+        Whether it can be done in this process alone, as what is an object of it.
     packages : tuple of str
         Whose versions are recorded with every unit.
     """
@@ -62,6 +64,7 @@ class Work:
     open: Callable[[Any, str], Function]
     label: str
     torch: bool = False
+    here: bool = False
     packages: tuple[str, ...] = ()
 
 
@@ -99,12 +102,12 @@ def run(work: Work, recipe: Any, units: Iterable[Unit], store: Store) -> Iterato
     device = device_name() if work.torch else "cpu"
     made = store.put_environment(environment(device, work.packages))
     make_worker = partial(_worker, work, recipe, device, store.root, made)
-    for (unit, _), _ in run_units(make_worker, waiting, label=work.label, parallel=device == "cpu"):
+    for (unit, _), _ in run_units(make_worker, waiting, label=work.label, parallel=device == "cpu" and not work.here):
         yield unit, _whole(unit, store)
 
 
 def _worker(work: Work, recipe: Any, device: str, root: Any, made: str) -> Callable[[tuple[Unit, list[str]]], None]:
-    if work.torch and device == "cpu":
+    if work.torch and device == "cpu" and not work.here:
         import torch
 
         torch.set_num_threads(1)  # one worker a core; and sums in one order for any number of workers

@@ -10,7 +10,7 @@ import pandas as pd
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, sha256_file, write_json
 from ida_rd.core.images import ImageError, image_files, read_size
-from ida_rd.core.methods import open_method
+from ida_rd.core.methods import OpenedMethod, open_method
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.recipes import identity, read_recipe
 from ida_rd.core.software import skip_note, write_skip_note
@@ -28,7 +28,7 @@ ROW = ["image_id", "sample", "finite", "attempts", "clipped"]
 
 def write_sr(project: Project, branch: Branch, store: Store) -> None:
     """Write ``data/sr/<upscaler>/x<factor>/<downscaler>/``, by the recipe of that branch."""
-    recipe = read_recipe(project, "write_sr", f"x{branch.factor}", branch.upscaler, branch.downscaler)
+    recipe = read_recipe(project, "upscale", f"x{branch.factor}", branch.upscaler, branch.downscaler)
     lr, target = project.lr_of(branch.downscaler, branch.factor), project.sr_of(branch)
     if reason := skip_note(lr):
         print(f"upscale {branch.title}: skipped, {reason}", flush=True)
@@ -38,9 +38,8 @@ def write_sr(project: Project, branch: Branch, store: Store) -> None:
     upscale_folder(recipe, lr, target, store)
 
 
-def _check_sizes(recipe: dict[str, Any], images: dict[str, Path]) -> None:
+def _check_sizes(method: OpenedMethod, recipe: dict[str, Any], images: dict[str, Path]) -> None:
     """Refuse LR images of a size that the upscaler does not take, before the first is computed."""
-    method = open_method(recipe)
     rule = method.module.describe(method.parameters, recipe["factor"]).size
     for path in images.values():
         try:
@@ -58,7 +57,8 @@ def upscale_folder(recipe: dict[str, Any], lr_folder: Path, target: Path, store:
     tells), and ``environment.json`` says what computed them. A sample that stayed not finite has a row, but no image.
     """
     images = image_files(lr_folder, what="LR images")
-    _check_sizes(recipe, images)
+    method = open_method(recipe)
+    _check_sizes(method, recipe, images)
     what = identity(recipe)
     units = []
     for image_id, path in images.items():
@@ -66,7 +66,8 @@ def upscale_folder(recipe: dict[str, Any], lr_folder: Path, target: Path, store:
         keys = {str(k): store.key(what, image_id, content, k) for k in range(recipe["samples"])}
         units.append(Unit(image_id, keys, (image_id, path.absolute())))
     label = f"upscale {recipe['name']} x{recipe['factor']} {lr_folder.name}"
-    work = Work(open_work, label, torch=True, packages=PACKAGES)
+    here = getattr(method.module, "IN_THIS_PROCESS", False)
+    work = Work(open_work, label, torch=True, here=here, packages=PACKAGES)
     rows: dict[str, list[dict[str, Any]]] = {}
     environments = []
     with atomic_folder(target) as folder:
