@@ -1,0 +1,46 @@
+"""The upscaler ``flow``: its contract, its heat, its weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.seeds import Draw
+from ida_rd.upscale import flow
+from ida_rd.upscale.check import check_upscaler
+
+
+def test_the_shipped_flow_keeps_the_upscaler_contract() -> None:
+    check_upscaler(flow, {}, 4)
+    check_upscaler(flow, {"heat": 0.0}, 4)
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> flow.Upscaler:
+    return flow.load(flow.Parameters(), 4, "cpu")
+
+
+def test_heat_zero_is_deterministic_and_heat_scales_the_spread(astronaut: NDArray[np.uint8]) -> None:
+    lr = np.ascontiguousarray(astronaut[:96:4, :96:4].transpose(2, 0, 1))
+    draws = [Draw(0, "a", k) for k in range(4)]
+    spreads = []
+    for heat in (0.0, 0.3, 0.6, 0.9):
+        sr = flow.load(flow.Parameters(heat=heat), 4, "cpu").sample(lr, draws).sr
+        spreads.append(sr.astype(float).std(axis=0).mean())
+    assert spreads[0] == 0
+    assert np.all(np.diff(spreads) > 0)
+
+
+def test_a_sample_does_not_depend_on_its_batch(upscaler: flow.Upscaler, astronaut: NDArray[np.uint8]) -> None:
+    lr = np.ascontiguousarray(astronaut[:128:4, :128:4].transpose(2, 0, 1))
+    together = upscaler.sample(lr, [Draw(0, "a", k) for k in range(3)]).sr
+    for k in range(3):
+        alone = upscaler.sample(lr, [Draw(0, "a", k)]).sr[0]
+        assert np.abs(alone.astype(int) - together[k]).max() <= 1
+
+
+def test_a_factor_without_weights_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match="factor 3: flow-compact does factors 4"):
+        flow.describe(flow.Parameters(), 3)
