@@ -12,67 +12,46 @@ inside the scikit-image package) and ``.csv`` (the credits).
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import skimage
 import torch
 from PIL import Image
 
-from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.core.files import atomic_path, read_json, sha256_file, write_text
+from ida_rd.core.errors import exit_with_line
+from ida_rd.core.files import read_json, sha256_file, write_text
 from ida_rd.core.images import read_image
 from ida_rd.core.seeds import Draw
-from ida_rd.models.flow import FlowNet
+from ida_rd.models.flow import FlowNet, load_network
+from ida_rd.training.card import credits, draw_heats, earlier_phases, licences
+from ida_rd.training.record import read_run
 from ida_rd.upscale.eight_bit import to_samples
-from ida_rd.upscale.flow.sampler import load_network
 
 SHOWN_HEATS = (0.0, 0.7, 0.9, 1.0, 1.1)
 # Name, top and left of what is shown of scikit-image's photographs (public domain or CC0).
 SHOWN = (("astronaut", 30, 160), ("coffee", 150, 200), ("chelsea", 80, 120))
 SHOWN_SIDE = 144
-CREDIT = ("file", "title", "author", "licence", "source")
 
 
-def figure(net: FlowNet, figures: dict, path: Path) -> None:
-    """Draw the heat curve and samples at several heats."""
-    heats = [float(key) for key in figures["heats"] if key != "bicubic"]
-    columns = ["HR", "bicubic", *(f"heat {heat}" for heat in SHOWN_HEATS)]
-    plot = plt.figure(figsize=(12, 8))
-    parts = plot.subfigures(2, 1, height_ratios=(1, 2), squeeze=False)[:, 0]
-    axes = parts[0].subplots(1, 2)
-    for ax, name, label in zip(axes, ("lpips", "psnr"), ("LPIPS (AlexNet), lower is better", "PSNR (dB)"), strict=True):
-        ax.plot(heats, [figures["heats"][str(heat)][name] for heat in heats], marker="o")
-        ax.axvline(figures["preset_heat"], color="grey", linestyle=":")
-        ax.set(xlabel="heat", ylabel=label)
-    grid = parts[1].subplots(len(SHOWN), len(columns))
-    for row, (name, y, x) in zip(grid, SHOWN, strict=True):
+def figure(network: FlowNet, figures: dict, path: Path) -> None:
+    """Draw the heat curve, and samples at several heats."""
+    rows = []
+    for name, y, x in SHOWN:
         photo = read_image(Path(skimage.__file__).parent / "data" / f"{name}.png")
         hr = np.ascontiguousarray(photo[y : y + SHOWN_SIDE, x : x + SHOWN_SIDE])
-        small = Image.fromarray(hr).resize((SHOWN_SIDE // net.config.factor,) * 2, Image.Resampling.BICUBIC)
+        small = Image.fromarray(hr).resize((SHOWN_SIDE // network.config.factor,) * 2, Image.Resampling.BICUBIC)
         lr = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
-            given = net.condition(lr)
-            z = torch.from_numpy(Draw(0, name, 0).normal(net.latent_shape(*lr.shape[2:])))[None]
-            samples = [net.decode(heat * z, given) for heat in SHOWN_HEATS]
-        images = [hr, *(to_samples(sr).sr[0].transpose(1, 2, 0) for sr in (given.base, *samples))]
-        for ax, image, title in zip(row, images, columns, strict=True):
-            ax.imshow(image)
-            ax.set_axis_off()
-            if name == SHOWN[0][0]:
-                ax.set_title(title, fontsize=9)
-    with atomic_path(path) as temporary:
-        plot.savefig(temporary, format="webp", dpi=110, pil_kwargs={"quality": 90})
-    plt.close(plot)
+            given = network.condition(lr)
+            z = torch.from_numpy(Draw(0, name, 0).normal(network.latent_shape(*lr.shape[2:])))[None]
+            samples = [network.decode(heat * z, given) for heat in SHOWN_HEATS]
+        rows.append([hr, *(to_samples(sr).sr[0].transpose(1, 2, 0) for sr in (given.base, *samples))])
+    heats = {float(key): row for key, row in figures["heats"].items() if key != "bicubic"}
+    labels = {"lpips": "LPIPS (AlexNet), lower is better", "psnr": "PSNR (dB)"}
+    columns = ["HR", "bicubic", *(f"heat {heat}" for heat in SHOWN_HEATS)]
+    draw_heats(path, heats, labels, figures["preset_heat"], columns, rows)
 
 
 def phase(training: dict, log: list[dict]) -> str:
@@ -94,20 +73,9 @@ def phase(training: dict, log: list[dict]) -> str:
     )
 
 
-def earlier_phases(card: Path, training: dict) -> list[str]:
-    """Rows of trainings in an older card, which must be of the weights that `training` began with."""
-    begun = training.get("initial") or "nothing"
-    if not card.is_file() or f"`{begun}`" not in (text := card.read_text(encoding="utf-8")):
-        raise UserError(
-            f"--earlier {card}: is not the card of the weights that the first run began with ({begun[:12]})"
-        )
-    return [line for line in text.splitlines() if line.startswith(("| scratch |", "| `"))]
-
-
 def card(figures: dict, phases: list[tuple[dict, list[dict]]], weights: Path, earlier: Sequence[str] = ()) -> str:
     """Set the model card as Markdown; `earlier` are rows of trainings before `phases`."""
     images = phases[-1][0]["images"]
-    licences = Counter(row.get("licence", "not stated") for row in images)
     heats = "\n".join(
         f"| {'bicubic enlargement' if key == 'bicubic' else key} | {row['psnr']:.2f} | {row['lpips']:.4f} |"
         f" {format(row['between'], '.4f') if 'between' in row else '-'} |"
@@ -138,7 +106,7 @@ Written by `experiments/train-flow-compact/card.py`; the figures are in `{weight
   state-of-the-art super-resolution model, and its scores are not comparable with SRFlow's.
 * **Licence of the weights**: Apache-2.0. sha256 `{sha256_file(weights)}`.
 * **Training data**: {len(images)} photographs, each credited in `{weights.stem}.csv`, long side 1200 pixels at most, with their
-  licences as declared at the source: {", ".join(f"{name} ({n})" for name, n in licences.most_common())}.
+  licences as declared at the source: {licences(images)}.
   CC BY-SA photographs were left out. Among them are images of the CLIC 2025 sets: do not evaluate on those.
   LR images by Pillow's bicubic filter alone; the model has seen no other downscaler.
 * **Bias of the data**: wallpapers and stock portraits: landscapes, shallow depth of field, little fine texture or text.
@@ -175,15 +143,6 @@ LPIPS by the filter that made the LR image, and what of {{bilinear, bicubic}} < 
 """
 
 
-def credits(training: dict) -> str:
-    """Set the credits of the training photographs as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CREDIT, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(training["images"])
-    return text.getvalue()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="the --out of each training, in order")
@@ -191,11 +150,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="the exported .safetensors file")
     parser.add_argument("--figures", type=Path, required=True, help="what measure.py wrote")
     a = parser.parse_args()
-    phases = []
-    for run in a.runs:
-        training = read_json(run / "training.json", hint="--runs takes the --out of training runs")
-        lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
-        phases.append((training, [json.loads(line) for line in lines]))
+    phases = [read_run(run) for run in a.runs]
     figures = read_json(a.figures, hint="measure.py writes it")
     earlier = earlier_phases(a.earlier, phases[0][0]) if a.earlier else []
     write_text(a.weights.with_suffix(".md"), card(figures, phases, a.weights, earlier))

@@ -21,17 +21,22 @@ References
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from torch import Tensor, nn
 
+from ida_rd.core.errors import UserError
+from ida_rd.core.weights import load_tensors
 from ida_rd.models.bijections import ChannelMix, affine_decode, affine_encode, bound, squeeze, unsqueeze
 
-__all__ = ["Conditioning", "FlowConfig", "FlowNet", "bits_per_dimension"]
+__all__ = ["Conditioning", "FlowConfig", "FlowNet", "bits_per_dimension", "load_network"]
 
 RESIDUAL_SCALE = 0.05  # the residual's typical size: brings x near unit variance
 FEATURE_BOUND = 6.0
@@ -331,3 +336,23 @@ def bits_per_dimension(z: Tensor, logdet: Tensor) -> Tensor:
     log_prior = -0.5 * (z.square().sum(dim=(1, 2, 3)) + dims * math.log(2 * math.pi))
     nats = -(log_prior + logdet) / dims + math.log(RESIDUAL_SCALE * 255)
     return nats / math.log(2)
+
+
+def load_network(path: Path) -> FlowNet:
+    """Load a network from a ``.safetensors`` file; its metadata holds the `FlowConfig`.
+
+    Weights are stored as float16 and computed with in float32.
+    """
+    tensors = load_tensors(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads(file.metadata()["config"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: no flow configuration in its metadata: not weights of this project's flow") from None
+    config |= {key: tuple(config[key]) for key in ("steps", "hidden")}
+    net = FlowNet(FlowConfig(**config))
+    try:
+        net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise UserError(f"{path}: its tensors are not this network's ({' '.join(str(error).split())[:200]})") from None
+    return net.eval().requires_grad_(False)

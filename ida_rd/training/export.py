@@ -1,7 +1,7 @@
 """Turn a training run into a weight file: ``python -m ida_rd.training.export --run DIR --out FILE``.
 
 Takes the averaged weights, rounds them to float16, and writes safetensors with the network's
-configuration as metadata.
+configuration as metadata. The run's checkpoint says which they are.
 """
 
 from __future__ import annotations
@@ -10,27 +10,36 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
 from safetensors.torch import save
 
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import write_bytes
-from ida_rd.training.flow import NETWORKS
+from ida_rd.training.loop import CHECKPOINT, read_checkpoint
 
 __all__ = ["export"]
 
 
 def export(run: Path, out: Path) -> None:
     """Write the averaged weights of ``run/checkpoint.pt`` to `out`."""
-    checkpoint = run / "checkpoint.pt"
+    checkpoint = run / CHECKPOINT
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint} does not exist: --run takes the --out of a training run")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    if state["stage"] != "nll":
-        raise UserError(f"{checkpoint}: the run has not reached its likelihood stage yet; let it go on")
-    tensors = {name: tensor.half().contiguous() for name, tensor in state["ema"].items()}
-    config = NETWORKS[state["config"]["network"]].as_dict()
-    write_bytes(out, save(tensors, metadata={"format": "pt", "config": json.dumps(config)}))
+    state = read_checkpoint(checkpoint)
+    product = state["product"]
+    if state["stage"] != product["stage"]:
+        raise UserError(f"{checkpoint}: the run has not reached its stage {product['stage']} yet; let it go on")
+    tensors = {name: tensor.half().contiguous() for name, tensor in state["averages"][product["module"]].items()}
+    write_bytes(out, _ordered(save(tensors, metadata={"format": "pt", "config": json.dumps(product["config"])})))
+
+
+def _ordered(file: bytes) -> bytes:
+    """Sort a safetensors file's metadata, which the library writes in another order each time."""
+    size = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + file[8 + size :]
 
 
 def main() -> None:

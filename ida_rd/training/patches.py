@@ -1,11 +1,17 @@
-"""Training patches for the flow: pairs of HR crop and bicubic LR crop, each a pure function of (seed, step)."""
+"""Training patches: pairs of HR crop and LR crop, each a pure function of (seed, step).
+
+What makes the LR crops is a `Downscaling`: a function, and how far it reaches. Pillow's filters are at hand
+(`pillow`); any other downscaler that commutes with shifts by whole LR pixels will do.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +21,56 @@ from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.files import sha256_file
 from ida_rd.core.seeds import generator
 
-__all__ = ["PatchSource", "training_files"]
+__all__ = ["FILTERS", "Downscaling", "PatchSource", "pillow", "training_files"]
 
-# Pillow's widest kernel (lanczos) reaches 3 LR pixels beyond an LR pixel's centre: with this margin (in
-# LR pixels) a crop's LR image equals the crop of the whole photograph's LR image.
-LR_MARGIN = 3
-FILTERS = ("bicubic", "bilinear", "lanczos", "box", "hamming")
+FILTERS = ("bicubic", "bilinear", "lanczos", "box", "hamming", "nearest")
+PILLOW_REACH = 3  # LR pixels: that of the widest kernel, lanczos
 JPEG_BLOCK = 16  # pixels: the period of a JPEG with halved chroma
 JPEG_QUALITY = (85, 98)
 SHARPEN_RADIUS = (0.4, 1.0)  # pixels
 SHARPEN_PERCENT = (20, 150)
+
+Pixels = NDArray[np.uint8]
+
+
+class MakesLR(Protocol):
+    """A function that makes the LR image of a crop."""
+
+    def __call__(self, hr: Pixels, size: tuple[int, int], *, rng: np.random.Generator) -> Pixels:
+        """Downscale (H, W, 3), uint8, to (h, w, 3), uint8; its random numbers, if any, come from `rng`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Downscaling:
+    """What makes LR crops.
+
+    Attributes
+    ----------
+    name : str
+        Recorded with the run.
+    reach : int
+        Pixels of the HR image further than so many LR pixels from an LR pixel's centre do not count for it. With this
+        margin around it, a crop's LR image equals the crop of the whole photograph's LR image.
+    make : callable
+        The signature is that of a downscaler.
+    """
+
+    name: str
+    reach: int
+    make: MakesLR
+
+
+def pillow(name: str) -> Downscaling:
+    """One of Pillow's filters."""
+    if name not in FILTERS:
+        raise UserError(f"--filters {name}: {did_you_mean(name, FILTERS)}")
+    resampling = Image.Resampling[name.upper()]
+
+    def make(hr: Pixels, size: tuple[int, int], *, rng: np.random.Generator) -> Pixels:
+        return np.asarray(Image.fromarray(hr).resize(size[::-1], resampling))
+
+    return Downscaling(name, PILLOW_REACH, make)
 
 
 def training_files(folder: Path, exclude_licence: str) -> list[tuple[Path, dict[str, str]]]:
@@ -89,8 +135,8 @@ class PatchSource:
         The photographs are also shown reduced by these factors, each with the same probability.
     sharpen : float
         Share of the patches that are sharpened by an unsharp mask, as many cameras and editors do.
-    filters : list of str
-        Pillow's filters that make the LR images, one of them drawn for each patch.
+    downscalings : list of Downscaling
+        What makes the LR images, one of them drawn for each patch; Pillow's bicubic filter if left out.
     """
 
     def __init__(
@@ -102,16 +148,15 @@ class PatchSource:
         *,
         jpeg: float = 0.0,
         candidates: int = 1,
-        filters: Sequence[str] = ("bicubic",),
+        downscalings: Sequence[Downscaling] = (),
         scales: Sequence[float] = (1.0,),
         sharpen: float = 0.0,
     ) -> None:
-        if unknown := [name for name in filters if name not in FILTERS]:
-            raise UserError(f"--filters {unknown[0]}: {did_you_mean(unknown[0], FILTERS)}")
         self.factor, self.patch, self.seed = factor, patch, seed
         self.jpeg, self.candidates, self.sharpen = jpeg, candidates, sharpen
-        self.filters = [Image.Resampling[name.upper()] for name in filters]
-        self.outer = patch + 2 * LR_MARGIN * factor
+        self.downscalings = list(downscalings) or [pillow("bicubic")]
+        self.margin = max(one.reach for one in self.downscalings)  # LR pixels
+        self.outer = patch + 2 * self.margin * factor
         if any(scale < 1 for scale in scales):
             raise UserError(f"--scales: {min(scales)} would enlarge the photographs; from 1 up")
         self.images = []
@@ -126,7 +171,7 @@ class PatchSource:
             self.images.append(images)
             self.weights.append(pixels / pixels.sum())
 
-    def batch(self, stage: str, step: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def batch(self, stage: str, step: int, size: int) -> tuple[Pixels, Pixels]:
         """Return HR (B, 3, patch, patch) and LR (B, 3, patch/factor, patch/factor), uint8.
 
         Any pixel offset (so every phase of the LR grid), eight flips and rotations.
@@ -140,7 +185,7 @@ class PatchSource:
             hr[i], lr[i] = max(pairs, key=lambda pair: _detail(pair[1]))
         return hr, lr
 
-    def _pair(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def _pair(self, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
         scale = rng.integers(len(self.images)) if len(self.images) > 1 else 0
         image = self.images[scale][rng.choice(len(self.weights[scale]), p=self.weights[scale])]
         # Room to place the JPEG's block grid, where the photograph has it.
@@ -157,16 +202,16 @@ class PatchSource:
             crop = _through_jpeg(crop, int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)))
             y, x = (int(n) for n in rng.integers(room + 1, size=2))
             crop = np.ascontiguousarray(crop[y : y + self.outer, x : x + self.outer])
-        side = self.patch // self.factor
-        resampling = self.filters[rng.integers(len(self.filters))]
-        small = np.asarray(Image.fromarray(crop).resize((side + 2 * LR_MARGIN,) * 2, resampling))
-        m = LR_MARGIN * self.factor
+        side, m = self.patch // self.factor, self.margin
+        downscaling = self.downscalings[rng.integers(len(self.downscalings))]
+        small = downscaling.make(crop, (side + 2 * m,) * 2, rng=rng)
+        lr = small[m : m + side, m : m + side].transpose(2, 0, 1)
+        m *= self.factor
         hr = crop[m : m + self.patch, m : m + self.patch].transpose(2, 0, 1)
-        lr = small[LR_MARGIN : LR_MARGIN + side, LR_MARGIN : LR_MARGIN + side].transpose(2, 0, 1)
         return hr, lr
 
 
-def _reduced(path: Path, scale: float) -> NDArray[np.uint8]:
+def _reduced(path: Path, scale: float) -> Pixels:
     image = Image.open(path).convert("RGB")
     if scale == 1:
         return np.asarray(image)
@@ -174,17 +219,17 @@ def _reduced(path: Path, scale: float) -> NDArray[np.uint8]:
     return np.asarray(image.resize(size, Image.Resampling.LANCZOS))
 
 
-def _sharpened(image: NDArray[np.uint8], radius: float, percent: int) -> NDArray[np.uint8]:
+def _sharpened(image: Pixels, radius: float, percent: int) -> Pixels:
     return np.asarray(Image.fromarray(image).filter(ImageFilter.UnsharpMask(radius, percent, threshold=0)))
 
 
-def _through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+def _through_jpeg(image: Pixels, quality: int) -> Pixels:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
     return np.asarray(Image.open(file))
 
 
-def _detail(lr: NDArray[np.uint8]) -> float:
+def _detail(lr: Pixels) -> float:
     """Total variation of an LR image."""
     levels = lr.astype(np.float32)
     return float(np.abs(np.diff(levels, axis=1)).sum() + np.abs(np.diff(levels, axis=2)).sum())

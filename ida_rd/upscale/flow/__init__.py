@@ -7,11 +7,13 @@ but two networks multiply to (16 is 4 times 4, 32 is 8 times 4) are a cascade of
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from ida_rd.core.errors import UserError
+from ida_rd.core.files import read_json
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.weights import catalogue
 from ida_rd.upscale.cascade import Cascade, combine
@@ -20,11 +22,10 @@ from ida_rd.upscale.contract import Descriptor, Problem
 if TYPE_CHECKING:
     from ida_rd.upscale.contract import Upscaler
 
-__all__ = ["Parameters", "describe", "load"]
+__all__ = ["Parameters", "describe", "load", "preset_heat"]
 
-
-# Chosen on BSDS500 val by the rule in the model cards, which `experiments/train-flow-compact` writes.
-PRESET_HEATS = {4: 1.1, 8: 1.1}
+WEIGHTS = Path(__file__).with_name("weights")
+HOTTEST = 2.0
 
 
 class Parameters(Base):
@@ -32,13 +33,35 @@ class Parameters(Base):
 
     weights: str = Field(default="flow-compact", description="name of the weights")
     heat: float | None = Field(
-        default=None, ge=0, le=2, description="standard deviation of the latent; null: the preset of the factor"
+        default=None, ge=0, le=HOTTEST, description="standard deviation of the latent; null: the preset of the factor"
     )
     path: str | None = Field(default=None, description="your own file of these weights; null: the embedded one")
 
     def heat_of(self, factor: int) -> float:
         """The heat of the network for `factor`."""
-        return PRESET_HEATS[factor] if self.heat is None else self.heat
+        return preset_heat(self, factor) if self.heat is None else self.heat
+
+
+def preset_heat(parameters: Parameters, factor: int) -> float:
+    """The heat that the figures beside the weights name; ``experiments/train-flow-compact`` writes them.
+
+    A file of the user's own may have its figures beside it, a ``.json`` of the same name; without them, it has the
+    preset of the weights that ship.
+
+    Raises
+    ------
+    UserError
+        The figures name no preset.
+    """
+    figures = WEIGHTS / f"{parameters.weights}_x{factor}.json"
+    if parameters.path is not None:
+        beside = Path(parameters.path).expanduser().with_suffix(".json")
+        figures = beside if beside.is_file() else figures
+    read = read_json(figures, hint="restore it with git checkout, or set heat")
+    preset = read.get("preset_heat") if isinstance(read, dict) else None
+    if isinstance(preset, bool) or not isinstance(preset, int | float) or not 0 <= preset <= HOTTEST:
+        raise UserError(f"{figures}: preset_heat is not a number from 0 to {HOTTEST:g}; correct it, or set heat")
+    return float(preset)
 
 
 def _steps(parameters: Parameters, factor: int) -> list[int]:

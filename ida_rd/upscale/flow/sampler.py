@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.seeds import Draw
-from ida_rd.core.weights import load_tensors, locate
-from ida_rd.models.flow import FlowConfig, FlowNet
+from ida_rd.core.weights import locate
+from ida_rd.models.flow import load_network
 from ida_rd.upscale.contract import Samples
 from ida_rd.upscale.eight_bit import to_samples
 
 if TYPE_CHECKING:
     from ida_rd.upscale.flow import Parameters
 
-__all__ = ["FlowUpscaler", "load_network"]
-
-
-def load_network(path: Path) -> FlowNet:
-    """Load a network from a ``.safetensors`` file; its metadata holds the `FlowConfig`.
-
-    Weights are stored as float16 and computed with in float32.
-    """
-    tensors = load_tensors(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            config = json.loads(file.metadata()["config"])
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: no flow configuration in its metadata: not weights of this project's flow") from None
-    config |= {key: tuple(config[key]) for key in ("steps", "hidden")}
-    net = FlowNet(FlowConfig(**config))
-    try:
-        net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    except RuntimeError as error:
-        raise UserError(f"{path}: its tensors are not this network's ({' '.join(str(error).split())[:200]})") from None
-    return net.eval().requires_grad_(False)
+__all__ = ["FlowUpscaler"]
 
 
 class FlowUpscaler:

@@ -1,0 +1,93 @@
+"""What a model card needs whatever the model: credits of the photographs, earlier trainings, a figure of heats.
+
+The text of a card is its experiment's; ``experiments/train-flow-compact/card.py`` is an example.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.files import atomic_path
+from ida_rd.training.patches import Pixels
+
+__all__ = ["CREDIT", "credits", "draw_heats", "earlier_phases", "licences"]
+
+CREDIT = ("file", "title", "author", "licence", "source")
+
+
+def licences(images: Sequence[Mapping[str, str]]) -> str:
+    """Licences of the training photographs, the commonest first, with their numbers."""
+    counts = Counter(row.get("licence", "not stated") for row in images)
+    return ", ".join(f"{name} ({n})" for name, n in counts.most_common())
+
+
+def credits(training: Mapping[str, Any]) -> str:
+    """Set the credits of the training photographs as CSV, from the record of a run."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CREDIT, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(training["images"])
+    return text.getvalue()
+
+
+def earlier_phases(card: Path, training: Mapping[str, Any]) -> list[str]:
+    """Rows of trainings in an older card, which must be of the weights that `training` began with."""
+    begun = training.get("initial") or "nothing"
+    if not card.is_file() or f"`{begun}`" not in (text := card.read_text(encoding="utf-8")):
+        raise UserError(
+            f"--earlier {card}: is not the card of the weights that the first run began with ({begun[:12]})"
+        )
+    return [line for line in text.splitlines() if line.startswith(("| scratch |", "| `"))]
+
+
+def draw_heats(
+    path: Path,
+    heats: Mapping[float, Mapping[str, float]],
+    labels: Mapping[str, str],
+    preset: float,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Pixels]],
+) -> None:
+    """Draw distances against heat above a grid of images, as WebP.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write.
+    heats : dict
+        Distances by heat.
+    labels : dict
+        Which of them are drawn, and the label of each axis.
+    preset : float
+        The heat to mark.
+    columns : sequence of str
+        Titles of the grid's columns.
+    rows : sequence of sequence of ndarray
+        Images (H, W, 3), uint8.
+    """
+    plot = Figure(figsize=(12, 8))
+    FigureCanvasAgg(plot)
+    parts = plot.subfigures(2, 1, height_ratios=(1, 2), squeeze=False)[:, 0]
+    axes = parts[0].subplots(1, len(labels), squeeze=False)[0]
+    for ax, (name, label) in zip(axes, labels.items(), strict=True):
+        ax.plot(list(heats), [row[name] for row in heats.values()], marker="o")
+        ax.axvline(preset, color="grey", linestyle=":")
+        ax.set(xlabel="heat", ylabel=label)
+    grid = parts[1].subplots(len(rows), len(columns), squeeze=False)
+    for i, (line, images) in enumerate(zip(grid, rows, strict=True)):
+        for ax, image, title in zip(line, images, columns, strict=True):
+            ax.imshow(image)
+            ax.set_axis_off()
+            if i == 0:
+                ax.set_title(title, fontsize=9)
+    with atomic_path(path) as temporary:
+        plot.savefig(temporary, format="webp", dpi=110, pil_kwargs={"quality": 90})

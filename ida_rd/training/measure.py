@@ -1,0 +1,221 @@
+"""Measure a trained decoder that draws samples, on images that training never saw: heat by heat, filter by filter.
+
+The distances and the rounding to 8 bits belong to rooms that training does not know, so whoever measures brings
+them (`Tools`); ``experiments/train-flow-compact/measure.py`` is an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.images import image_files, read_image
+from ida_rd.core.seeds import Draw, generator
+from ida_rd.training.patches import Downscaling, Pixels
+
+__all__ = ["ENLARGED", "Curves", "Distance", "Network", "Tools", "centre_crops", "curves", "largest_pixels"]
+
+ENLARGED = "enlarged"  # stands where a heat does: the plain enlargement that the samples start from
+
+
+class Network(Protocol):
+    """A network that draws samples given an LR image."""
+
+    def condition(self, lr: Tensor, /) -> Any:
+        """What depends on the LR image (1, 3, h, w) alone; ``base`` is its plain enlargement, (1, 3, H, W)."""
+        ...
+
+    def decode(self, z: Tensor, given: Any, /) -> Tensor:
+        """Samples (K, 3, H, W), range about [0, 1], of latents."""
+        ...
+
+    def latent_shape(self, height: int, width: int, /) -> tuple[int, ...]:
+        """Shape of the latent of an LR image."""
+        ...
+
+
+class Distance(Protocol):
+    """A loaded distortion."""
+
+    def reference(self, hr: Pixels, /) -> Any:
+        """What is needed of the HR image (3, H, W), uint8."""
+        ...
+
+    def distance(self, reference: Any, sr: Pixels, /) -> NDArray[np.float64]:
+        """Distances of (K, 3, H, W), uint8; (K,)."""
+        ...
+
+
+class Rounded(Protocol):
+    """Samples as 8-bit images."""
+
+    @property
+    def sr(self) -> Pixels: ...
+    @property
+    def finite(self) -> NDArray[np.bool_]: ...
+    @property
+    def clipped(self) -> NDArray[np.float64]: ...
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What measuring takes from elsewhere.
+
+    Attributes
+    ----------
+    distances : dict of str to Distance
+    rounded : callable
+        Rounds (K, 3, H, W), range about [0, 1], to 8 bits, and says what is lost by it.
+    """
+
+    distances: Mapping[str, Distance]
+    rounded: Callable[[Tensor], Rounded]
+
+
+@dataclass
+class Curves:
+    """Distances by filter and heat, one value per image.
+
+    Attributes
+    ----------
+    values : dict
+        By (filter, heat), a list per distance. The heat is `ENLARGED` for the plain enlargement; the distance between
+        samples is called ``between``.
+    samples, not_finite : int
+        Samples drawn, and those of them that were not finite.
+    clipped : float
+        Sum of the samples' shares of clipped pixels.
+    """
+
+    values: dict[tuple[str, float | str], dict[str, list[float]]] = field(default_factory=dict)
+    samples: int = 0
+    not_finite: int = 0
+    clipped: float = 0.0
+
+    def add(self, downscaler: str, heat: float | str, name: str, value: float) -> None:
+        """Append an image's value."""
+        self.values.setdefault((downscaler, heat), {}).setdefault(name, []).append(float(value))
+
+    def means(self, downscaler: str, heat: float | str) -> dict[str, float]:
+        """Means over images, by distance."""
+        return {name: float(np.mean(values)) for name, values in self.values[downscaler, heat].items()}
+
+    def difference(self, more: str, less: str, heat: float, name: str) -> NDArray[np.float64]:
+        """Distance of one downscaler's samples less that of another's, image by image: (N,)."""
+        return np.array(self.values[more, heat][name]) - np.array(self.values[less, heat][name])
+
+
+def centre_crops(folder: Path, side: int, count: int, *, what: str) -> dict[str, Pixels]:
+    """Centre crops (side, side, 3), uint8, of the first `count` images; `what` names the folder in errors."""
+    found = {}
+    for image_id, path in list(image_files(folder, what=what).items())[:count]:
+        image = read_image(path)
+        y, x = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+        if min(y, x) < 0:
+            raise UserError(f"{path}: smaller than {side} x {side} pixels")
+        found[image_id] = np.ascontiguousarray(image[y : y + side, x : x + side])
+    return found
+
+
+def _lr(image: Pixels, factor: int, downscaling: Downscaling, image_id: str) -> Tensor:
+    size = (image.shape[0] // factor, image.shape[1] // factor)
+    small = downscaling.make(image, size, rng=generator("measure", downscaling.name, image_id))
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() / 255
+
+
+def _latents(network: Network, image_id: str, lr: Tensor, samples: int) -> Tensor:
+    shape = network.latent_shape(*lr.shape[2:])
+    return torch.from_numpy(np.stack([Draw(0, image_id, k).normal(shape) for k in range(samples)]))
+
+
+@torch.inference_mode()
+def curves(
+    network: Network,
+    images: Mapping[str, Pixels],
+    heats: Sequence[tuple[Downscaling, Sequence[float]]],
+    tools: Tools,
+    *,
+    factor: int,
+    samples: int,
+    between: Mapping[str, str],
+) -> Curves:
+    """Measure the distance of samples to the HR image, and to each other.
+
+    Parameters
+    ----------
+    network : Network
+    images : dict
+        (H, W, 3), uint8, by image id.
+    heats : sequence of (Downscaling, sequence of float)
+        At which heats the LR images of each downscaler are decoded. At heat 0 there is one sample.
+    tools : Tools
+    factor, samples : int
+        Scale factor, and samples per image.
+    between : dict of str to str
+        By downscaler, the distance that is also taken between the first sample and the others. That downscaler's plain
+        enlargement is measured as well.
+    """
+    found = Curves()
+    for image_id, image in tqdm(images.items(), disable=None):
+        hr = np.ascontiguousarray(image.transpose(2, 0, 1))
+        references = {name: one.reference(hr) for name, one in tools.distances.items()}
+        for downscaling, own_heats in heats:
+            lr = _lr(image, factor, downscaling, image_id)
+            given, z = network.condition(lr), _latents(network, image_id, lr, samples)
+            pair = between.get(downscaling.name)
+            if pair:
+                enlarged = tools.rounded(given.base).sr
+                for name, one in tools.distances.items():
+                    found.add(downscaling.name, ENLARGED, name, one.distance(references[name], enlarged)[0])
+            for heat in own_heats:
+                drawn = tools.rounded(network.decode(heat * (z if heat else z[:1]), given))
+                found.samples += len(drawn.sr)
+                found.not_finite += int((~drawn.finite).sum())
+                found.clipped += drawn.clipped.sum()
+                for name, one in tools.distances.items():
+                    found.add(downscaling.name, heat, name, one.distance(references[name], drawn.sr).mean())
+                if pair and len(drawn.sr) > 1:
+                    one = tools.distances[pair]
+                    value = one.distance(one.reference(drawn.sr[0]), drawn.sr[1:]).mean()
+                    found.add(downscaling.name, heat, "between", value)
+    return found
+
+
+@torch.inference_mode()
+def largest_pixels(
+    network: Network,
+    images: Mapping[str, Pixels],
+    downscaling: Downscaling,
+    *,
+    factor: int,
+    samples: int,
+    heat: float,
+    noise: float,
+) -> tuple[float, float, int, int]:
+    """Measure how far samples run off, also on LR images with noise.
+
+    Returns
+    -------
+    clean, noisy : float
+        Largest absolute value of a pixel, where white is 1, of LR images as they are and with Gaussian noise.
+    samples, not_finite : int
+        Drawn in all, and those of them that were not finite.
+    """
+    largest, drawn, lost = [0.0, 0.0], 0, 0
+    for image_id, image in tqdm(images.items(), desc="noise", disable=None):
+        lr = _lr(image, factor, downscaling, image_id)
+        added = torch.from_numpy(generator("noise", image_id).standard_normal(lr.shape, dtype=np.float32))
+        for i, given_lr in enumerate((lr, (lr + noise * added).clamp(0, 1))):
+            pixels = network.decode(heat * _latents(network, image_id, lr, samples), network.condition(given_lr))
+            drawn, lost = drawn + len(pixels), lost + int((~torch.isfinite(pixels).flatten(1).all(1)).sum())
+            largest[i] = max(largest[i], float(pixels.nan_to_num(torch.inf).abs().max()))
+    return largest[0], largest[1], drawn, lost

@@ -1,0 +1,55 @@
+"""A training's settings as options of its command line: a dataclass whose fields explain themselves."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+__all__ = ["option", "parse"]
+
+Settings = TypeVar("Settings")
+
+
+def option(default: Any, explanation: str) -> Any:
+    """Field of a dataclass of settings, with what ``--help`` says of it."""
+    return field(default=default, metadata={"help": explanation})
+
+
+def parse(settings: type[Settings], *, prog: str, description: str) -> tuple[Settings, dict[str, Any]]:
+    """Read a training's command line.
+
+    Parameters
+    ----------
+    settings : type
+        A dataclass of what decides the weights, made of `option`.
+    prog, description : str
+        What ``--help`` begins with.
+
+    Returns
+    -------
+    settings
+        What was chosen.
+    dict
+        Where the run reads and writes, which decides nothing else: ``images``, ``validation``, ``out``,
+        ``exclude_licence``, ``initial``, ``log_every``, ``save_every``.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser.add_argument("--images", type=Path, required=True, help="folder of training photographs")
+    parser.add_argument("--validation", type=Path, required=True, help="folder of images that training never sees")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and the log")
+    parser.add_argument(
+        "--exclude-licence", default="", metavar="TEXT", help="leave out rows of LICENSES.csv that begin so"
+    )
+    parser.add_argument(
+        "--initial", type=Path, metavar="FILE", help="weights to go on from, of this or a smaller network; no L1"
+    )
+    parser.add_argument("--log-every", type=int, default=50, metavar="STEPS", help="steps per line of log.jsonl")
+    parser.add_argument("--save-every", type=int, default=200, metavar="STEPS", help="steps per checkpoint")
+    known = fields(settings)  # type: ignore[arg-type]
+    for one in known:
+        text = f"{one.metadata['help']} (default: {one.default})"
+        parser.add_argument(f"--{one.name.replace('_', '-')}", type=type(one.default), default=one.default, help=text)
+    given = vars(parser.parse_args())
+    return settings(**{one.name: given.pop(one.name) for one in known}), given
