@@ -6,14 +6,20 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage
+from filelock import FileLock
 from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
+
+from ida_rd import pipeline
+from ida_rd.aggregate.results import Results
+from ida_rd.core.project import Project
 
 # A first call that imports a library is slow; no test asserts a time. Examples are fixed: CI tests the same each time.
 settings.register_profile("ida-rd", deadline=None, derandomize=True, max_examples=50)
@@ -108,14 +114,30 @@ def project(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
     return tmp_path
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Make a folder once for all test processes of a session, and return it. Copy it before changing it."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(shared / f"{name}.lock"):
+        if not (shared / name).is_dir():
+            partial = shared / f".{name}"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            make(partial)
+            partial.rename(shared / name)
+    return shared / name
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, astronaut: NDArray[np.uint8]) -> Path:
     """A real DVC repository in which the small configuration has run once. Copy it before changing it."""
-    path = tmp_path_factory.mktemp("finished")
-    project.__wrapped__(path, astronaut)  # type: ignore[attr-defined]
-    run("git", "init", "--quiet", cwd=path)
-    run("dvc", "repro", cwd=path)
-    return path
+
+    def make(path: Path) -> None:
+        project.__wrapped__(path, astronaut)  # type: ignore[attr-defined]
+        run("git", "init", "--quiet", cwd=path)
+        run("dvc", "repro", cwd=path)
+
+    return once(tmp_path_factory, "finished", make)
 
 
 @pytest.fixture
@@ -124,3 +146,35 @@ def repository(finished: Path, tmp_path: Path) -> Path:
     target = tmp_path / "repository"
     shutil.copytree(finished, target, symlinks=True)
     return target
+
+
+@pytest.fixture
+def walked(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of the finished run, and the working directory: for `walk`, without code, git and DVC."""
+    target = tmp_path / "walked"
+    target.mkdir()
+    for name in ("params.yaml", "mine.py"):
+        shutil.copyfile(finished / name, target / name)
+    for name in ("photos", "data", "metrics", ".ida-rd"):
+        shutil.copytree(finished / name, target / name)
+    monkeypatch.chdir(target)
+    for key, value in {"IDA_RD_OFFLINE": "1", "IDA_RD_DEVICE": "cpu", "IDA_RD_WORKERS": "1"}.items():
+        monkeypatch.setenv(key, value)
+    return target
+
+
+def walk(*, report: bool = False) -> Results:
+    """Run the pipeline of the working directory in this process."""
+    return pipeline.run(Project(), with_report=report)
+
+
+def units(folder: Path) -> set[Path]:
+    """Finished parts of units in a project's store; one that a killed process was writing is none."""
+    return {path for path in (folder / ".ida-rd/store").glob("??/*.json") if not path.name.startswith(".")}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace the first `old` of a file, which must be there."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))

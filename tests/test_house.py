@@ -4,32 +4,86 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, run
+from setuptools import find_packages  # type: ignore[import-untyped]
 
+from ida_rd.core.code import PLUMBING, module_file
 from ida_rd.core.methods import ENTRY, find_method, known_methods
 from ida_rd.core.weights import catalogue
 
-STAGES = ROOT / "stages"
-ROOMS = sorted(path.name for path in STAGES.iterdir() if path.is_dir() and (path / "__init__.py").is_file())
+LIBRARY = ROOT / "ida_rd"
+ROOMS = ("attributes", "balance", "downscale", "upscale", "distort", "aggregate", "report")
+LAWS = {
+    "core": {"core"},
+    "engine": {"core", "engine"},
+    "models": {"core", "models"},
+    "training": {"core", "models", "training"},
+    **{room: {"core", "engine", "models", room} for room in ROOMS},
+}
+MOST_LINES = 400
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_stage_imports_core_and_itself_only(room: str) -> None:
-    for path in (STAGES / room).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module]
-            for name in names:
-                parts = name.split(".")
-                assert parts[0] != "ida_rd", f"{path} imports {name}"
-                if parts[0] == "stages" and len(parts) > 1:
-                    assert parts[1] in {room, "core"}, f"{path} imports {name}"
+def _imports(path: Path) -> set[str]:
+    """Dotted names of this project's modules that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] in ("ida_rd", "stages")}
+
+
+@pytest.mark.parametrize("room", LAWS)
+def test_a_room_imports_what_it_may(room: str) -> None:
+    paths = list((LIBRARY / room).rglob("*.py"))
+    assert paths
+    for path in paths:
+        for name in _imports(path):
+            assert name.split(".")[1] in LAWS[room], f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)
+def test_a_stage_is_a_thin_script_over_its_own_room(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 40
+    rooms = {name.split(".")[1] for name in _imports(path)}
+    assert path.stem in rooms
+    assert rooms <= {"core", "engine", path.stem}
+
+
+def test_every_stage_of_the_pipeline_has_its_script_and_no_other() -> None:
+    commands = re.findall(r"cmd: python (stages/\w+\.py)", (ROOT / "dvc.yaml").read_text())
+    assert sorted(commands) == sorted(f"stages/{path.name}" for path in (ROOT / "stages").glob("*.py"))
+
+
+def test_a_wheel_holds_the_library_alone() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    packages = find_packages(str(ROOT), include=settings["include"])
+    assert "ida_rd" in packages
+    assert {name.split(".")[0] for name in packages} == {"ida_rd"}
+    assert {path.parent.relative_to(ROOT).as_posix() for path in LIBRARY.rglob("__init__.py")} == {
+        name.replace(".", "/") for name in packages
+    }
+
+
+def test_plumbing_names_what_is_there() -> None:
+    for name in PLUMBING:
+        assert module_file(name).is_file(), name
+
+
+def test_no_file_is_long() -> None:
+    """Tables of cases are data: a file that is mostly such a table says so in its first line."""
+    long = {}
+    for folder in (LIBRARY, ROOT / "stages", ROOT / "experiments", ROOT / "benchmarks", ROOT / "docs", ROOT / "tests"):
+        for path in folder.rglob("*.py"):
+            lines = path.read_text().splitlines()
+            if len(lines) > MOST_LINES and "a table of cases" not in lines[0]:
+                long[path.relative_to(ROOT).as_posix()] = len(lines)
+    assert not long
 
 
 def test_methods_are_found_by_their_file() -> None:
@@ -63,7 +117,7 @@ def test_dvc_understands_every_experiment(folder: str) -> None:
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:
-    for document in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]:
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "experiments/README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
@@ -84,7 +138,7 @@ def test_every_embedded_weight_is_small_and_has_a_card() -> None:
     embedded = [weight for weight in catalogue().values() if weight.file]
     assert embedded
     for weight in embedded:
-        path = ROOT / str(weight.file)
+        path = Path(str(weight.file))
         assert path.stat().st_size <= 6_000_000
         assert "Training data" in path.with_suffix(".md").read_text()
         assert path.with_suffix(".csv").read_text().startswith("file,title,author,licence,source")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT, SMALL, run, stage
 
-from ida_rd.core.code import code_hashes
+from ida_rd.core.code import PLUMBING, code_hashes
 from ida_rd.core.errors import UserError
 from ida_rd.core.software import package_version
 
@@ -177,7 +177,7 @@ def test_the_shipped_parameters_are_valid() -> None:
 
 def test_code_hashes_follow_imports_and_leave_out_plumbing(project: Path) -> None:
     """Asked of a copy of the code, so that it can be edited; keys are the same wherever the package lies."""
-    ask = "import json; from ida_rd.core.code import code_hashes; print(json.dumps(code_hashes('ida_rd.downscale.work', 'ida_rd.downscale.dpid')))"
+    ask = "import json; from ida_rd.core.code import PLUMBING, code_hashes; print(json.dumps(code_hashes('ida_rd.downscale.work', 'ida_rd.downscale.dpid')))"
 
     def hashes() -> dict[str, str]:
         return json.loads(run("python", "-c", ask, cwd=project).stdout)
@@ -191,6 +191,29 @@ def test_code_hashes_follow_imports_and_leave_out_plumbing(project: Path) -> Non
     assert hashes() == before
     _append(project / "ida_rd/downscale/kernels.py")
     assert [name for name, sha in hashes().items() if before[name] != sha] == ["ida_rd/downscale/kernels.py"]
+
+
+def test_editing_plumbing_changes_no_recipe_and_editing_a_kernel_just_those_of_its_branches(project: Path) -> None:
+    _set(project, "downscalers/dpid", {"method": "dpid"})
+
+    def recipes() -> dict[str, bytes]:
+        assert stage("plan", cwd=project).returncode == 0
+        return {
+            path.relative_to(project).as_posix(): path.read_bytes() for path in (project / "data/plan").rglob("*.json")
+        }
+
+    before = recipes()
+    for name in PLUMBING:
+        file = project.joinpath(*name.split("."))
+        for path in file.rglob("*.py") if file.is_dir() else [file.with_suffix(".py")]:
+            _append(path)
+    for path in (project / "stages").glob("*.py"):
+        _append(path)
+    assert recipes() == before
+    _append(project / "ida_rd/downscale/kernels.py")
+    after = recipes()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {f"data/plan/{name}.json" for name in ("downscale/x4/dpid", "aggregate")}
 
 
 def test_code_hashes_of_a_users_module_follow_its_own_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
