@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +89,33 @@ def run(
 
 
 def stage(name: str, *arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run one stage as DVC does."""
+    """Run one stage as DVC does, by the code that lies in `cwd`."""
     return run("python", f"stages/{name}.py", *arguments, cwd=cwd, env=env, check=False)
+
+
+def stage_here(
+    name: str, *arguments: str, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one stage's script in this process, by the code of the repository: what takes seconds to start takes none."""
+    script = ROOT / "stages" / f"{name}.py"
+    out, err = io.StringIO(), io.StringIO()
+    variables = {"IDA_RD_OFFLINE": "1", "IDA_RD_DEVICE": "cpu", "IDA_RD_WORKERS": "1"} | (env or {})
+    code = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", [str(script), *arguments])
+        patch.setattr(sys, "path", list(sys.path))
+        for key, value in variables.items():
+            patch.setenv(key, value)
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                runpy.run_path(str(script), run_name="__main__")
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    for key, module in list(sys.modules.items()):  # the user's own modules are another test's next time
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(cwd.resolve()):
+            del sys.modules[key]
+    return subprocess.CompletedProcess([str(script), *arguments], code, out.getvalue(), err.getvalue())
 
 
 def copy_code(target: Path) -> None:
