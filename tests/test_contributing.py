@@ -17,6 +17,7 @@ from conftest import ROOT, run
 DOCUMENT = ROOT / "CONTRIBUTING.md"
 FENCE = re.compile(r'^( *)```(\w+)(?: title="([^"]+)")?\n(.*?)^ *```$', re.MULTILINE | re.DOTALL)
 RUNS = ("make repro", "dvc repro")  # minutes, on a busy machine
+FILES = ("Makefile", "pyproject.toml", "requirements.lock", "tests/conftest.py", "docs/params.schema.json")
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,9 @@ def follow(blocks: list[Block], clone: Path, *, whole: bool) -> dict[str, str]:
 @pytest.fixture
 def clone(repository: Path) -> Path:
     """What a clone of the repository holds, its environment made, a small run behind it."""
-    for name in ("Makefile", "pyproject.toml", "requirements.lock", "tests/conftest.py", "experiments/sync.py"):
+    for name in (*FILES, *(path.relative_to(ROOT).as_posix() for path in (ROOT / "experiments").glob("*.py"))):
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, repository / name)
-    for script in (ROOT / "experiments").glob("*.py"):
-        shutil.copyfile(script, repository / "experiments" / script.name)
     (repository / ".venv").mkdir()
     for name in (".installed", ".installed-dev"):  # as `make dev` leaves them: this environment is the one
         (repository / ".venv" / name).touch()
@@ -101,7 +100,9 @@ def test_the_example_of_a_method_keeps_its_contract_and_passes_its_test(kind: st
     assert all(re.search(r"\b2 passed", text) for text in tests)
     assert "python stages/plan.py" in printed, "params.yaml was checked"
     assert "make repro" in commands(blocks)
-    written = [block.title for block in blocks if block.language == "python" and block.title]
+    follow(recipe("Every new method"), clone, whole=False)
+    (method, *_) = written = [block.title for block in blocks if block.language == "python" and block.title]
+    assert f"### {Path(method).stem}\n" in (clone / "docs/parameters.md").read_text()
     run("ruff", "check", *written, cwd=clone)
     run("ruff", "format", "--check", *written, cwd=clone)
 
