@@ -24,18 +24,18 @@ pipeline ran again.*
 PARTS = [
     (
         ("dvc", "params", "diff", "main", "--md"),
-        "What was set differently:",
+        "Which settings differ:",
         "text",
     ),
     (
         ("dvc", "metrics", "diff", "main", "--md"),
-        "Which scores changed. `metrics/ida_rd.json` has the scores alone, so that this can be read:",
+        "Which scores changed. `metrics/ida_rd.json` holds only the scores, so that this stays readable:",
         "text",
     ),
     (
         ("ida-rd", "compare", "main"),
-        "What a pull request should say: by how much, whether beyond noise, and what made the difference. Add it to the"
-        " request by hand, or let CI do so: it is Markdown.",
+        "What a pull request should say: by how much, whether beyond noise, and what made the difference. Paste it into"
+        " the request, or let CI do so: it is Markdown.",
         "quote",
     ),
     (
@@ -49,13 +49,13 @@ PARTS = [
             "^(data|metrics/|params.yaml|Created)",
             "--md",
         ),
-        "Branches and experiments (`dvc exp run -S downscalers.dpid.lambda=0.7`) side by side, what differs alone:",
+        "Branches and experiments (`dvc exp run -S downscalers.dpid.lambda=0.7`) side by side, only what differs:",
         "text",
     ),
 ]
 OUTRO = """\
-`dvc plots diff main` writes a page with the scores, the mean ranks and the rate-distortion plane of both, one beside
-the other. `dvc metrics show` and `dvc metrics diff` look at the root's run; for an experiment's, name its file:
+`dvc plots diff main` writes a page with the scores, the mean ranks and the rate-distortion plane of both, side by
+side. `dvc metrics show` and `dvc metrics diff` look at the root's run; for an experiment's, name its file:
 `dvc metrics diff main --targets experiments/real-world/metrics/ida_rd.json`.
 """
 
