@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import stage
+from conftest import stage_here
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -138,8 +138,8 @@ def test_draws_are_beside_the_images(project: Path) -> None:
     params = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(params.replace("upscalers:", "  wild: {method: bsrgan-type4}\nupscalers:"))
     for name in ("plan", "attributes", "balance"):
-        assert stage(name, cwd=project).returncode == 0
-    assert stage("downscale", "wild", "4", cwd=project).returncode == 0
+        assert stage_here(name, cwd=project).returncode == 0
+    assert stage_here("downscale", "wild", "4", cwd=project).returncode == 0
     folder = project / "data/lr/x4/wild"
     drawn = json.loads((folder / "draws.json").read_text())
     assert set(drawn) == {path.stem for path in folder.glob("*.png")}

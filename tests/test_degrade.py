@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import stage
+from conftest import stage_here
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -202,9 +202,9 @@ def test_a_degraded_downscaler_in_the_pipeline(project: Path) -> None:
     entry = f"  poor: {{method: resample, filter: bicubic, degrade: {steps}}}\n"
     (project / "params.yaml").write_text(params.replace("upscalers:", f"{entry}upscalers:"))
     for name in ("plan", "attributes", "balance"):
-        assert stage(name, cwd=project).returncode == 0
+        assert stage_here(name, cwd=project).returncode == 0
     for name in ("bicubic", "poor"):
-        assert stage("downscale", name, "4", cwd=project).returncode == 0
+        assert stage_here("downscale", name, "4", cwd=project).returncode == 0
     recipes = {n: json.loads((project / f"data/plan/downscale/x4/{n}.json").read_text()) for n in ("bicubic", "poor")}
     assert "ida_rd/downscale/degrade.py" in recipes["poor"]["code"]
     assert "ida_rd/downscale/degrade.py" not in recipes["bicubic"]["code"]
@@ -234,6 +234,6 @@ def test_a_misspelt_degradation_stops_the_plan(project: Path) -> None:
     params = (project / "params.yaml").read_text()
     entry = "  poor: {method: resample, filter: bicubic, degrade: [{contrst: {factor: 2}}]}\n"
     (project / "params.yaml").write_text(params.replace("upscalers:", f"{entry}upscalers:"))
-    done = stage("plan", cwd=project)
+    done = stage_here("plan", cwd=project)
     assert done.returncode == 2
     assert "downscalers.poor.degrade.0: no degradation is called 'contrst'; did you mean 'contrast'?" in done.stderr

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import copy_code, stage
+from conftest import copy_code, stage, stage_here
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -269,12 +269,12 @@ def faces(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
 
 def test_attributes_of_several_sources_choose_and_only_what_is_chosen_is_opened(faces: Path) -> None:
     for name in ("plan", "attributes"):
-        done = stage(name, cwd=faces)
+        done = stage_here(name, cwd=faces)
         assert done.returncode == 0, done.stderr
     table = pd.read_csv(faces / "data/attributes.csv", dtype={"image_id": str})
     assert list(table.columns) == ["image_id", "file", "x", "y", "width", "height", "sha256", "age", "gender", "race"]
     assert table.width.isna().all()
-    done = stage("balance", cwd=faces)
+    done = stage_here("balance", cwd=faces)
     assert done.returncode == 0, done.stderr
     assert "left out: 1 without attribute" in done.stderr
     subset = pd.read_csv(faces / "data/subset.csv", dtype={"image_id": str})
@@ -288,7 +288,7 @@ def test_attributes_of_several_sources_choose_and_only_what_is_chosen_is_opened(
             path.write_bytes(b"x" * path.stat().st_size)
     first = (faces / "data/subset.csv").read_bytes()
     for name in ("plan", "attributes", "balance"):
-        done = stage(name, cwd=faces)
+        done = stage_here(name, cwd=faces)
         assert done.returncode == 0, done.stderr
     assert (faces / "data/subset.csv").read_bytes() == first
     groups = pd.read_csv(faces / "metrics/balance.csv")
@@ -315,7 +315,7 @@ def test_mistakes_are_found_in_plan(faces: Path, old: str, new: str, message: st
     text = (faces / "params.yaml").read_text()
     assert old in text
     (faces / "params.yaml").write_text(text.replace(old, new, 1))
-    done = stage("plan", cwd=faces)
+    done = stage_here("plan", cwd=faces)
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -338,8 +338,8 @@ def test_mistakes_of_the_data_are_one_line(faces: Path, old: str, new: str, name
     text = (faces / "params.yaml").read_text()
     (faces / "params.yaml").write_text(text.replace(old, new, 1))
     for step in ("plan", "attributes"):
-        assert stage(step, cwd=faces).returncode == 0
-    done = stage(name, cwd=faces)
+        assert stage_here(step, cwd=faces).returncode == 0
+    done = stage_here(name, cwd=faces)
     assert done.returncode == 2
     assert message in done.stderr.strip().splitlines()[-1]
     assert not (faces / "data/hr").exists()
@@ -348,8 +348,8 @@ def test_mistakes_of_the_data_are_one_line(faces: Path, old: str, new: str, name
 def test_an_image_without_a_row_is_named(faces: Path) -> None:
     lines = (faces / "race.csv").read_text().splitlines()
     (faces / "race.csv").write_text("\n".join(lines[:-1]) + "\n")
-    assert stage("plan", cwd=faces).returncode == 0
-    done = stage("attributes", cwd=faces)
+    assert stage_here("plan", cwd=faces).returncode == 0
+    done = stage_here("attributes", cwd=faces)
     assert done.returncode == 2
     assert "attributes.table: 1 images have no row (00011)" in done.stderr
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, SMALL, run, stage
+from conftest import ROOT, SMALL, run, stage, stage_here
 
 from ida_rd.core.code import PLUMBING, code_hashes
 from ida_rd.core.errors import UserError
@@ -76,7 +76,7 @@ def test_a_mistake_gives_one_line_and_exit_code_2(
     project: Path, tmp_path: Path, key: str, value: object, message: str
 ) -> None:
     _set(project, key, value)
-    done = stage("plan", cwd=project, env={"TORCH_HOME": str(tmp_path / "none")})
+    done = stage_here("plan", cwd=project, env={"TORCH_HOME": str(tmp_path / "none")})
     assert done.returncode == 2, done.stderr
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1
@@ -89,7 +89,7 @@ def test_all_mistakes_are_told_at_once(project: Path) -> None:
     parameters["downscalers"]["bicubic"]["filter"] = "wrong"
     parameters["distortions"]["dss"]["metric"] = "wrong"
     (project / "params.yaml").write_text(yaml.safe_dump(parameters))
-    text = stage("plan", cwd=project).stderr
+    text = stage_here("plan", cwd=project).stderr
     assert "downscalers.bicubic.filter" in text
     assert "distortions.dss.metric" in text
 
@@ -99,7 +99,7 @@ def test_two_branches_of_one_stage_name_are_refused(project: Path) -> None:
     parameters["upscalers"] = {name: {"method": "flow"} for name in ("a", "a-b")}
     parameters["downscalers"] = {name: {"method": "resample", "filter": "box"} for name in ("b-c", "c")}
     (project / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
-    done = stage("plan", cwd=project)
+    done = stage_here("plan", cwd=project)
     assert done.returncode == 2
     assert "upscaler a-b with downscaler c, and a with b-c" in done.stderr
 
@@ -107,7 +107,7 @@ def test_two_branches_of_one_stage_name_are_refused(project: Path) -> None:
 @pytest.mark.parametrize("text", ["", "a: [", "- 1\n- 2\n", "seed: !!python/object/apply:os.getcwd []\n"])
 def test_what_is_no_parameters_file_is_refused(project: Path, text: str) -> None:
     (project / "params.yaml").write_text(text)
-    done = stage("plan", cwd=project)
+    done = stage_here("plan", cwd=project)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "params.yaml" in done.stderr
@@ -116,12 +116,12 @@ def test_what_is_no_parameters_file_is_refused(project: Path, text: str) -> None
 def test_missing_weights_are_skipped_loudly_or_refused(project: Path, tmp_path: Path) -> None:
     none = {"TORCH_HOME": str(tmp_path / "none")}
     _set(project, "distortions/lpips", {"method": "lpips"})
-    done = stage("plan", cwd=project, env=none)
+    done = stage_here("plan", cwd=project, env=none)
     assert done.returncode == 2
     assert "alexnet-owt-7be5be79.pth" in done.stderr
     parameters = yaml.safe_load((project / "params.yaml").read_text()) | {"missing_weights": "skip"}
     (project / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
-    done = stage("plan", cwd=project, env=none)
+    done = stage_here("plan", cwd=project, env=none)
     assert done.returncode == 0
     assert "lpips is SKIPPED" in done.stderr
     recipe = json.loads((project / "data/plan/aggregate.json").read_text())
@@ -137,26 +137,26 @@ def test_weights_are_found_in_torchs_cache_and_a_wrong_file_there_is_refused(
     cached.parent.mkdir(parents=True)
     cached.write_bytes((shared / "weights" / "lpips" / "alexnet_features.pth").read_bytes())
     env = {"TORCH_HOME": str(tmp_path / "torch")}
-    assert stage("plan", cwd=project, env=env).returncode == 0
+    assert stage_here("plan", cwd=project, env=env).returncode == 0
     assert "lpips" in json.loads((project / "data/plan/distort.json").read_text())["distortions"]
     cached.write_bytes(b"broken")
-    done = stage("plan", cwd=project, env=env)
+    done = stage_here("plan", cwd=project, env=env)
     assert done.returncode == 2
     assert "expected 7be5be79" in done.stderr
 
 
 def test_check_sees_what_dvc_cannot(project: Path, tmp_path: Path) -> None:
-    assert stage("plan", "--check", cwd=project).returncode == 3
-    assert stage("plan", cwd=project).returncode == 0
-    assert stage("plan", "--check", cwd=project).returncode == 0
+    assert stage_here("plan", "--check", cwd=project).returncode == 3
+    assert stage_here("plan", cwd=project).returncode == 0
+    assert stage_here("plan", "--check", cwd=project).returncode == 0
     photo = project / "photos" / "photo-0.png"
     photo.write_bytes((project / "photos" / "photo-1.png").read_bytes())
-    assert stage("plan", "--check", cwd=project).returncode == 3
+    assert stage_here("plan", "--check", cwd=project).returncode == 3
 
 
 @pytest.mark.parametrize("name", ["plan", "downscale"])
 def test_plan_and_downscale_import_no_torch(project: Path, name: str) -> None:
-    assert stage("plan", cwd=project).returncode == 0
+    assert stage_here("plan", cwd=project).returncode == 0
     (project / "data" / "hr").mkdir()
     for photo in (project / "photos").iterdir():
         (project / "data" / "hr" / photo.name).write_bytes(photo.read_bytes())
@@ -233,7 +233,7 @@ def test_images_smaller_than_the_factor_are_named(project: Path) -> None:
     parameters["images"]["crop"] = None
     parameters["factors"] = [128]
     (project / "params.yaml").write_text(yaml.safe_dump(parameters))
-    done = stage("plan", cwd=project)
+    done = stage_here("plan", cwd=project)
     assert done.returncode == 2
     assert "images: photo-0.png: 64 x 64 pixels, smaller than the scale factor 128" in done.stderr
 
@@ -242,19 +242,19 @@ def test_missing_software_is_an_error_unless_said_otherwise(project: Path) -> No
     parameters = yaml.safe_load(SMALL) | {"missing_software": "skip"}
     parameters["downscalers"]["gone"] = {"method": "command", "command": ["no-such-program", "{input}", "{output}"]}
     (project / "params.yaml").write_text(yaml.safe_dump(parameters))
-    done = stage("plan", cwd=project)
+    done = stage_here("plan", cwd=project)
     assert done.returncode == 0, done.stderr
     assert "downscaler gone is SKIPPED" in done.stderr
     parameters["downscalers"] = {"gone": parameters["downscalers"]["gone"]}
     (project / "params.yaml").write_text(yaml.safe_dump(parameters))
-    done = stage("plan", cwd=project)
+    done = stage_here("plan", cwd=project)
     assert done.returncode == 2
     assert "downscalers: none can run, because their software is missing" in done.stderr
 
 
 def test_the_version_of_a_package_is_part_of_the_recipe(project: Path) -> None:
     _set(project, "downscalers/sk", {"method": "resample", "backend": "skimage", "filter": "bicubic"})
-    assert stage("plan", cwd=project).returncode == 0
+    assert stage_here("plan", cwd=project).returncode == 0
     recipe = json.loads((project / "data/plan/downscale/x4/sk.json").read_text())
     assert recipe["packages"] == {"skimage": f"scikit-image {version('scikit-image')}"}
     with pytest.raises(UserError, match="the package no_such_package is not installed: do this"):

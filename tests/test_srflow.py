@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import run, stage
+from conftest import run, stage_here
 from golden.srflow.fill_weights import fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -435,7 +435,7 @@ def test_a_file_of_unknown_hash_is_taken_and_its_hash_is_in_the_recipe(project: 
     params = (project / "params.yaml").read_text()
     entry = f"  theirs: {{method: srflow, paths: {{df2k_x4: {tiny_file}}}}}\n"
     (project / "params.yaml").write_text(params.replace("\nsamples: 2", f"\n{entry}samples: 2"))
-    done = stage("plan", cwd=project)
+    done = stage_here("plan", cwd=project)
     assert done.returncode == 0, done.stderr
     assert "note: upscaler theirs x4 uses weights under CC BY-NC-SA 4.0, non-commercial" in done.stderr
     recipe = json.loads((project / "data/plan/upscale/x4/theirs.json").read_text())
@@ -450,7 +450,7 @@ def test_a_file_of_unknown_hash_is_taken_and_its_hash_is_in_the_recipe(project: 
 def test_absent_files_stop_the_plan_and_say_where_to_put_them(project: Path, tmp_path: Path) -> None:
     params = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(params.replace("\nsamples: 2", "\n  theirs: {method: srflow}\nsamples: 2"))
-    done = stage("plan", cwd=project, env={"TORCH_HOME": str(tmp_path / "none")})
+    done = stage_here("plan", cwd=project, env={"TORCH_HOME": str(tmp_path / "none")})
     assert done.returncode == 2
     assert "SRFlow_DF2K_4X.pth: put a copy there" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
