@@ -1,5 +1,6 @@
 # make repro   set up, run the pipeline, show the scores
-# make test    set up, run all tests
+# make test    set up, run the tests; what is slow, or parity whose code did not change, is left out
+# make test-all  run all of them, and note in tests/parity.json which parity held
 # make check   formatter, linter, type checker
 # make figures the documents' figures anew, from the last run and a small one in two branches
 # make experiments  give the experiments the pipeline of the root
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: repro test check env dev experiments figures lock
+.PHONY: repro test test-all check env dev experiments figures lock
 
 repro: $(VENV)/.installed .dvc/config
 	@python stages/plan.py --check; code=$$?; \
@@ -27,8 +28,14 @@ repro: $(VENV)/.installed .dvc/config
 	echo "page    metrics/report/index.html"; \
 	echo "Next: add a downscaler to params.yaml and run \`make repro\` again; only its branch runs."
 
+# A process per core, with one thread each.
+PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist worksteal
+
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist worksteal  # a process a core, a thread each
+	$(PYTEST)
+
+test-all: $(VENV)/.installed-dev
+	$(PYTEST) --all --record-parity
 
 check: $(VENV)/.installed-dev
 	ruff format --check .

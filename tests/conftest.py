@@ -24,6 +24,8 @@ from ida_rd import pipeline
 from ida_rd.aggregate.results import Results
 from ida_rd.core.project import Project
 
+pytest_plugins = ["parity"]
+
 # A first call that imports a library is slow; no test asserts a time. Examples are fixed: CI tests the same each time.
 settings.register_profile("ida-rd", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("ida-rd")
