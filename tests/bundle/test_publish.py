@@ -14,7 +14,8 @@ from conftest import run
 
 from ida_rd.bundle.publish import citations, write_checksums
 from ida_rd.bundle.schema import PublishedResults
-from ida_rd.bundle.verify import Verification, rerun, verify
+from ida_rd.bundle.rerun import rerun
+from ida_rd.bundle.verify import Verification, verify
 from ida_rd.core.files import sha256_file, write_json
 
 IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b.c")
