@@ -24,7 +24,7 @@ from ida_rd.core.seeds import generator
 from ida_rd.core.tables import read_table, spread_column
 from ida_rd.engine.script import store_of
 from ida_rd.pipeline import choose_images, compute_branches
-from ida_rd.plan.stage import plan
+from ida_rd.plan.stage import write_plan
 
 __all__ = ["rerun"]
 
@@ -87,7 +87,7 @@ def rerun(bundle: Path, count: int, *, seed: int, images: Path | None) -> list[d
         project.parameters.write_text(yaml.safe_dump(parameters, sort_keys=False), encoding="utf-8")
         store = store_of(project)
         with _quietly("the test set"):
-            recipes = plan(project)
+            recipes = write_plan(project)
             choose_images(project, store)
         if sha256_file(project.subset) != results.dataset_sha256:
             raise Verification(

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pandas as pd
@@ -13,8 +14,8 @@ import pytest
 from conftest import run
 
 from ida_rd.bundle.publish import citations, write_checksums
-from ida_rd.bundle.schema import PublishedResults
 from ida_rd.bundle.rerun import rerun
+from ida_rd.bundle.schema import PublishedResults
 from ida_rd.bundle.verify import Verification, verify
 from ida_rd.core.files import sha256_file, write_json
 
@@ -58,11 +59,15 @@ def test_the_bundle_is_whole_and_says_what_made_it(published: Path, finished: Pa
     assert results["uncommitted_changes"] is False
     assert [b["downscaler"] for b in results["branches"]] == ["bicubic", "mine"]
     metrics = json.loads((finished / "metrics/tables/ida_rd.json").read_text())
+    assert [(b["marks"], b["kind"]) for b in results["branches"]] == [([], "flow")] * 2
+    assert results["distortions"]["dss"]["kind"] == "structural"
     assert results["branches"][1]["scores"]["dss"] == metrics["flow-compact"]["x4"]["mine"]["dss"]
     weights = finished / "ida_rd/upscale/flow/weights/flow-compact_x4.safetensors"
     assert results["weights"]["flow-compact.x4"] == sha256_file(weights)
     assert "@inproceedings{liang2024idard" in (published / "CITATIONS.bib").read_text()
-    assert "flow-compact.x4" in (published / "LICENCES.md").read_text()
+    licences = (published / "LICENCES.md").read_text()
+    assert "* flow-compact x4: Apache-2.0 (trained" in licences
+    assert "* flow-compact.x4 (sha256 `" in licences
     assert (published / "page/index.html").is_file()
     sums = run("sha256sum", "--check", "--quiet", "SHA256SUMS", cwd=published, check=False)
     assert sums.returncode == 0, sums.stdout
@@ -100,6 +105,43 @@ def _flip_a_table(bundle: Path) -> None:
     table.to_csv(path, index=False)
 
 
+def _drop_a_column(bundle: Path) -> None:
+    path = bundle / "tables/ida_rd.csv"
+    pd.read_csv(path).drop(columns="std_images").to_csv(path, index=False)
+
+
+def _add_a_column(bundle: Path) -> None:
+    path = bundle / "tables/ranks.csv"
+    pd.read_csv(path).assign(best=True).to_csv(path, index=False)
+
+
+def _change(path: Path, change: Callable[[Any], None]) -> None:
+    data = json.loads(path.read_text())
+    change(data)
+    write_json(path, data)
+
+
+def _another_mark(bundle: Path) -> None:
+    _change(bundle / "results.json", lambda data: data["branches"][0].update(marks=["deterministic"]))
+
+
+def _another_kind(bundle: Path) -> None:
+    _change(bundle / "results.json", lambda data: data["branches"][0].update(kind="gan"))
+
+
+def _another_label(bundle: Path) -> None:
+    _change(bundle / "results.json", lambda data: data["distortions"]["dss"].update(label="LPIPS"))
+
+
+def _another_upscaler(bundle: Path) -> None:
+    _change(bundle / "provenance.json", lambda data: data["upscalers"]["x4/flow-compact"].update(blind=False))
+
+
+def _another_recipe_of_a_branch(bundle: Path) -> None:
+    path = bundle / "recipes/upscale/x4/flow-compact/mine.json"
+    _change(path, lambda data: data["parameters"].update(heat=0.1))
+
+
 def _flip_the_latex(bundle: Path) -> None:
     path = bundle / "tables/mean_std.tex"
     path.write_text(path.read_text().replace("0.", "1.", 1))
@@ -112,10 +154,7 @@ def _drop_a_row(bundle: Path) -> None:
 
 
 def _swap_the_weights(bundle: Path) -> None:
-    path = bundle / "results.json"
-    data = json.loads(path.read_text())
-    data["weights"]["flow-compact.x4"] = "0" * 64
-    write_json(path, data)
+    _change(bundle / "results.json", lambda data: data["weights"].update({"flow-compact.x4": "0" * 64}))
 
 
 def _swap_the_weights_everywhere(bundle: Path) -> None:
@@ -173,6 +212,25 @@ TAMPERED: list[tuple[Callable[[Path], None], str, str]] = [
     (_flip_a_digit, "rows/flow-compact/x4/mine.csv: its checksum is another", "mine: dss mean is"),
     (_flip_a_score, "results.json: its checksum is another", "results.json: flow-compact x4 mine: dss mean is"),
     (_flip_a_table, "tables/differences.csv: its checksum", "tables/differences.csv: line 2, difference is"),
+    (_drop_a_column, "tables/ida_rd.csv: its checksum", "tables/ida_rd.csv: has no column std_images"),
+    (_add_a_column, "tables/ranks.csv: its checksum", "tables/ranks.csv: has other columns than the rows give (best)"),
+    (
+        _another_mark,
+        "results.json: its checksum",
+        "flow-compact x4 bicubic: marks is ['deterministic'], the rows give []",
+    ),
+    (_another_kind, "results.json: its checksum", "flow-compact x4 bicubic: kind is gan, the recipes say flow"),
+    (
+        _another_upscaler,
+        "provenance.json: its checksum",
+        "provenance.json: upscalers is another than in recipes/aggregate.json",
+    ),
+    (
+        _another_recipe_of_a_branch,
+        "mine.json: its checksum",
+        "recipes/upscale/x4/flow-compact/mine.json: is another than in recipes/aggregate.json",
+    ),
+    (_another_label, "results.json: its checksum", "results.json: distortions is another than in"),
     (_flip_the_latex, "tables/mean_std.tex: its checksum", "tables/mean_std.tex: is not what the rows give"),
     (
         _drop_a_row,
@@ -361,9 +419,3 @@ def test_compare_says_what_changed_and_whether_beyond_noise(repository: Path) ->
     assert text.count('"rev": "before"') + text.count('"rev":"before"') >= 3
     assert "flow-compact x4 lanczos" in text
     assert "knows no revision 'nowhere'" in _ida_rd("compare", "nowhere", cwd=repository, refused=True)
-
-
-def test_the_schema_knows_its_version_and_refuses_others() -> None:
-    schema = PublishedResults.json_schema()
-    assert schema["properties"]["schema_version"]["const"] == 1
-    assert schema["additionalProperties"] is False
