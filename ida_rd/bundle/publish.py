@@ -217,7 +217,7 @@ def _licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:
     lines = ["# Terms of what made these numbers", "", "The program: Apache-2.0.", "", "## Upscalers", ""]
     for path, upscaler in recipe["upscalers"].items():
         factor, _, name = path.partition("/")
-        lines.append(f"* {name} {factor}: {upscaler['licence']}.")
+        lines.append(f"* {name} {factor}: {upscaler['licence'] or 'not stated'}.")
     lines += ["", "## Weights", ""]
     known = catalogue()
     for key, sha in weights.items():
