@@ -247,7 +247,8 @@ def _publish(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from ida_rd.bundle.verify import rerun, verify
+    from ida_rd.bundle.rerun import rerun
+    from ida_rd.bundle.verify import verify
 
     results = verify(options.bundle)
     found = rerun(options.bundle, options.rerun, seed=options.seed, images=options.images) if options.rerun else []

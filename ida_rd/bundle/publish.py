@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import re
 import shutil
@@ -13,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ida_rd.bundle.schema import RESULTS_SCHEMA, PublishedResults, Tolerance
-from ida_rd.bundle.verify import SUMS, used_weights, verify
+from ida_rd.bundle.schema import RESULTS_SCHEMA, PublishedResults, Tolerance, program
+from ida_rd.bundle.verify import SUMS, verify, weights_of
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, read_json, sha256_file, write_json, write_text
 from ida_rd.core.project import Branch, Project
@@ -48,12 +47,11 @@ def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists and is not empty: name another folder, or remove it")
-    recipe = read_json(
-        Project(root).plan / "aggregate.json", hint="run `make repro` first, in the root of the repository"
-    )
+    project = Project(root)
+    recipe = read_json(project.plan / "aggregate.json", hint="run `make repro` first, in the root of the repository")
     _refuse_stale(root)
     with atomic_folder(target) as folder:
-        results = _write(root, folder, recipe, images=images)
+        results = _write(project, folder, recipe, images=images)
         write_checksums(folder)
         verify(folder)
     return results
@@ -74,60 +72,71 @@ def _refuse_stale(root: Path) -> None:
         raise UserError(f"publish: the results are not up to date ({shown}): run `make repro` first")
 
 
-def _write(root: Path, folder: Path, recipe: dict[str, Any], *, images: bool) -> PublishedResults:
+def _write(project: Project, folder: Path, recipe: dict[str, Any], *, images: bool) -> PublishedResults:
     hint = "run `make repro` first"
-    summary = read_json(root / "metrics/tables/ida_rd.json", hint=hint)
-    provenance = read_json(root / "metrics/provenance.json", hint=hint)
-    report = read_json(Project(root).plan / "report.json", hint=hint)
-    for source, name in ((Project(root).plan, "recipes"), (Project(root).tables, "tables")):
-        _copy_folder(source, folder / name)
-    for file, name in (
-        ("params.yaml", "params.yaml"),
-        ("data/subset.csv", "subset.csv"),
-        ("metrics/balance.json", "balance.json"),
-        ("metrics/balance.csv", "balance.csv"),
-        ("metrics/provenance.json", "provenance.json"),
+    provenance = read_json(project.metrics / "provenance.json", hint=hint)
+    report = read_json(project.plan / "report.json", hint=hint)
+    _copy_folder(project.plan, folder / "recipes")
+    _copy_folder(project.tables, folder / "tables")
+    for file in (
+        project.parameters,
+        project.subset,
+        *(project.metrics / name for name in ("balance.json", "balance.csv", "provenance.json")),
     ):
-        shutil.copyfile(root / file, folder / name)
+        shutil.copyfile(file, folder / file.name)
     ignored = None if images else shutil.ignore_patterns(f"{SHOWS_IMAGES}*")
-    _copy_folder(root / "metrics/plots", folder / "figures", ignored)
+    _copy_folder(project.plots, folder / "figures", ignored)
     if images:
-        _copy_folder(root / "metrics/report", folder / "page")
-    branches = []
-    for record in recipe["branches"]:
-        branch = Branch.of(record)
-        rows = Path("rows") / f"{branch.path}.csv"
-        data = Project(root).rows_of(branch)
-        (folder / rows).parent.mkdir(parents=True, exist_ok=True)
-        for suffix in (".csv", ".json"):
-            shutil.copyfile(data.with_suffix(suffix), (folder / rows).with_suffix(suffix))
-        entry = summary[branch.upscaler][f"x{branch.factor}"][branch.downscaler]
-        scores = {name: entry[name] for name in recipe["distortion_order"]}
-        counts = {key: value for key, value in entry.items() if key not in scores}
-        sha256 = sha256_file(folder / rows)
-        branches.append({**asdict(branch), **counts, "rows": rows.as_posix(), "sha256": sha256, "scores": scores})
-    commit, changed = _commit(root)
+        _copy_folder(project.page, folder / "page")
+    commit, changed = _commit(project.root)
     results = PublishedResults.model_validate(
         {
             "schema_version": RESULTS_SCHEMA,
-            "program": f"ida-rd {importlib.metadata.version('ida-rd')}",
+            "program": program(),
             "commit": commit,
             "uncommitted_changes": changed,
             "samples": report["parameters"]["samples"],
             **{key: recipe[key] for key in ("seed", "confidence", "resamples", "distortions", "distortion_order")},
             "dataset_sha256": provenance["dataset_sha256"],
-            "weights": used_weights(recipe["recipes"]),
+            "weights": weights_of(recipe["recipes"]),
             "skipped": recipe["skipped"],
             "tolerance": TOLERANCE,
-            "branches": branches,
+            "branches": _branches(project, folder, recipe),
         }
     )
     write_json(folder / "results.json", results.model_dump())
     write_json(folder / "results.schema.json", PublishedResults.json_schema())
     write_text(folder / "CITATIONS.bib", citations(recipe["recipes"], recipe["attributes"]))
     write_text(folder / "LICENCES.md", _licences(recipe, results.weights))
-    write_text(folder / "README.md", _readme(root, results, images=images))
+    write_text(folder / "README.md", _readme(project, results, images=images))
     return results
+
+
+def _branches(project: Project, folder: Path, recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    """Copy the rows of every branch; return what ``results.json`` says of each."""
+    summary = read_json(project.tables / "ida_rd.json", hint="run `make repro` first")
+    branches = []
+    for record in recipe["branches"]:
+        branch = Branch.of(record)
+        rows = Path("rows") / f"{branch.path}.csv"
+        (folder / rows).parent.mkdir(parents=True, exist_ok=True)
+        for suffix in (".csv", ".json"):
+            shutil.copyfile(project.rows_of(branch).with_suffix(suffix), (folder / rows).with_suffix(suffix))
+        upscaler = recipe["upscalers"][f"x{branch.factor}/{branch.upscaler}"]
+        entry = summary[branch.upscaler][f"x{branch.factor}"][branch.downscaler]
+        scores = {name: entry[name] for name in recipe["distortion_order"]}
+        branches.append(
+            {
+                **asdict(branch),
+                **{key: value for key, value in entry.items() if key not in scores},
+                "marks": upscaler["marks"],
+                "kind": upscaler["kind"],
+                "rows": rows.as_posix(),
+                "sha256": sha256_file(folder / rows),
+                "scores": scores,
+            }
+        )
+    return branches
 
 
 def _copy_folder(source: Path, target: Path, ignore: Any = None) -> None:
@@ -157,7 +166,7 @@ def _commit(root: Path) -> tuple[str | None, bool | None]:
 
 def citations(recipes: dict[str, Any], attributes: dict[str, Any]) -> str:
     """Return BibTeX of IDA-RD and of every method, weight file and source of attributes that the recipes use."""
-    wanted = {"all"} | {f"weights/{key}" for key in used_weights(recipes)}
+    wanted = {"all"} | {f"weights/{key}" for key in weights_of(recipes)}
     for entry in [*recipes.values(), *recipes["distort"]["distortions"].values(), *attributes.values()]:
         if "method" in entry:
             method = f"{entry['stage']}/{entry['method']}"
@@ -205,7 +214,11 @@ def bibliography(package: Path = PACKAGE) -> tuple[Entry, ...]:
 
 
 def _licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:
-    lines = ["# Terms of what made these numbers", "", "The program: Apache-2.0.", "", "## Weights", ""]
+    lines = ["# Terms of what made these numbers", "", "The program: Apache-2.0.", "", "## Upscalers", ""]
+    for path, upscaler in recipe["upscalers"].items():
+        factor, _, name = path.partition("/")
+        lines.append(f"* {name} {factor}: {upscaler['licence'] or 'not stated'}.")
+    lines += ["", "## Weights", ""]
     known = catalogue()
     for key, sha in weights.items():
         source = "" if known[key].file else f" {known[key].citation}."
@@ -228,8 +241,8 @@ def _licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _readme(root: Path, results: PublishedResults, *, images: bool) -> str:
-    table = (root / "metrics/tables/ida_rd.md").read_text(encoding="utf-8")
+def _readme(project: Project, results: PublishedResults, *, images: bool) -> str:
+    table = (project.tables / "ida_rd.md").read_text(encoding="utf-8")
     lines = [
         "# IDA-RD results",
         "",

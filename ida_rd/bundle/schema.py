@@ -1,27 +1,51 @@
-"""``results.json`` of a published benchmark: what is in it, by version. Its JSON Schema is published beside it."""
+"""``results.json`` of a published benchmark: what is in it, by version. Its JSON Schema is published beside it.
+
+A version that was published once is read for ever. What changes in the file is a new version, with a model of its own.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ida_rd.core.errors import UserError
+from ida_rd.core.files import read_json
 from ida_rd.core.methods import NAME
+from ida_rd.core.project import Branch
 
-__all__ = ["RESULTS_SCHEMA", "BranchResult", "DistortionInfo", "PublishedResults", "ScoreRecord", "Tolerance"]
+__all__ = [
+    "RESULTS_SCHEMA",
+    "BranchResult",
+    "DistortionInfo",
+    "InvalidResults",
+    "PublishedResults",
+    "Results",
+    "Results1",
+    "ScoreRecord",
+    "Tolerance",
+    "program",
+    "read_results",
+]
 
-RESULTS_SCHEMA = 1
+RESULTS_SCHEMA = 2
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+class InvalidResults(UserError):
+    """A ``results.json`` that is not of its schema."""
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class DistortionInfo(_Record):
+class DistortionInfo1(_Record):
     """Name as set in tables, direction and range of a distortion."""
 
     label: str
@@ -34,8 +58,14 @@ class DistortionInfo(_Record):
     weights: dict[str, str | None]
 
 
+class DistortionInfo(DistortionInfo1):
+    """Of version 2: also what kind of distortion it is, such as ``learned``."""
+
+    kind: str
+
+
 class ScoreRecord(_Record):
-    """Score of a branch by a distortion, in its unit; None where one sample an image cannot tell."""
+    """Score of a branch by a distortion, in its unit; None where one sample per image cannot tell."""
 
     mean: float
     std_images: float = Field(ge=0)
@@ -47,7 +77,7 @@ class ScoreRecord(_Record):
     variance_to_bias: float | None
 
 
-class BranchResult(_Record):
+class BranchResult1(_Record):
     """An upscaler, factor and downscaler; ``sha256`` is of the file of its rows."""
 
     upscaler: Name
@@ -63,6 +93,18 @@ class BranchResult(_Record):
     sha256: Digest
     scores: dict[Name, ScoreRecord]
 
+    @property
+    def branch(self) -> Branch:
+        """Its names."""
+        return Branch(self.upscaler, self.factor, self.downscaler)
+
+
+class BranchResult(BranchResult1):
+    """Of version 2: also what a reader must know of its upscaler, and what family of models that is of."""
+
+    marks: list[str]
+    kind: str
+
 
 class Tolerance(_Record):
     """How far a distance may lie from the published one when it is computed again, relative to max(1, its size)."""
@@ -71,10 +113,9 @@ class Tolerance(_Record):
     other_software: float
 
 
-class PublishedResults(_Record):
-    """The whole file."""
+class _Results(_Record):
+    """What all versions have in common."""
 
-    schema_version: Literal[1]
     program: str
     commit: str | None
     uncommitted_changes: bool | None
@@ -84,14 +125,65 @@ class PublishedResults(_Record):
     resamples: int
     dataset_sha256: Digest
     weights: dict[str, Digest]
-    distortions: dict[Name, DistortionInfo]
     distortion_order: list[Name]
     skipped: dict[str, str]
     tolerance: Tolerance
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """JSON Schema (draft 2020-12) of the file."""
+        schema = cls.model_json_schema()
+        return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "IDA-RD results", **schema}
+
+
+class Results1(_Results):
+    """The whole file, version 1: of ida-rd 0.1.0."""
+
+    schema_version: Literal[1]
+    distortions: dict[Name, DistortionInfo1]
+    branches: list[BranchResult1]
+
+
+class PublishedResults(_Results):
+    """The whole file, version 2: what `ida_rd.bundle.publish.publish` writes."""
+
+    schema_version: Literal[2]
+    distortions: dict[Name, DistortionInfo]
     branches: list[BranchResult]
 
-    @staticmethod
-    def json_schema() -> dict[str, Any]:
-        """JSON Schema (draft 2020-12) of the file."""
-        schema = PublishedResults.model_json_schema()
-        return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "IDA-RD results", **schema}
+
+Results = Results1 | PublishedResults
+MODELS: dict[int, type[Results1] | type[PublishedResults]] = {1: Results1, 2: PublishedResults}
+
+
+def program() -> str:
+    """Name and version of this program, as bundles name it."""
+    return f"ida-rd {importlib.metadata.version('ida-rd')}"
+
+
+def read_results(bundle: Path) -> Results:
+    """Read ``results.json`` of a bundle, of whatever version.
+
+    Raises
+    ------
+    InvalidResults
+        What it holds is not of its schema; the first place is named.
+    UserError
+        There is none, or it is of a newer version than this program knows.
+    """
+    path = bundle / "results.json"
+    if not path.is_file():
+        raise UserError(f"{bundle}: is no published bundle: it has no results.json")
+    data = read_json(path, hint="the bundle is damaged")
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > RESULTS_SCHEMA:
+        raise UserError(
+            f"{path}: is of schema version {version}, and {program()} reads up to {RESULTS_SCHEMA}: update it to the"
+            f" version that wrote the bundle ({data.get('program', 'unknown')}) or a later one"
+        )
+    model = MODELS.get(version, PublishedResults) if isinstance(version, int) else PublishedResults
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidResults(f"results.json: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ida_rd.bundle.publish import bibliography
+from ida_rd.bundle.publish import bibliography, citations
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import ENTRY, known_methods
 from ida_rd.core.weights import catalogue
+from ida_rd.distort.structural import Parameters
 
 ENTRY_TEXT = "@misc{{{},\n  keywords = {{downscale/{}}},\n  year = {{2020}}\n}}\n"
 
@@ -44,3 +45,41 @@ def test_an_entry_that_is_there_twice_or_without_keywords_is_refused(tmp_path: P
     (tmp_path / "a" / "two.bib").write_text("@misc{two,\n  year = {2020}\n}\n")
     with pytest.raises(UserError, match=r"two\.bib: two has no line of keywords"):
         bibliography(tmp_path / "a" / "..")
+
+
+def test_what_is_cited_is_what_was_used() -> None:
+    recipes = {
+        "downscale/x4/a": {"stage": "downscale", "method": "dpid", "parameters": {"variant": "real"}},
+        "upscale/x4/u": {"stage": "upscale", "method": "srflow", "parameters": {}, "weights": {"srflow.df2k_x4": "0"}},
+        "distort": {
+            "distortions": {
+                "f": {"stage": "distort", "method": "structural", "parameters": {"metric": "fsim"}},
+                "l": {
+                    "stage": "distort",
+                    "method": "lpips",
+                    "parameters": {"backbone": "alex"},
+                    "weights": {"torchvision.alexnet": "0"},
+                },
+            }
+        },
+    }
+    text = citations(recipes, {"deepface": {"stage": "attributes", "method": "deepface", "parameters": {}}})
+    found = [line.split("{")[1].rstrip(",") for line in text.splitlines() if line.startswith("@")]
+    assert found == [
+        "liang2024idard", "kastryulin2022piq", "krizhevsky2014weird", "lugmayr2020srflow", "serengil2026lightface",
+        "weber2016dpid", "zhang2011fsim", "zhang2018lpips",
+    ]  # fmt: skip
+    assert "keywords" not in text
+    assert text.count("{") == text.count("}")
+
+
+def test_every_method_of_a_paper_can_be_cited() -> None:
+    cited = {word for entry in bibliography() for word in entry.keywords}
+    metrics = [str(value) for value in Parameters.model_fields["metric"].annotation.__args__]  # type: ignore[union-attr]
+    for key in [
+        *(f"downscale/{m}" for m in ("dpid", "perceptual", "l0", "bsrgan-type4", "bsrgan-fixed")),
+        *(f"distort/structural/{metric}" for metric in metrics),
+        *(f"attributes/{source}" for source in ("deepface", "ffhq-features", "image-statistics")),
+        *(f"weights/{key}" for key, weight in catalogue().items() if not weight.file),
+    ]:
+        assert key in cited, key
