@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from ida_rd.aggregate.statistics import Difference, Score, paired_difference, summarise
-from ida_rd.core.tables import read_table
+from ida_rd.core.tables import marked_name, read_table
 from ida_rd.core.typeset import interval
 from ida_rd.study.settings import Study
 
@@ -54,12 +54,12 @@ class Result:
     samples: int
     lost: int
     sign: int  # -1 where higher distances are better
-    stochastic: bool = True
+    marks: str = ""  # what a reader must know of the upscaler
 
     @property
     def title(self) -> str:
-        """Upscaler and factor, as they are told apart."""
-        return f"{self.upscaler}{'' if self.stochastic else ' (deterministic)'}, x{self.factor}"
+        """Upscaler and factor, with what a reader must know beside them."""
+        return f"{marked_name(self.upscaler, self.marks)}, x{self.factor}"
 
     def loss(self, condition: str) -> float:
         """The mean score, turned so that more is worse."""
@@ -104,8 +104,8 @@ def judge(study: Study, recipe: dict[str, Any], folder: Path, upscaler: str, fac
     for panel, condition, against in pairs(study, set(scores)):
         difference = paired_difference(sign * means[against], sign * means[condition], **settings)
         comparisons.append(Comparison(panel, condition, against, difference))
-    stochastic = bool(recipe["recipes"][f"upscale/x{factor}/{upscaler}"]["descriptor"]["stochastic"])
-    return Result(upscaler, factor, scores, means, comparisons, samples, lost, sign, stochastic)
+    marks = ", ".join(recipe["upscalers"][f"x{factor}/{upscaler}"]["marks"])
+    return Result(upscaler, factor, scores, means, comparisons, samples, lost, sign, marks)
 
 
 def ladder_correlations(study: Study, result: Result) -> dict[str, tuple[float, float]]:

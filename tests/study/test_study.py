@@ -40,7 +40,7 @@ def _run_study(
         "distortion_order": ["lpips-alex"],
         "distortions": {"lpips-alex": descriptor},
         "skipped": changes.pop("skipped", {}),
-        "recipes": {"upscale/x4/flow-compact": {"descriptor": {"stochastic": changes.pop("stochastic", True)}}},
+        "upscalers": {"x4/flow-compact": {"marks": changes.pop("marks", [])}},
         "confidence": 0.95,
         "resamples": 500,
         "seed": 0,
@@ -110,20 +110,20 @@ def test_where_higher_is_better_the_judgement_turns(tmp_path: Path, monkeypatch:
     assert "From least to most lost: bilinear < bicubic < lanczos < perceptual < l0 < dpid < nearest." in text
     assert "8 of 8 comparisons of the claim hold" in text
     assert "**flow-compact, x4**" in text
-    text = _run_study("real-world", levels, tmp_path, monkeypatch, stochastic=False)
-    assert "**flow-compact (deterministic), x4**" in text
+    text = _run_study("real-world", levels, tmp_path, monkeypatch, marks=["deterministic", "not blind"])
+    assert "**flow-compact (deterministic, not blind), x4**" in text
     assert "0 of 8 comparisons of the claim hold" in text
     assert "lanczos is not shown to lose more than bilinear" in text
 
 
 def test_upscalers_are_compared_and_deterministic_ones_marked() -> None:
-    def result(name: str, levels: list[float], *, factor: int = 4, stochastic: bool = True) -> Result:
+    def result(name: str, levels: list[float], *, factor: int = 4, marks: str = "") -> Result:
         scores = {f"c{i}": Score(level, 0.1, None, level, level) for i, level in enumerate(levels)}
-        return Result(name, factor, scores, {}, [], 0, 0, 1, stochastic)
+        return Result(name, factor, scores, {}, [], 0, 0, 1, marks)
 
     results = [
         result("flow", [1, 2, 3, 4]),
-        result("mode", [1, 3, 2, 3.5], stochastic=False),
+        result("mode", [1, 3, 2, 3.5], marks="deterministic"),
         result("flow", [4, 3, 2, 1], factor=8),
     ]
     assert agreement(results) == [
