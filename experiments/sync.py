@@ -2,7 +2,7 @@
 
 An experiment is a folder with its own ``params.yaml``; its ``dvc.yaml`` is that of the root, with the
 path of the code adjusted, so it runs by ``dvc repro`` in that folder and keeps its data there. Where
-there is a ``study.yaml``, a last stage writes the experiment's own table and figure by ``study.py``; a
+there is a ``study.yaml``, a last stage writes the experiment's own table and figure by ``ida_rd.study``; a
 stage of another kind is said in ``own.yaml``. With
 ``--check`` nothing is written; exit code 1 names what is out of date.
 """
@@ -27,9 +27,9 @@ vars:
 stages:
   study:
     desc: Table, figure, and what they show
-    cmd: python {script}
+    cmd: python -m ida_rd.study
     deps:
-      - {script}
+      - {up}/ida_rd/study
       - study.yaml
       - data/plan/aggregate.json
       - data/distortion
@@ -57,8 +57,7 @@ def pipeline(folder: Path) -> str:
     if (folder / "own.yaml").exists():
         last = (folder / "own.yaml").read_text(encoding="utf-8")
     elif (folder / "study.yaml").exists():
-        script = Path(os.path.relpath(ROOT / "experiments" / "study.py", folder)).as_posix()
-        last = STUDY.format(script=script)
+        last = STUDY.format(up=up)
     head, _, stage = last.partition("stages:\n")
     return HEADER + head + text.rstrip("\n") + "\n" + (f"\n{stage}" if stage else "")
 

@@ -15,10 +15,10 @@ from scipy import stats
 
 from ida_rd.aggregate.comparisons import holm
 from ida_rd.aggregate.statistics import bootstrap_interval
-from ida_rd.aggregate.tables import p_value
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import read_json
 from ida_rd.core.tables import TEXT, read_table
+from ida_rd.core.typeset import interval, markdown_table, number, p_value, places_of
 from ida_rd.report.page import software
 
 __all__ = ["Comparison", "compare", "comparison_markdown"]
@@ -189,15 +189,15 @@ def comparison_markdown(comparison: Comparison, level: float = 0.05) -> str:
     if not len(moved):
         lines.append(f"No score changed: {len(changes)} are the same on every image.")
     else:
-        lines += ["| upscaler | factor | downscaler | distortion | before | now | change | p | beyond noise |"]
-        lines += ["|---|---|---|---|---|---|---|---|---|"]
+        rows = []
         for row in moved.to_dict("records"):
-            digits = 2 if abs(row["old"]) >= 10 else 4
-            shown = [f"{row[key]:.{digits}f}" for key in ("old", "new")]
-            change = f"{row['change']:+.{digits}f} [{row['low']:+.{digits}f}, {row['high']:+.{digits}f}]"
+            places = places_of(row["old"])
+            shown = [number(row[key], places) for key in ("old", "new")]
+            change = interval(row["change"], row["low"], row["high"], places=places, signed=True)
             beyond = "**yes**" if row["p_holm"] < level else "no"
             cells = [row["upscaler"], f"x{row['factor']}", row["downscaler"], row["distortion"], *shown, change]
-            lines.append("| " + " | ".join([*cells, p_value(row["p_holm"]), beyond]) + " |")
+            rows.append([*cells, p_value(row["p_holm"]), beyond])
+        lines += markdown_table([*KEYS, "distortion", "before", "now", "change", "p", "beyond noise"], rows)
         lines += [
             "",
             f"{len(moved)} of {len(changes)} scores changed. Paired over the images that both have; Wilcoxon's"

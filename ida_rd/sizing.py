@@ -11,6 +11,7 @@ from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.files import read_json
 from ida_rd.core.project import Branch
 from ida_rd.core.tables import read_table
+from ida_rd.core.typeset import markdown_table
 
 __all__ = ["plan_size", "sizing_markdown"]
 
@@ -96,12 +97,13 @@ def sizing_markdown(plan: dict[str, Any]) -> str:
             else "; with one sample an image what is between samples is in it."
         ),
         "",
-        f"| samples K | images N for {plan['power']:.0%} power at level {plan['level']:g} | reconstructions N x K |",
-        "|---|---|---|",
     ]
-    for k, count in plan["images_needed"].items():
-        cells = ("over a million", "") if count is None else (str(count), str(count * int(k)))
-        lines.append(f"| {k} | {cells[0]} | {cells[1]} |")
+    images = f"images N for {plan['power']:.0%} power at level {plan['level']:g}"
+    rows = [
+        [k, *(("over a million", "") if count is None else (str(count), str(count * int(k))))]
+        for k, count in plan["images_needed"].items()
+    ]
+    lines += markdown_table(["samples K", images, "reconstructions N x K"], rows)
     lines += [
         "",
         "If the true difference is as large as the pilot's, which is itself uncertain; for one comparison, without"

@@ -7,23 +7,29 @@ from pathlib import Path
 
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import read_json, write_text
+from ida_rd.core.typeset import markdown_table, number
 
 HERE = Path(__file__).resolve().parent
 CONTROL = "control"
 CLAIMS = 3  # of measure.py
 
 
-def row(name: str, figures: dict) -> str:
+def row(name: str, figures: dict) -> list[str]:
     """A variant's figures."""
     heat = str(figures["preset_heat"])
     drawn, filters = figures["heats"][heat], figures["filters_at_preset"]
     order = " < ".join(sorted(filters, key=lambda key: filters[key]))
     noisy = next(value for key, value in figures["largest_pixel_at_preset"].items() if key != "bicubic")
-    return (
-        f"| {name} | {figures['parameters'] / 1e6:.2f} M | {figures['bits_per_dimension']['160']:.3f} |"
-        f" {figures['heats']['0.0']['psnr']:.2f} | {drawn['lpips']:.4f} | {_ratio(drawn):.2f} |"
-        f" {noisy:.1f} | {order} |"
-    )
+    return [
+        name,
+        f"{figures['parameters'] / 1e6:.2f} M",
+        number(figures["bits_per_dimension"]["160"], 3),
+        number(figures["heats"]["0.0"]["psnr"], 2),
+        number(drawn["lpips"], 4),
+        number(_ratio(drawn), 2),
+        number(noisy, 1),
+        order,
+    ]
 
 
 def prototype_table(prototype: dict, shipped: dict) -> list[str]:
@@ -45,9 +51,7 @@ def prototype_table(prototype: dict, shipped: dict) -> list[str]:
         f"{found['images']} centre crops of {found['crop']} x {found['crop']} pixels, K = {found['samples']};"
         " LR images by Pillow's bicubic.",
         "",
-        "| | first recipe | what ships |",
-        "|---|---|---|",
-        *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows),
+        *markdown_table([None, "first recipe", "what ships"], ([name, *cells] for name, cells in rows)),
     ]
 
 
@@ -68,9 +72,9 @@ def main() -> None:
         raise UserError(f"{HERE / 'results'}: {CONTROL}.json is missing: run `dvc repro` here")
     names = [CONTROL, *(name for name in results if name != CONTROL)]
     heat = results[CONTROL]["preset_heat"]
-    head = f"| | parameters | bits/dim | PSNR, heat 0 | LPIPS, heat {heat} | variance / bias^2 |"
-    head += " largest pixel, noise 0.2 | filters by LPIPS |"
-    lines = [head, "|---" * 8 + "|", *(row(name, results[name]) for name in names)]
+    head = [None, "parameters", "bits/dim", "PSNR, heat 0", f"LPIPS, heat {heat}", "variance / bias^2"]
+    head += ["largest pixel, noise 0.2", "filters by LPIPS"]
+    lines = markdown_table(head, (row(name, results[name]) for name in names))
     write_text(HERE / "table.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
     test = [

@@ -19,6 +19,7 @@ from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, read_yaml, write_text
 from ida_rd.core.methods import validate
 from ida_rd.core.tables import write_table
+from ida_rd.core.typeset import markdown_table, number
 from ida_rd.plan.schema import AttributeGroups
 from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
 
@@ -83,21 +84,23 @@ def markdown(title: str, table: pd.DataFrame, cell_count: int, paper: dict[int, 
     sizes = sorted({size for method, size in by if method == "kmeans"})
     head = ["images", "K-means", "exact cells", "most this pool allows", "most possible"]
     head += ["paper (another pool)"] if three else []
-    lines = [f"## {title}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    rows = []
     for size in sizes:
         most = entropy(np.full(cell_count, size // cell_count) + (np.arange(cell_count) < size % cell_count))
         values = [by[method, size]["joint_entropy_bits"] for method in METHODS]
         values += [by["stratified", size]["pool_allows_bits"], most]
-        cells_ = [str(size), *(f"{value:.4f}" for value in values), *([f"{paper[size]:.4f}"] if three else [])]
-        lines.append("| " + " | ".join(cells_) + " |")
+        values += [paper[size]] if three else []
+        rows.append([str(size), *(number(value, 4) for value in values)])
+    lines = [f"## {title}", "", *markdown_table(head, rows)]
     pool = table[table.method == "pool"].iloc[0]
     lines += ["", f"Joint entropy in bits over {cell_count} cells; the whole pool ({pool['size']:,} faces) has"]
     lines[-1] += f" {pool.joint_entropy_bits:.4f}."
     margins = [c for c in table.columns if c not in ("method", "size", "pool_allows_bits", *SUMMARY)]
-    lines += ["", "| | images | " + " | ".join(margins) + " |", "|---" * (len(margins) + 2) + "|"]
-    for row in table.to_dict("records"):
-        lines.append(f"| {row['method']} | {row['size']} | " + " | ".join(f"{row[m]:,.0f}" for m in margins) + " |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [row["method"], str(row["size"]), *(f"{row[name]:,.0f}" for name in margins)]
+        for row in table.to_dict("records")
+    ]
+    return "\n".join([*lines, "", *markdown_table([None, "images", *margins], rows)]) + "\n"
 
 
 def draw(tables: dict[str, pd.DataFrame], cell_counts: dict[str, int], paper: dict[int, float]) -> Figure:

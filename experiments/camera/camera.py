@@ -36,6 +36,7 @@ from ida_rd.core.methods import Parameters, open_method, validate
 from ida_rd.core.project import Project
 from ida_rd.core.recipes import read_recipe
 from ida_rd.core.tables import read_table, write_table
+from ida_rd.core.typeset import interval, markdown_table, number
 from ida_rd.distort.work import load_distortions
 from ida_rd.downscale.work import reduce_image
 from ida_rd.engine.device import device_name
@@ -192,16 +193,13 @@ def text(
             f" the score {values['spearman']:+.2f}, Kendall's tau {values['kendall']:+.2f}; rho pair by pair from"
             f" {min(own):+.2f} to {max(own):+.2f}."
         )
-    lines += ["", f"| | score: {lead} [interval] | " + " | ".join(f"camera: {labels[name]}" for name in found) + " |"]
-    lines += ["|---" * (len(found) + 2) + "|"]
+    rows = []
     for name in order:
         row = table.loc[name]
-        lines.append(
-            f"| {name} | {row.score:.4f} [{row.ci_low:.4f}, {row.ci_high:.4f}] | "
-            + " | ".join(f"{row[distance]:.4f}" for distance in found)
-            + " |"
-        )
-    return "\n".join(lines) + "\n"
+        score = interval(row.score, row.ci_low, row.ci_high, places=4)
+        rows.append([name, score, *(number(row[distance], 4) for distance in found)])
+    head = [None, f"score: {lead} [interval]", *(f"camera: {labels[name]}" for name in found)]
+    return "\n".join([*lines, "", *markdown_table(head, rows)]) + "\n"
 
 
 def draw(title: str, table: pd.DataFrame, labels: dict[str, str]) -> Figure:

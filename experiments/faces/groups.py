@@ -26,12 +26,12 @@ from pydantic import Field
 
 from ida_rd.aggregate.comparisons import holm
 from ida_rd.aggregate.statistics import summarise
-from ida_rd.aggregate.tables import p_value
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
 from ida_rd.core.methods import Parameters, validate
 from ida_rd.core.seeds import generator
 from ida_rd.core.tables import read_table, write_table
+from ida_rd.core.typeset import interval, markdown_table, number, p_value
 from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
 
 
@@ -191,22 +191,19 @@ def text(groups: pd.DataFrame, tests: pd.DataFrame, compared: Comparison, label:
         part = groups[groups.attribute == attribute]
         names = list(dict.fromkeys(part.group))
         counts = part.drop_duplicates("group").set_index("group").images
-        head = [f"{name} ({counts[name]})" for name in names]
-        lines += ["", f"## {attribute}", "", "| | " + " | ".join([*head, "range", "p (Holm)"]) + " |"]
-        lines.append("|---" * (len(names) + 3) + "|")
+        table = []
         for question, prefix in (("score", ""), ("beyond", f"beyond {compared.reference}: ")):
             for name in order:
                 test = tests[(tests.question == question) & (tests.downscaler == name) & (tests.attribute == attribute)]
                 if test.empty:
                     continue
                 rows = part[part.downscaler == name].set_index("group")
-                cells = [
-                    f"{rows.loc[g, f'{question}_mean']:.4f} [{rows.loc[g, f'{question}_ci_low']:.4f},"
-                    f" {rows.loc[g, f'{question}_ci_high']:.4f}]"
-                    for g in names
-                ]
-                last = [f"{test['range'].iloc[0]:.4f}", p_value(test.p_holm.iloc[0])]
-                lines.append("| " + " | ".join([prefix + name, *cells, *last]) + " |")
+                columns = [f"{question}_{key}" for key in ("mean", "ci_low", "ci_high")]
+                cells = [interval(*rows.loc[g, columns], places=4) for g in names]
+                last = [number(test["range"].iloc[0], 4), p_value(test.p_holm.iloc[0])]
+                table.append([prefix + name, *cells, *last])
+        head = [None, *(f"{name} ({counts[name]})" for name in names), "range", "p (Holm)"]
+        lines += ["", f"## {attribute}", "", *markdown_table(head, table)]
     return "\n".join(lines) + "\n"
 
 

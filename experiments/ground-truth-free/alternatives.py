@@ -35,6 +35,7 @@ from ida_rd.core.methods import Parameters, open_method, validate
 from ida_rd.core.project import Project
 from ida_rd.core.recipes import identity, read_recipe
 from ida_rd.core.tables import read_table, spread_column, write_table
+from ida_rd.core.typeset import markdown_table, number
 from ida_rd.distort.work import load_distortions
 from ida_rd.downscale.work import reduce_image
 from ida_rd.engine.script import store_of
@@ -157,12 +158,14 @@ def text(compared: Comparison, label: str, title: str, means: pd.DataFrame, rho:
             f" in {len(good)} of {len(compared.ladders)} ladders{'' if not bad else ', not in ' + ', '.join(bad)}."
         )
     lines += ["", "Spearman's rho with the score, and along each ladder with the rung:", ""]
-    lines += ["| | " + " | ".join(rho.columns) + " |", "|---" * (len(rho.columns) + 1) + "|"]
-    lines += [f"| {name} | " + " | ".join(f"{value:.2f}" for value in row) + " |" for name, row in rho.iterrows()]
-    lines += ["", "Means over the images:", "", "| | score | " + " | ".join(ALTERNATIVES) + " |"]
-    lines += ["|---" * (len(ALTERNATIVES) + 2) + "|"]
-    for name, row in means.sort_values("score").iterrows():
-        lines.append(f"| {name} | " + " | ".join(f"{row[c]:.4f}" for c in ("score", *ALTERNATIVES)) + " |")
+    rows = [[str(name), *(number(value, 2) for value in row)] for name, row in rho.iterrows()]
+    lines += markdown_table([None, *rho.columns], rows)
+    columns = ["score", *ALTERNATIVES]
+    rows = [
+        [str(name), *(number(row[column], 4) for column in columns)]
+        for name, row in means.sort_values("score").iterrows()
+    ]
+    lines += ["", "Means over the images:", "", *markdown_table([None, *columns], rows)]
     return "\n".join(lines) + "\n"
 
 

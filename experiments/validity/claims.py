@@ -19,6 +19,7 @@ from ida_rd.aggregate.statistics import paired_difference, summarise
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import write_json, write_text
 from ida_rd.core.tables import read_table
+from ida_rd.core.typeset import interval, markdown_table, number
 
 HERE = Path(__file__).resolve().parent
 CONFIDENCE, RESAMPLES, SEED = 0.95, 10000, 0
@@ -45,6 +46,10 @@ class Claim:
     @property
     def holds(self) -> bool:
         return self.low > 0
+
+    @property
+    def interval(self) -> str:
+        return interval(self.difference, self.low, self.high, places=4, signed=True)
 
 
 def image_means(run: str, upscaler: str, factor: int, downscaler: str) -> pd.Series:
@@ -95,24 +100,21 @@ def factor_claims() -> list[Claim]:
 def heat_table(heats: dict[str, float]) -> str:
     """Mean per heat and downscaler, and bilinear minus bicubic."""
     names = [*(name for group in ORDER for name in group), *BESIDE]
-    lines = ["| heat | " + " | ".join(names) + " | bilinear - bicubic |", "|---" * (len(names) + 2) + "|"]
+    rows = []
     for upscaler, heat in heats.items():
         means = {name: image_means("order", upscaler, 4, name) for name in names}
         turn = claim("", ("bicubic", means["bicubic"]), ("bilinear", means["bilinear"]))
-        cells = " | ".join(f"{means[name].mean():.4f}" for name in names)
-        lines.append(f"| {heat} | {cells} | {turn.difference:+.4f} [{turn.low:+.4f}, {turn.high:+.4f}] |")
-    return "\n".join(lines) + "\n"
+        rows.append([str(heat), *(number(means[name].mean(), 4) for name in names), turn.interval])
+    return "\n".join(markdown_table(["heat", *names, "bilinear - bicubic"], rows)) + "\n"
 
 
 def claims_table(claims: list[Claim]) -> str:
     """A row per claim."""
-    lines = ["| | loses less | loses more | difference of LPIPS | |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {c.group} | {c.less} | {c.more} | {c.difference:+.4f} [{c.low:+.4f}, {c.high:+.4f}] |"
-        f" {'holds' if c.holds else '**reversed**' if c.high < 0 else '**not shown**'} |"
+    rows = [
+        [c.group, c.less, c.more, c.interval, "holds" if c.holds else "**reversed**" if c.high < 0 else "**not shown**"]
         for c in claims
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(markdown_table([None, "loses less", "loses more", "difference of LPIPS", None], rows)) + "\n"
 
 
 def main() -> None:

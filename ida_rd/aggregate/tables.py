@@ -6,26 +6,19 @@ from typing import Any
 
 import pandas as pd
 
+from ida_rd.core import typeset
 from ida_rd.core.tables import marked_name
+from ida_rd.core.typeset import interval, latex_text, number, p_value
 
 __all__ = [
     "differences_markdown",
-    "latex_text",
     "markdown_table",
     "mean_std_csv",
     "mean_std_latex",
     "mean_std_markdown",
 ]
 
-LATEX = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
-)
-
-
-def latex_text(text: str) -> str:
-    """Return a text as LaTeX sets it, its special characters escaped."""
-    return text.translate(LATEX)
+BRANCH = ("upscaler", "factor", "downscaler")
 
 
 def markdown_table(
@@ -44,10 +37,7 @@ def markdown_table(
     parts = _has_parts(table, lead)
     if parts:
         heads.insert(1, "variance : bias²")
-    lines = [
-        "| upscaler | factor | downscaler | " + " | ".join(heads) + " |",
-        "|---|---|---|" + "---|" * len(heads),
-    ]
+    rows = []
     for (upscaler, factor), group in table.groupby(["upscaler", "factor"], sort=False):
         cells = group.set_index(["downscaler", "distortion"])
         name = marked_name(upscaler, group.marks.iloc[0])
@@ -56,9 +46,10 @@ def markdown_table(
             row = [_cell(cells.loc[downscaler, name], best[name] == downscaler) for name in order]
             if parts:
                 row.insert(1, _parts(cells.loc[downscaler, lead]))
-            lines.append(f"| {name} | x{factor} | {downscaler} | " + " | ".join(row) + " |")
+            rows.append([name, f"x{factor}", downscaler, *row])
     counts = sorted({(int(n), int(k)) for n, k in zip(table.images, table.samples, strict=True)})
     shown = ", ".join(f"N = {n} images, K = {k} sample{'s' if k > 1 else ''}" for n, k in counts)
+    lines = typeset.markdown_table([*BRANCH, *heads], rows)
     lines += ["", f"Mean over images [{confidence:.0%} bootstrap interval over images]; {shown}. Best in bold."]
     if parts:
         lines += [
@@ -96,9 +87,7 @@ def _sorted(group: pd.DataFrame, distortion: str, distortions: dict[str, dict[st
 
 
 def _cell(row: Any, best: bool) -> str:
-    digits = 2 if abs(row["mean"]) >= 10 else 4
-    mean = f"{row['mean']:.{digits}f}"
-    return f"{f'**{mean}**' if best else mean} [{row['ci_low']:.{digits}f}, {row['ci_high']:.{digits}f}]"
+    return interval(row["mean"], row["ci_low"], row["ci_high"], bold=best)
 
 
 def _places(group: pd.DataFrame, distortion: str, better: str) -> dict[str, int]:
@@ -126,22 +115,19 @@ def _branch_name(row: Any) -> tuple[str, str, str]:
 
 
 def _mean_std(row: Any) -> tuple[str, str]:
-    digits = 2 if abs(row["mean"]) >= 10 else 4
-    return f"{row['mean']:.{digits}f}", f"{row['std_images']:.{digits}f}"
+    return number(row["mean"]), number(row["std_images"], typeset.places_of(row["mean"]))
 
 
 def mean_std_markdown(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str]) -> str:
     """Set scores as the paper does: mean ± standard deviation over images, best in bold, second underlined."""
-    lines = [
-        "| upscaler | factor | downscaler | " + " | ".join(_head(distortions[name]) for name in order) + " |",
-        "|---|---|---|" + "---|" * len(order),
-    ]
+    rows = []
     wrap = {0: "{}", 1: "**{}**", 2: "<u>{}</u>"}
     for block in _mean_std_rows(table, distortions, order):
         for cells in block:
             texts = [(*_mean_std(row), place) for row, place in cells]
             values = [f"{wrap[place].format(mean)} ± {std}" for mean, std, place in texts]
-            lines.append("| " + " | ".join([*_branch_name(cells[0][0]), *values]) + " |")
+            rows.append([*_branch_name(cells[0][0]), *values])
+    lines = typeset.markdown_table([*BRANCH, *(_head(distortions[name]) for name in order)], rows)
     lines += ["", "Mean ± standard deviation over images. Best in bold, second underlined."]
     return "\n".join(lines) + "\n"
 
@@ -152,22 +138,18 @@ def mean_std_latex(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], 
     for name in order:
         arrow = r"$\downarrow$" if distortions[name]["better"] == "lower" else r"$\uparrow$"
         heads.append(f"{latex_text(distortions[name]['label'])} {arrow}")
-    lines = [
-        "% Mean and standard deviation over images; best in bold, second underlined. Needs \\usepackage{booktabs}.",
-        r"\begin{tabular}{lll" + "c" * len(order) + "}",
-        r"\toprule",
-        " & ".join(["upscaler", "factor", "downscaler", *heads]) + r" \\",
-    ]
+    blocks = []
     wrap = {0: "{}", 1: r"\mathbf{{{}}}", 2: r"\underline{{{}}}"}
     for block in _mean_std_rows(table, distortions, order):
-        lines.append(r"\midrule")
+        rows = []
         for cells in block:
             upscaler, factor, downscaler = map(latex_text, _branch_name(cells[0][0]))
             texts = [(*_mean_std(row), place) for row, place in cells]
             values = [rf"${wrap[place].format(mean)} \pm {std}$" for mean, std, place in texts]
-            lines.append(" & ".join([upscaler, rf"$\times{factor[1:]}$", downscaler, *values]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    return "\n".join(lines) + "\n"
+            rows.append([upscaler, rf"$\times{factor[1:]}$", downscaler, *values])
+        blocks.append(rows)
+    note = "Mean and standard deviation over images; best in bold, second underlined. Needs \\usepackage{booktabs}."
+    return typeset.latex_tabular("lll" + "c" * len(order), [*BRANCH, *heads], blocks, note=[note])
 
 
 def mean_std_csv(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str]) -> pd.DataFrame:
@@ -185,16 +167,14 @@ def mean_std_csv(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], or
 
 def differences_markdown(differences: pd.DataFrame, lead: str, label: str, confidence: float) -> str:
     """Set the paired differences by the leading distortion: which downscalers are told apart?"""
-    lines = [
-        "| upscaler | factor | loses less | loses more | difference | p (Wilcoxon, Holm) | told apart |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for row in differences[differences.distortion == lead].to_dict("records"):
-        digits = 2 if abs(row["difference"]) >= 10 else 4
-        interval = f"{row['difference']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
         apart = "yes" if row["p_holm"] < 1 - confidence else "no"
-        cells = [row["upscaler"], f"x{row['factor']}", row["loses_less"], row["loses_more"], interval]
-        lines.append("| " + " | ".join([*cells, p_value(row["p_holm"]), apart]) + " |")
+        cells = [row["upscaler"], f"x{row['factor']}", row["loses_less"], row["loses_more"]]
+        cells += [interval(row["difference"], row["low"], row["high"]), p_value(row["p_holm"]), apart]
+        rows.append(cells)
+    head = ["upscaler", "factor", "loses less", "loses more", "difference", "p (Wilcoxon, Holm)", "told apart"]
+    lines = typeset.markdown_table(head, rows)
     lines += [
         "",
         f"Paired differences of {label} over the images [{confidence:.0%} bootstrap interval, of each pair by itself];"
@@ -210,8 +190,3 @@ def differences_markdown(differences: pd.DataFrame, lead: str, label: str, confi
             f" {p_value(least)}, however clear the differences."
         )
     return "\n".join(lines) + "\n"
-
-
-def p_value(p: float) -> str:
-    """Three digits, two figures below a thousandth."""
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"

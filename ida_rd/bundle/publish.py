@@ -17,6 +17,7 @@ from ida_rd.bundle.verify import SUMS, verify, weights_of
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, read_json, sha256_file, write_json, write_text
 from ida_rd.core.project import Branch, Project
+from ida_rd.core.typeset import markdown_table
 from ida_rd.core.weights import catalogue
 
 __all__ = ["bibliography", "citations", "publish", "write_checksums"]
@@ -254,18 +255,19 @@ def _readme(project: Project, results: PublishedResults, *, images: bool) -> str
         "    ida-rd verify FOLDER             # checksums, completeness, every summary from the rows",
         "    ida-rd verify FOLDER --rerun 2   # and two branches anew from the images",
         "",
-        "| | |",
-        "|---|---|",
-        "| `results.json` | scores and what made them, by the schema beside it |",
-        "| `rows/` | every sample's distances, and the software and device that computed them |",
-        "| `tables/`, `figures/` | the same for people; paired differences, ranks, agreement |",
-        "| `recipes/`, `params.yaml`, `provenance.json` | parameters, hashes of code, weights and files |",
-        "| `subset.csv`, `balance.json`, `balance.csv` | the test set: hash of every image; its groups |",
-        "| `CITATIONS.bib`, `LICENCES.md` | what to cite; terms of the weights |",
-        f"| `{SUMS}` | checksums of all files |",
+    ]
+    files = [
+        ("`results.json`", "scores and what made them, by the schema beside it"),
+        ("`rows/`", "every sample's distances, and the software and device that computed them"),
+        ("`tables/`, `figures/`", "the same for people; paired differences, ranks, agreement"),
+        ("`recipes/`, `params.yaml`, `provenance.json`", "parameters, hashes of code, weights and files"),
+        ("`subset.csv`, `balance.json`, `balance.csv`", "the test set: hash of every image; its groups"),
+        ("`CITATIONS.bib`, `LICENCES.md`", "what to cite; terms of the weights"),
+        (f"`{SUMS}`", "checksums of all files"),
     ]
     if images:
-        lines.append("| `page/index.html` | the page, with images to look at |")
+        files.append(("`page/index.html`", "the page, with images to look at"))
+    lines += markdown_table([None, None], files)
     return "\n".join(lines) + "\n"
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from ida_rd.core import typeset
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import read_json, write_text
 from ida_rd.core.project import Branch, Project
@@ -61,7 +62,7 @@ def write_page(
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["number"] = _number
+    environment.filters["number"] = typeset.number
     page = environment.get_template("page.html").render(
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "page.js").read_text(encoding="utf-8"),
@@ -98,10 +99,6 @@ def group_counts(groups: pd.DataFrame) -> list[dict[str, Any]]:
         sums = groups.groupby(name, sort=False)[["pool", "chosen"]].sum()
         found += [{"attribute": name, "group": group, **row} for group, row in sums.to_dict("index").items()]
     return found
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4f}"
 
 
 def _cells(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from conftest import ROOT, run
 from numpy.typing import NDArray
 from PIL import Image
 
+import ida_rd.commands
 from ida_rd import score
-from ida_rd.cli import main
+from ida_rd.commands import commands, main
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import ENTRY, known_methods
 from ida_rd.core.weights import catalogue
@@ -255,14 +257,54 @@ def test_power_asks_the_rows_of_the_run(
     assert "did you mean 'bicubic'" in _cli("power", "bicubik", "mine", code=2, capsys=capsys)
 
 
-@pytest.mark.parametrize(
-    "command", ["", "score", "list", "weights", "check", "doctor", "compare", "publish", "verify", "power"]
-)
+@pytest.mark.parametrize("command", ["", *commands()])
 def test_help_is_there_with_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = _cli(*filter(None, [command]), "--help", capsys=capsys)
     assert "usage: ida-rd" in text
     if command not in ("", "doctor"):
         assert "examples:" in text
+
+
+def test_the_help_names_every_command_in_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    text = _cli("--help", capsys=capsys)
+    names = [line.split()[0] for line in text.splitlines() if line.startswith("    ") and line[4] != " "]
+    assert names == list(commands())
+    assert names[:9] == ["score", "list", "weights", "check", "doctor", "compare", "publish", "verify", "power"]
+    places = [module.PLACE for module in commands().values()]
+    assert places == sorted(set(places)), "no two commands share a place"
+
+
+def test_a_file_among_the_commands_is_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = """
+PLACE, ABOUT, EXAMPLES = 15, "greet", "examples:\\n  ida-rd greet you"
+
+def add_arguments(parser):
+    parser.add_argument("whom")
+
+def run(options):
+    print(f"hello, {options.whom}")
+"""
+    (tmp_path / "greet.py").write_text(code)
+    (tmp_path / "_private.py").write_text("raise AssertionError('this is no command')")
+    monkeypatch.setattr(ida_rd.commands, "__path__", [*ida_rd.commands.__path__, str(tmp_path)])
+    assert _cli("greet", "you", capsys=capsys) == "hello, you\n"
+    assert list(commands())[:3] == ["score", "greet", "list"]
+    del sys.modules["ida_rd.commands.greet"]
+
+
+def test_the_help_waits_for_no_library(tmp_path: Path) -> None:
+    code = """
+import sys
+from ida_rd.commands import main
+try:
+    main(["score", "--help"])
+except SystemExit:
+    print(*sorted({"numpy", "pandas", "scipy", "torch", "matplotlib", "pydantic"} & sys.modules.keys()))
+"""
+    done = run("python", "-c", code, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
+    assert done.stdout.splitlines()[-1] == "", "the help has loaded these"
 
 
 def test_the_command_is_installed(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""``ida-rd check``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ida_rd.core.errors import UserError, did_you_mean
+
+PLACE = 40
+ABOUT = "run the contract that a method must keep, on yours too"
+EXAMPLES = """\
+examples:
+  ida-rd check downscale/pick --set offset=1
+  ida-rd check upscale/flow --factor 4
+  ida-rd check distort/structural --set metric=fsim"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("method", metavar="STAGE/METHOD")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
+    parser.add_argument("--factor", type=int, default=4, help="scale factor, for upscalers (4)")
+
+
+def run(options: argparse.Namespace) -> None:
+    from ida_rd.core.methods import ENTRY, find_method, validate
+    from ida_rd.distort.check import check_distortion
+    from ida_rd.downscale.check import check_downscaler
+    from ida_rd.engine.device import device_name
+    from ida_rd.upscale.check import check_upscaler
+
+    stage, _, name = options.method.partition("/")
+    checked = [stage for stage in ENTRY if stage != "attributes"]
+    if stage not in checked or not name:
+        raise UserError(f"check {options.method}: write STAGE/METHOD; {did_you_mean(stage, checked)}")
+    module = find_method(stage, name, where="check")
+    parameters = _settings(options.set)
+    if stage == "downscale":
+        model = getattr(module, "Parameters", None)
+        if model is not None:
+            parameters = validate(model, parameters, where="--set").model_dump()
+        check_downscaler(module, parameters)
+    elif stage == "upscale":
+        check_upscaler(module, parameters, options.factor, device=device_name())
+    else:
+        check_distortion(module, parameters, device=device_name())
+    print(f"{options.method}: keeps its contract")
+
+
+def _settings(texts: list[str]) -> dict[str, Any]:
+    import yaml
+
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set {text}: write KEY=VALUE")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--set {text}: {value!r} is not a value as in params.yaml") from None
+    return found

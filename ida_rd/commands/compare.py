@@ -1,0 +1,37 @@
+"""``ida-rd compare``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ida_rd.commands._output import json_option, print_json, records
+
+PLACE = 60
+ABOUT = "compare this run with that of another git revision, as Markdown"
+EXAMPLES = """\
+examples:
+  ida-rd compare main > summary.md               then put it into the pull request"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    json_option(parser)
+    parser.add_argument("revision", help="branch, tag or commit")
+    parser.add_argument("--level", type=float, default=0.05, help="beyond noise below this corrected p (0.05)")
+
+
+def run(options: argparse.Namespace) -> None:
+    from ida_rd.compare import compare, comparison_markdown
+
+    found = compare(Path.cwd(), options.revision)
+    if options.json:
+        print_json(
+            {
+                "changes": records(found.changes),
+                "added": found.added,
+                "removed": found.removed,
+                "causes": found.causes,
+            }
+        )
+        return
+    print(comparison_markdown(found, options.level), end="")

@@ -1,0 +1,30 @@
+"""``ida-rd publish``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+PLACE = 70
+ABOUT = "write a bundle of the finished run that others can verify"
+EXAMPLES = """\
+examples:
+  ida-rd publish my-benchmark
+  ida-rd publish my-benchmark --without-images   where the images may not be shown"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", type=Path, metavar="OUT")
+    parser.add_argument("--without-images", action="store_true", help="leave out the page and whatever shows images")
+
+
+def run(options: argparse.Namespace) -> None:
+    from ida_rd.bundle.publish import publish
+
+    results = publish(Path.cwd(), options.out, images=not options.without_images)
+    for name, reason in results.skipped.items():
+        print(f"warning: {name} was skipped, because {reason}", file=sys.stderr)
+    if results.uncommitted_changes:
+        print("warning: files differ from the commit: commit them first, so that others can have them", file=sys.stderr)
+    print(f"{options.out}: {len(results.branches)} branches; check it with: ida-rd verify {options.out}")

@@ -1,0 +1,111 @@
+"""``ida-rd score``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ida_rd.commands._output import json_option, print_json, records
+from ida_rd.core.errors import UserError
+
+PLACE = 10
+ABOUT = "score LR images, or downscalers, on a folder of HR images"
+EXAMPLES = """\
+examples:
+  ida-rd score --hr photos --lr my_lr                       how good are these LR images?
+  ida-rd score --hr photos --lr mine=a --lr theirs=b        two sets, compared image by image
+  ida-rd score --hr photos --downscaler dpid --downscaler nearest
+  ida-rd score --hr photos --lr my_lr --upscaler srflow --samples 5 --distortion lpips-alex --strict"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    json_option(parser)
+    parser.add_argument("--hr", type=Path, required=True, metavar="DIR", help="folder of HR images, two at least")
+    parser.add_argument(
+        "--lr", action="append", default=[], metavar="[NAME=]DIR", help="LR images, named as the HR images"
+    )
+    parser.add_argument(
+        "--downscaler",
+        action="append",
+        metavar="NAME",
+        help="a downscaler of this project to score too: bicubic, dpid, ... (beside --lr: bicubic, if none is named)",
+    )
+    parser.add_argument("--factor", type=int, help="scale factor (from the sizes of --lr, else 4)")
+    parser.add_argument("--upscaler", default="flow", help="flow, srflow, ... (flow)")
+    parser.add_argument("--samples", type=int, default=3, metavar="K", help="reconstructions an image (3)")
+    parser.add_argument(
+        "--distortion", action="append", metavar="NAME", help="lpips-alex, fsim, psnr, ... (these three)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--strict", action="store_true", help="fail where weights of a distortion are missing")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="write all tables there")
+
+
+def run(options: argparse.Namespace) -> None:
+    from ida_rd.scoring import score
+
+    given: dict[str, Any] = {}
+    for text in options.lr:
+        name, _, folder = text.rpartition("=")
+        path = Path(folder).expanduser()
+        if not path.is_dir():
+            raise UserError(f"--lr {folder}: is no folder; give the folder of your LR images")
+        _add(given, name or _name(path), path, "--lr")
+    factor = options.factor or (_factor(options.hr, next(iter(given.values()))) if given else 4)
+    names = options.downscaler if options.downscaler is not None else (["bicubic"] if given else [])
+    for name in names:
+        _add(given, name, name, "--downscaler")
+    if not given:
+        raise UserError("score: give LR images (--lr) or downscalers (--downscaler)")
+    result = score(
+        given,
+        options.hr,
+        factor=factor,
+        upscaler=options.upscaler,
+        samples=options.samples,
+        distortions=options.distortion or ("lpips-alex", "fsim", "psnr"),
+        seed=options.seed,
+        missing_weights="error" if options.strict else "skip",
+    )
+    if options.save:
+        result.save(options.save)
+    if options.json:
+        print_json(
+            {"skipped": result.skipped} | {name: records(getattr(result, name)) for name in ("scores", "differences")}
+        )
+        return
+    print(result.markdown())
+    if len(given) > 1:
+        print(result.differences_markdown())
+
+
+def _add(given: dict[str, Any], name: str, value: Any, option: str) -> None:
+    if name in given:
+        raise UserError(f"{option}: {name} is there twice; name them: --lr NAME=FOLDER")
+    given[name] = value
+
+
+def _name(path: Path) -> str:
+    from ida_rd.core.methods import NAME
+
+    name = path.resolve().name.lower()
+    return name if NAME.fullmatch(name) else "mine"
+
+
+def _factor(hr: Path, lr: Path) -> int:
+    """The scale factor of two folders, from the first image that both have."""
+    from ida_rd.core.images import image_files, read_image
+
+    big, small = image_files(hr, what="--hr"), image_files(lr, what="--lr")
+    common = [name for name in big if name in small]
+    if not common:
+        raise UserError(f"{lr}: no image has the name of one in {hr}; LR and HR images pair by name")
+    height, width = read_image(big[common[0]]).shape[:2]
+    h, w = read_image(small[common[0]]).shape[:2]
+    factor = round(height / h)
+    if (h * factor, w * factor) != (height, width) or factor < 2:
+        raise UserError(
+            f"{common[0]}: {width} x {height} is no whole multiple of {w} x {h}; see --factor and crop the HR images"
+        )
+    return factor

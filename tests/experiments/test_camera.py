@@ -1,0 +1,74 @@
+"""Downscalers beside a camera."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, run
+from made import script
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def test_the_camera_ranks_first_what_it_does_itself(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, astronaut: NDArray[np.uint8]
+) -> None:
+    """A camera that is Pillow's bilinear filter, on either grid; pairs of sides that are no multiples of 4."""
+    camera = script("camera/camera.py")
+    here = tmp_path / "run"
+    shutil.copytree(finished, here)
+    (here / "pairs").mkdir()
+    sizes = {"one": (130, 197), "two": (128, 128)}
+    for name, (height, width) in sizes.items():
+        hr = Image.fromarray(astronaut[40 : 40 + height, 100 : 100 + width])
+        hr.save(here / f"pairs/{name}_HR.png")
+        whole = hr.crop((0, 0, width // 4 * 4, height // 4 * 4))
+        whole.resize((width // 4, height // 4), Image.Resampling.BILINEAR).save(here / f"pairs/{name}_LR4.png")
+    parameters = yaml.safe_load((here / "params.yaml").read_text())
+    parameters["images"] = {"source": "folder", "path": "pairs", "pattern": "*_HR.png", "crop": 64}
+    parameters["downscalers"] = {
+        name: {"method": "resample", "filter": name} for name in ("lanczos", "bilinear", "nearest")
+    }
+    parameters["distortions"] = {"psnr": {"method": "pixel"}, "mse": {"method": "pixel", "metric": "mse"}}
+    (here / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
+    shutil.copy(ROOT / "experiments/camera/camera.yaml", here)
+    run("dvc", "repro", "distort", cwd=here, env={"PYTHONPATH": str(here)})
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("IDA_RD_DEVICE", "cpu")
+    camera.main()
+    table = pd.read_csv(here / "results/realsr/pairs-x4.csv")
+    assert set(table.grid) == {"LR"}
+    assert (table[table.downscaler == "bilinear"].mse == 0).all()
+    assert (table[table.downscaler != "bilinear"].mse > 0).all()
+    figures = json.loads((here / "results/realsr/camera.json").read_text())["flow-compact-x4"]
+    assert figures["psnr"]["order"][0] == figures["mse"]["order"][0] == "bilinear"
+    # PSNR leads: higher is better, in the score as beside the camera, and so both coefficients agree.
+    scores = pd.read_csv(here / "results/realsr/table.csv").set_index("downscaler")
+    assert figures["psnr"]["kendall"] == pytest.approx(scores[["score", "psnr"]].corr("kendall").iloc[0, 1])
+    assert figures["mse"]["kendall"] == pytest.approx(-scores[["score", "mse"]].corr("kendall").iloc[0, 1])
+    assert set(figures["psnr"]["spearman_by_pair"]) == {"one", "two"}
+    text = (here / "results/realsr/camera.md").read_text()
+    assert "2 pairs, compared 2 on the LR grid." in text
+
+    for name, (height, width) in sizes.items():
+        path = here / f"pairs/{name}_LR4.png"
+        wide = Image.open(path).resize((width // 4 * 4, height // 4 * 4), Image.Resampling.BICUBIC)
+        Image.fromarray(np.pad(np.asarray(wide), ((0, height % 4), (0, width % 4), (0, 0)))).save(path)
+    camera.main()
+    table = pd.read_csv(here / "results/realsr/pairs-x4.csv")
+    assert set(table.grid) == {"HR"}
+    assert ((table.mse == 0) == (table.downscaler == "bilinear")).all()
+
+    Image.new("RGB", (50, 50)).save(here / "pairs/two_LR4.png")
+    with pytest.raises(Exception, match=r"two_LR4\.png: 50 x 50 pixels, but its HR image has 128 x 128"):
+        camera.main()
+    (here / "pairs/two_LR4.png").unlink()
+    with pytest.raises(Exception, match=r"1 HR images lack their LR image \(two_LR4\.png\)"):
+        camera.main()
+    assert "2 pairs" in (here / "results/realsr/camera.md").read_text(), "the results before are kept"

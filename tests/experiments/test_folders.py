@@ -1,0 +1,98 @@
+"""The experiments run in folders of their own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, run
+from numpy.typing import NDArray
+from PIL import Image
+
+FOLDERS = sorted(
+    path.parent
+    for path in (ROOT / "experiments").rglob("params.yaml")
+    if "downscalers" in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_an_experiments_parameters_are_valid(folder: Path, tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
+    here = tmp_path / "run"
+    here.mkdir()
+    (tmp_path / "images").mkdir()
+    Image.fromarray(astronaut[:256, :256]).save(tmp_path / "images" / "a.png")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    if params["images"].get("pattern"):
+        params["images"] |= {"path": "../images", "pattern": None}
+    if "ffhq-features" in params["attributes"]:
+        (tmp_path / "ffhq.json").write_text("[]")
+        params["attributes"]["ffhq-features"]["path"] = str(tmp_path / "ffhq.json")
+        weights = tmp_path / ".deepface" / "weights" / "race_model_single_batch.pth"
+        weights.parent.mkdir(parents=True)
+        weights.write_bytes(b"not loaded here")
+    params["distortions"] = {"psnr": {"method": "pixel"}}  # what it is about is in the rest; no weights are here
+    (here / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    # In a folder of its own, with the code elsewhere.
+    run("python", str(ROOT / "stages/plan.py"), cwd=here, env={"PYTHONPATH": str(ROOT), "DEEPFACE_HOME": str(tmp_path)})
+    for path in (here / "data/plan/downscale/x4").glob("*.json"):
+        recipe = json.loads(path.read_text())
+        assert f"ida_rd/downscale/{recipe['method'].replace('-', '_')}.py" in recipe["code"]
+        assert ("ida_rd/downscale/kernels.py" in recipe["code"]) == (recipe["method"] in ("dpid", "l0", "perceptual"))
+
+
+STUDY = """
+kind: ranking
+data: four-photos
+title: Two downscalers
+baseline: bicubic
+panels:
+  given: {conditions: {bicubic: ""}}
+  own: {conditions: {mine: ""}}
+"""
+
+
+def test_an_experiment_runs_where_it_lies(finished: Path, tmp_path: Path) -> None:
+    """The root's small run, as an experiment two folders down, gives the same scores."""
+    for name in ("ida_rd", "stages", ".dvc/config", ".dvcignore", ".gitignore"):
+        source, target = finished / name, tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
+    experiment = tmp_path / "experiments" / "a" / "b"
+    experiment.mkdir(parents=True)
+    shutil.copyfile(ROOT / "experiments/sync.py", tmp_path / "experiments/sync.py")
+    (experiment / "study.yaml").write_text(STUDY)
+    shutil.copyfile(finished / "dvc.yaml", tmp_path / "dvc.yaml")
+    shutil.copyfile(finished / "params.yaml", tmp_path / "params.yaml")
+    shutil.copyfile(finished / "params.yaml", experiment / "params.yaml")
+    shutil.copyfile(finished / "mine.py", experiment / "mine.py")
+    shutil.copytree(finished / "photos", experiment / "photos")
+    run("python", "experiments/sync.py", cwd=tmp_path)
+    run("git", "init", "--quiet", cwd=tmp_path)
+    environment = {"PYTHONPATH": str(tmp_path)}
+    run("dvc", "repro", cwd=experiment, env=environment)
+    for name in ("metrics/ida_rd.json", "metrics/tables/ida_rd.md"):
+        assert (experiment / name).read_bytes() == (finished / name).read_bytes()
+    results = experiment / "results" / "four-photos"
+    assert {path.name for path in results.iterdir()} == {
+        "scores.pdf", "scores.png", "scores.svg", "study.json", "study.md", "study.tex", "table.csv"
+    }  # fmt: skip
+    scores = json.loads((finished / "metrics/tables/ida_rd.json").read_text())["flow-compact"]["x4"]
+    table = pd.read_csv(results / "table.csv").set_index("condition")
+    assert table.loc["mine", "mean"] == scores["mine"]["dss"]["mean"]
+    assert table.loc["mine", "difference_mean"] == pytest.approx(
+        scores["mine"]["dss"]["mean"] - scores["bicubic"]["dss"]["mean"]
+    )
+    again = run("dvc", "repro", cwd=experiment, env=environment).stdout
+    assert "up to date" in again
+    # An edit of the code reruns its branch there too.
+    method = tmp_path / "ida_rd" / "downscale" / "python.py"
+    method.write_text(method.read_text() + "\n# edited\n")
+    stdout = run("dvc", "repro", "downscale", cwd=experiment, env=environment).stdout
+    assert "Running stage 'downscale@mine-4'" in stdout
+    assert "Running stage 'downscale@bicubic-4'" not in stdout

@@ -1,0 +1,61 @@
+"""Scores without HR images."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import run
+from made import script
+from PIL import Image
+
+
+def test_scores_without_hr_images(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the small run, with MSE in the lead: what each of them is, recomputed by hand for one image."""
+    alternatives = script("ground-truth-free/alternatives.py")
+    here = tmp_path / "run"
+    shutil.copytree(finished, here)
+    parameters = yaml.safe_load((here / "params.yaml").read_text())
+    parameters["distortions"] = {"mse": {"method": "pixel", "metric": "mse"}}
+    parameters["downscalers"] = {
+        "bicubic": {"method": "resample", "filter": "bicubic"},
+        "lanczos": {"method": "resample", "filter": "lanczos"},
+        "noisy": {"method": "resample", "filter": "bicubic", "degrade": [{"gaussian_noise": {"sigma": 0.1}}]},
+    }
+    (here / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
+    values = {"data": "small", "reference": "bicubic", "ranked": list(parameters["downscalers"])}
+    (here / "alternatives.yaml").write_text(yaml.safe_dump(values | {"ladders": {"noise": ["bicubic", "noisy"]}}))
+    environment = {"PYTHONPATH": str(here)}
+    run("dvc", "repro", "distort", cwd=here, env=environment)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("IDA_RD_DEVICE", "cpu")
+    alternatives.main()
+    first = (here / "results/small/table.csv").read_bytes()
+    monkeypatch.setenv("IDA_RD_WORKERS", "1")
+    shutil.rmtree(here / "results")
+    shutil.rmtree(here / ".ida-rd")
+    alternatives.main()
+    assert (here / "results/small/table.csv").read_bytes() == first
+    table = pd.read_csv(here / "results/small/table.csv").pivot(index="downscaler", columns="measure", values="mean")
+    assert table.loc["bicubic", "cycle"] == table.loc["bicubic", "surrogate"], "one thing where f is the reference"
+    assert table.loc["noisy", "surrogate"] > table.loc["bicubic", "surrogate"]
+    rows = pd.read_csv(here / "data/distortion/flow-compact/x4/noisy.csv")
+    assert table.loc["noisy", "pairwise"] == pytest.approx(rows["mse:spread"].mean())
+    assert table.loc["noisy", "score"] == pytest.approx(rows.mse.mean())
+    # f(X') of a plain filter, by Pillow itself.
+    errors = []
+    for folder in sorted((here / "data/sr/flow-compact/x4/lanczos").glob("photo-*")):
+        again = Image.open(folder / "0.webp").convert("RGB").resize((16, 16), Image.Resampling.LANCZOS)
+        lr = np.asarray(Image.open(here / f"data/lr/x4/lanczos/{folder.name}.png"), float)
+        errors.append(np.square((np.asarray(again, float) - lr) / 255).mean())
+    assert table.loc["lanczos", "consistency"] == pytest.approx(np.mean(errors))
+    text = (here / "results/small/alternatives.md").read_text()
+    assert "* **surrogate**: rho" in text
+    assert "| noisy |" in text
+    (here / "alternatives.yaml").write_text(yaml.safe_dump(values | {"reference": "gone", "ladders": {}}))
+    with pytest.raises(Exception, match=r"params\.yaml has no downscaler gone"):
+        alternatives.main()
