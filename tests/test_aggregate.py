@@ -138,6 +138,7 @@ def test_the_table_sorts_by_the_leading_distortion_and_marks_the_best() -> None:
         "images": 9,
         "samples": 2,
         "stochastic": True,
+        "marks": "",
     }
     base |= {"nonfinite_rate": 0.0, "clipped_rate": 0.0, "ci_low": 0.0, "ci_high": 1.0}
     results = [
@@ -155,8 +156,9 @@ def test_the_table_sorts_by_the_leading_distortion_and_marks_the_best() -> None:
     assert "**Skipped: lpips**, because of this." in text
     assert "variance" not in text
     assert "deterministic" not in text
-    marked = [r | {"stochastic": False} for r in results]
-    assert "| u (deterministic) | x4 |" in markdown_table(pd.DataFrame(marked), distortions, ["fsim", "psnr"], {}, 0.95)
+    marked = [r | {"marks": "deterministic, not blind"} for r in results]
+    text = markdown_table(pd.DataFrame(marked), distortions, ["fsim", "psnr"], {}, 0.95)
+    assert "| u (deterministic, not blind) | x4 |" in text
     parts = {"variance": 0.2, "bias": 0.4, "variance_to_bias": 0.5}
     none = dict.fromkeys(parts)
     results = [r | (parts if (r["distortion"], r["downscaler"]) == ("fsim", "good") else none) for r in results]

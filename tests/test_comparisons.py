@@ -212,7 +212,7 @@ def test_samples_are_paired_and_lost_ones_left_out() -> None:
 
 
 def _results() -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:
-    base = {"upscaler": "u_1", "factor": 4, "stochastic": True, "std_images": 0.125}
+    base = {"upscaler": "u_1", "factor": 4, "stochastic": True, "marks": "", "std_images": 0.125}
     values = {"best": (0.1, 30.0), "second": (0.2, 40.0), "also-second": (0.2, 20.0), "last": (0.3, 10.5)}
     rows = [
         base | {"downscaler": name, "distortion": d, "mean": mean}

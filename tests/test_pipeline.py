@@ -147,7 +147,7 @@ def test_a_run_killed_in_upscale_goes_on_where_it_was(finished: Path, repository
     done = stage("upscale", "flow-compact", "4", "bicubic", cwd=repository)
     assert done.returncode == 0
     if len(found) > 1:
-        assert f"{len(found) // 2} of 4 images were finished before" in done.stdout
+        assert f"{len(found) // 2} of 4 images were finished before" in done.stderr
     inodes = {path.stat().st_ino for path in (repository / branch).rglob("*.webp")}
     assert inode in inodes  # the very file of the killed run
     before = {p.relative_to(finished): p.read_bytes() for p in (finished / branch).rglob("*") if p.is_file()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def write_distances(project: Project, branch: Branch, store: Store) -> None:
     target = project.rows_of(branch)
     sr = project.sr_of(branch)
     if reason := skip_note(sr):
-        print(f"distort {branch.title}: skipped, {reason}", flush=True)
+        print(f"distort {branch.title}: skipped, {reason}", file=sys.stderr, flush=True)
         write_table(target, pd.DataFrame(columns=ROW))
         write_json(target.with_suffix(".json"), {"skipped": reason})
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path, stor
     A method whose software is missing leaves a note there, and nothing else.
     """
     if "skipped" in recipe:
-        print(f"downscale {recipe['name']}: skipped, {recipe['skipped']}", flush=True)
+        print(f"downscale {recipe['name']}: skipped, {recipe['skipped']}", file=sys.stderr, flush=True)
         write_skip_note(target, recipe["skipped"])
         return
     images = image_files(hr_folder, what="HR images")

@@ -24,6 +24,7 @@ from ida_rd.core.files import atomic_path, canonical_json, write_bytes
 
 __all__ = ["Collected", "Finished", "Record", "Store"]
 
+ABANDONED_S = 86400  # a file that is being written for longer is of a process that was killed
 TOUCH_S = 60  # a unit's time says when it was last used, to about this
 
 
@@ -172,6 +173,10 @@ class Store:
 
     def collect(self, size: int) -> Collected:
         """Remove the units that were not used for longest, until the others take at most `size` bytes."""
+        for path in self.root.glob("??/.partial-*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - ABANDONED_S:
+                    path.unlink()
         units = sorted(self._units(), key=lambda unit: unit[0], reverse=True)
         kept = total = removed = freed = 0
         for _, bytes_, files in units:

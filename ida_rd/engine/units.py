@@ -7,6 +7,7 @@ in here and nowhere else.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -96,7 +97,9 @@ def run(work: Work, recipe: Any, units: Iterable[Unit], store: Store) -> Iterato
         else:
             yield unit, {part: finished for part, finished in found.items() if finished is not None}
     if len(waiting) < count:
-        print(f"{work.label}: {count - len(waiting)} of {count} images were finished before", flush=True)
+        print(
+            f"{work.label}: {count - len(waiting)} of {count} images were finished before", file=sys.stderr, flush=True
+        )
     if not waiting:
         return
     device = device_name() if work.torch else "cpu"

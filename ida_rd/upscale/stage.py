@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def write_sr(project: Project, branch: Branch, store: Store) -> None:
     recipe = read_recipe(project, "upscale", f"x{branch.factor}", branch.upscaler, branch.downscaler)
     lr, target = project.lr_of(branch.downscaler, branch.factor), project.sr_of(branch)
     if reason := skip_note(lr):
-        print(f"upscale {branch.title}: skipped, {reason}", flush=True)
+        print(f"upscale {branch.title}: skipped, {reason}", file=sys.stderr, flush=True)
         with atomic_folder(target) as folder:
             write_skip_note(folder, reason)
         return
@@ -83,4 +84,8 @@ def upscale_folder(recipe: dict[str, Any], lr_folder: Path, target: Path, store:
         write_table(folder / "samples.csv", table[[*ROW, *(c for c in table if c not in ROW)]])
         write_json(folder / "environment.json", joined(environments))
     if lost := int((~table.finite).sum()):
-        print(f"warning: {label}: {lost} of {len(table)} samples are not finite and are left out", flush=True)
+        print(
+            f"warning: {label}: {lost} of {len(table)} samples are not finite and are left out",
+            file=sys.stderr,
+            flush=True,
+        )
