@@ -7,7 +7,7 @@ images at a time. What was told of an image is kept: one more image asks about t
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,10 @@ def _units(recipe: dict[str, Any], files: list[File], sources: list[str], togeth
     return units
 
 
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().absolute())
+
+
 def _measured(recipe: dict[str, Any], files: list[File], store: Store) -> pd.DataFrame:
     sources = measuring(recipe)
     together = max([getattr(method.module, "BATCH", None) or 1 for method in sources.values()], default=1)
@@ -102,7 +106,8 @@ def _measured(recipe: dict[str, Any], files: list[File], store: Store) -> pd.Dat
     work = Work(open_work, label, torch=torch, packages=PACKAGES)
     rows: list[dict] = []
     bad: list[str] = []
-    for unit, parts in run(work, recipe, _units(recipe, files, list(sources), together), store):
+    here = recipe["images"] | {"path": _absolute(recipe["images"].get("path"))}
+    for unit, parts in run(work, recipe | {"images": here}, _units(recipe, files, list(sources), together), store):
         for file in unit.given:
             places = parts[part_name(file)].value
             if isinstance(places, dict):

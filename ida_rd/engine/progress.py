@@ -43,6 +43,7 @@ class Progress:
         self.label, self.total, self.done = label, total, 0
         self._within: dict[int, float] = {}  # of units under way, by worker
         self.started = self.last = time.monotonic()
+        self._shown = 0.0
         self._bar = None
         if sys.stderr.isatty():
             form = "{l_bar}{bar}| {n:.4g}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
@@ -63,7 +64,8 @@ class Progress:
         self._show()
 
     def _show(self) -> None:
-        shown = min(self.done + sum(self._within.values()), self.total)
+        # A unit that has said that it is done counts as such only when its result is here: nothing goes back meanwhile.
+        shown = self._shown = max(min(self.done + sum(self._within.values()), self.total), self._shown)
         if self._bar is not None:
             self._bar.update(max(shown - self._bar.n, 0))
             return

@@ -19,6 +19,7 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.images import ImageError, read_image, write_png
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.programs import argument_files, check_arguments, run_program
+from ida_rd.core.progress import advance
 from ida_rd.core.seeds import Draw
 from ida_rd.upscale.contract import Descriptor, Problem, Samples
 
@@ -82,7 +83,8 @@ class CommandUpscaler:
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder) / "input.png", Path(folder) / "output.png"
             write_png(source, np.ascontiguousarray(lr.transpose(1, 2, 0)))
-            for draw in draws:
+            for i, draw in enumerate(draws):
+                advance(i / len(draws))
                 target.unlink(missing_ok=True)
                 values = {"input": source, "output": target, "factor": self.factor}
                 values |= {"sample": draw.sample, "seed": draw.integer()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 from conftest import ROOT
 
 from ida_rd.core.errors import UserError
-from ida_rd.engine.local import run_units
+from ida_rd.core.progress import advance
+from ida_rd.engine.local import _context, run_units
 
 
 def _square(unit: int) -> int:
@@ -56,6 +58,40 @@ def test_an_error_before_the_first_unit_reaches_the_user(
     with pytest.raises(UserError, match=r"^weights.pth: is damaged$"):
         list(run_units(_cannot_begin, [1, 2, 3], label="squares"))
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_no_process_is_forked_once_a_gpu_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    assert _context().get_start_method() == "spawn"
+    monkeypatch.setenv("IDA_RD_WORKERS", "2")
+    assert dict(run_units(_make, list(range(4)), label="squares")) == {i: i * i for i in range(4)}
+
+
+def _slowly() -> partial:
+    return partial(_step)
+
+
+def _step(unit: int) -> int:
+    for i in range(3):
+        time.sleep(0.4)
+        advance((i + 1) / 4)
+    return unit
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_long_unit_shows_how_far_it_is(
+    workers: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("IDA_RD_WORKERS", workers)
+    monkeypatch.setattr("ida_rd.engine.progress.LINE_S", 0.0)
+    assert len(list(run_units(_slowly, [1, 2], label="slow"))) == 2
+    lines = capfd.readouterr().err
+    shown = [float(text) for text in re.findall(r"slow: ([\d.]+)/2", lines)]
+    assert shown == sorted(shown)
+    assert shown[-1] == 2
+    assert any(0 < value < 1 for value in shown), lines
 
 
 def test_a_worker_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
