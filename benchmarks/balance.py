@@ -74,8 +74,8 @@ def make_faces(folder: Path, rows: int) -> pd.DataFrame:
 def run_stage(folder: Path, name: str) -> tuple[float, float, str]:
     """Seconds, peak memory in MiB and messages of a stage."""
     code = (
-        f"import resource, runpy, sys; sys.argv = ['stages.{name}'];\n"
-        f"try:\n    runpy.run_module('stages.{name}', run_name='__main__')\n"
+        f"import resource, runpy, sys; sys.argv = ['{name}.py'];\n"
+        f"try:\n    runpy.run_path({str(ROOT / 'stages' / name)!r} + '.py', run_name='__main__')\n"
         "finally:\n    print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)\n"
     )
     start = time.perf_counter()

@@ -17,6 +17,7 @@ import os
 
 os.environ["RAYON_NUM_THREADS"] = "1"
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,8 +32,11 @@ from threadpoolctl import threadpool_limits
 
 from ida_rd.core.files import write_json
 from ida_rd.core.images import read_image, write_png
+from ida_rd.core.recipes import SCHEMA
 from ida_rd.core.seeds import generator
 from ida_rd.downscale import dpid, l0, perceptual, resample
+
+ROOT = Path(__file__).resolve().parent.parent
 
 SIDE, FACTOR = 1024, 4
 SIZE = (SIDE // FACTOR, SIDE // FACTOR)
@@ -180,15 +184,16 @@ def stage(count: int) -> dict[str, float]:
         base = {"stage": "downscale", "name": "x", "factor": FACTOR, "files": {}}
         recipes = {
             "bicubic": base | {"method": "resample", "parameters": {"filter": "bicubic"}},
-            "dpid": base | {"method": "dpid", "parameters": {"lam": 1.0}},
+            "dpid": base | {"method": "dpid", "parameters": {"lambda": 1.0}},
         }
         for name, recipe in recipes.items():
-            write_json(folder / f"data/plan/downscale/x4/{name}.json", recipe | {"schema": 1})
+            write_json(folder / f"data/plan/downscale/x4/{name}.json", recipe | {"schema": SCHEMA})
             seconds = {}
             for workers in (1, 2, 1, 2):
+                shutil.rmtree(folder / ".ida-rd", ignore_errors=True)  # its finished units
                 started = time.perf_counter()
                 subprocess.run(
-                    [sys.executable, "-m", "stages.downscale", name, str(FACTOR)],
+                    [sys.executable, str(ROOT / "stages/downscale.py"), name, str(FACTOR)],
                     cwd=folder,
                     env=os.environ | {"IDA_RD_WORKERS": str(workers)},
                     check=True,
