@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from ida_rd.downscale.check import check_downscaler
 from ida_rd.downscale.work import apply
 
 FILTERS = ["box", "bilinear", "hamming", "bicubic", "lanczos", "nearest"]
-GOLDEN = Path(__file__).parent / "golden" / "classic"
+GOLDEN = ROOT / "tests" / "golden" / "classic"
 RNG = generator("test")
 
 

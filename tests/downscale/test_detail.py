@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -21,7 +22,7 @@ from ida_rd.downscale.check import check_downscaler
 from ida_rd.downscale.cubic import cubic
 from ida_rd.downscale.eight_bit import round_levels
 
-HERE = Path(__file__).resolve().parent / "golden"
+HERE = ROOT / "tests" / "golden"
 RNG = generator("test")
 VARIANTS = {"fixed": "real", "official": "matlab_official"}
 METHODS = {"dpid": dpid, "perceptual": perceptual, "l0": l0}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import stage_here
+from conftest import ROOT, stage_here
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from ida_rd.downscale.degrade import (
     check_steps,
 )
 
-GOLDEN = Path(__file__).parent / "golden" / "degrade"
+GOLDEN = ROOT / "tests" / "golden" / "degrade"
 BY_NAME: dict[str, Any] = {
     "pilblur": lambda value: GaussianBlur(sigma=value),
     "pilcontrast": lambda value: Contrast(factor=value),
