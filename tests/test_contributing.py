@@ -17,7 +17,14 @@ from conftest import ROOT, run
 DOCUMENT = ROOT / "CONTRIBUTING.md"
 FENCE = re.compile(r'^( *)```(\w+)(?: title="([^"]+)")?\n(.*?)^ *```$', re.MULTILINE | re.DOTALL)
 RUNS = ("make repro", "dvc repro")  # minutes, on a busy machine
-FILES = ("Makefile", "pyproject.toml", "requirements.lock", "tests/conftest.py", "docs/params.schema.json")
+FILES = (
+    "Makefile",
+    "pyproject.toml",
+    "requirements.lock",
+    "tests/conftest.py",
+    "tests/parity.py",
+    "docs/params.schema.json",
+)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import edit, run, units
+from conftest import edit, run, stage, units
 
 RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
 CACHED = re.compile(r"^Stage '([^']+)' is cached", re.MULTILINE)
@@ -75,8 +75,14 @@ def test_changing_a_parameter_reruns_its_branch_alone(repository: Path) -> None:
 
 
 def test_editing_a_methods_source_reruns_its_branch_alone(repository: Path) -> None:
+    edit(repository / "ida_rd/downscale/resample.py", "from __future__", "# A remark.\nfrom __future__")
+    assert _repro(repository) == ENDS | _branch("bicubic")
+    # A module of the user's own is none of the files that DVC watches: `make repro` asks the plan.
     edit(repository / "mine.py", "hr[::4, ::4]", "hr[1::4, 1::4]")
-    assert _repro(repository) == ENDS | _branch("mine")
+    assert _repro(repository) == set()
+    assert stage("plan", "--check", cwd=repository).returncode == 3
+    run("dvc", "repro", "--quiet", "--force", "--single-item", "plan", cwd=repository)
+    assert _repro(repository) == ENDS - {"plan"} | _branch("mine")
 
 
 def test_editing_the_engine_reruns_nothing(repository: Path) -> None:

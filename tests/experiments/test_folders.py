@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, run
+from conftest import ROOT, run, stage_here
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -39,7 +39,8 @@ def test_an_experiments_parameters_are_valid(folder: Path, tmp_path: Path, astro
     params["distortions"] = {"psnr": {"method": "pixel"}}  # what it is about is in the rest; no weights are here
     (here / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     # In a folder of its own, with the code elsewhere.
-    run("python", str(ROOT / "stages/plan.py"), cwd=here, env={"PYTHONPATH": str(ROOT), "DEEPFACE_HOME": str(tmp_path)})
+    done = stage_here("plan", cwd=here, env={"DEEPFACE_HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
     for path in (here / "data/plan/downscale/x4").glob("*.json"):
         recipe = json.loads(path.read_text())
         assert f"ida_rd/downscale/{recipe['method'].replace('-', '_')}.py" in recipe["code"]
