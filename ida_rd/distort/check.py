@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.methods import validate
+from ida_rd.core.methods import Parameters, validate
 from ida_rd.core.seeds import generator
 
 __all__ = ["check_distortion"]
@@ -33,7 +33,7 @@ def check_distortion(method: ModuleType, parameters: dict[str, Any], *, device: 
     UserError
         The first promise that the method breaks.
     """
-    values = validate(method.Parameters, parameters, where="parameters")
+    values = validate(getattr(method, "Parameters", Parameters), parameters, where="parameters")
     descriptor = method.describe(values)
     distortion = method.load(values, device)
     side = max(side, descriptor.minimum_side)

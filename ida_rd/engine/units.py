@@ -20,8 +20,9 @@ from ida_rd.engine.store import Finished, Record, Store
 
 __all__ = ["Function", "Unit", "Work", "run"]
 
-# Of a unit's input and the parts of it that are missing.
-Function = Callable[[Any, list[str]], Mapping[str, Record]]
+# Of a unit's input and the parts of it that are missing. One whose parts take long gives them one after the other, and
+# each is kept as it comes.
+Function = Callable[[Any, list[str]], Mapping[str, Record] | Iterator[tuple[str, Record]]]
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def _worker(work: Work, recipe: Any, device: str, root: Any, made: str) -> Calla
 def _one(function: Function, store: Store, made: str, task: tuple[Unit, list[str]]) -> None:
     """Do what is missing of a unit, and keep it."""
     unit, missing = task
-    for part, record in function(unit.given, missing).items():
+    found = function(unit.given, missing)
+    for part, record in found.items() if isinstance(found, Mapping) else found:
         store.put(unit.keys[part], record, made)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.methods import validate
+from ida_rd.core.methods import Parameters, validate
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.upscale.contract import Problem, Samples
 
@@ -36,7 +36,7 @@ def check_upscaler(method: ModuleType, parameters: dict[str, Any], factor: int, 
     UserError
         The first promise that the method breaks.
     """
-    values = validate(method.Parameters, parameters, where="parameters")
+    values = validate(getattr(method, "Parameters", Parameters), parameters, where="parameters")
     descriptor = method.describe(values, factor)
     if descriptor.factor != factor:
         raise UserError(f"describe() says factor {descriptor.factor}, not {factor}")
