@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,27 @@ def test_an_error_keeps_what_is_finished(
     asked()
     list(run(WORK, recipe | {"bad": 0}, _units(store, [1, 2, 3, 4], 1), store))
     assert asked() == ["3:0", "4:0"]
+
+
+def _one_by_one(recipe: dict[str, Any], device: str) -> Callable[[Any, list[str]], Iterator[tuple[str, Record]]]:
+    def parts(given: int, missing: list[str]) -> Iterator[tuple[str, Record]]:
+        for part in missing:
+            if part == recipe["ends"]:
+                raise UserError("the power is gone")
+            yield part, Record(part)
+
+    return parts
+
+
+def test_parts_that_take_long_are_kept_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDA_RD_WORKERS", "1")
+    store = Store(tmp_path)
+    units = _units(store, [1], 4)
+    work = Work(_one_by_one, "parts")
+    with pytest.raises(UserError, match="the power is gone"):
+        list(run(work, {"ends": "2"}, units, store))
+    assert [store.get(key) is not None for key in units[0].keys.values()] == [True, True, False, False]
+    assert list(next(run(work, {"ends": ""}, units, store))[1]) == ["0", "1", "2", "3"]
 
 
 @given(
