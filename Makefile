@@ -1,10 +1,10 @@
 # make repro   set up, run the pipeline, show the scores
-# make test    set up, run the tests; what is slow, or parity whose code did not change, is left out
-# make test-all  run all of them, and note in tests/parity.json which parity held
+# make test    set up, run the tests, except slow ones and parity tests whose code did not change
+# make test-all  run all tests, and record in tests/parity.json which parity tests passed
 # make check   formatter, linter, type checker
-# make figures the documents' figures anew, from the last run and a small one in two branches
+# make figures redraw the documents' figures, from the last run and a small one in two branches
 # make experiments  give the experiments the pipeline of the root
-# make lock    write requirements.lock anew from pyproject.toml
+# make lock    rewrite requirements.lock from pyproject.toml
 #
 # PIP_ARGS goes to pip install: `make repro PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"`
 # takes the small CPU build of torch.
@@ -28,7 +28,7 @@ repro: $(VENV)/.installed .dvc/config
 	echo "page    metrics/report/index.html"; \
 	echo "Next: add a downscaler to params.yaml and run \`make repro\` again; only its branch runs."
 
-# A process per core, with one thread each.
+# One process per core, with one thread each.
 PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist worksteal
 
 test: $(VENV)/.installed-dev

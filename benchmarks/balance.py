@@ -2,7 +2,7 @@
 
     python benchmarks/balance.py [--rows 70000] [--million]
 
-The stages run as the pipeline runs them, on made files: a zip archive of JSON files, and images of which only the
+The stages run as the pipeline runs them, on made-up files: a zip archive of JSON files, and images of which only the
 chosen may be opened (all others are empty). The peer is scikit-learn's K-means on the same features row by row, with
 the same 20 starts. The last line is JSON.
 """
@@ -97,7 +97,7 @@ def pipeline(rows: int, method: str) -> dict[str, float]:
         Image.fromarray(photo).save(folder / "faces/00000/00000.png")
         for name in ("plan", "attributes"):
             figures[f"{name}_s"], figures[f"{name}_MiB"], _ = run_stage(folder, name)
-        # The chosen ones become images: all others stay empty, and would be refused if they were opened.
+        # The chosen ones become images: all others stay empty, and would be refused if opened.
         sys.path.insert(0, str(ROOT))
         from ida_rd.balance.stage import select
         from ida_rd.core.files import read_json

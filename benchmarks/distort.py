@@ -2,8 +2,8 @@
 
     python benchmarks/distort.py [--path alexnet.pth] [--backbone alex] [--threads 2] [--repeats 9]
 
-The package computes the features of the HR image anew for each pair: 10 passes of the network, where 6 will
-do. Both are warmed up. Peak memory (Linux) is what one call adds in a fresh process. The last line is JSON.
+The package recomputes the features of the HR image for each pair: 10 passes of the network, where 6 are
+enough. Both are warmed up. Peak memory (Linux) is what one call adds in a fresh process. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SAMPLES, SIDES = 5, (256, 1024)
 
 
 def images(side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """An HR image (3, side, side) and K samples about it."""
+    """An HR image (3, side, side) and K samples around it."""
     random = generator("benchmark", side)
     hr = random.integers(0, 256, (3, side, side), dtype=np.uint8)
     noise = random.normal(0, 20, (SAMPLES, 3, side, side))
@@ -71,7 +71,7 @@ def resident(line: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--backbone", choices=("alex", "vgg", "squeeze"), default="alex")
-    parser.add_argument("--path", help="its torchvision weights; else those in torch's cache")
+    parser.add_argument("--path", help="its torchvision weights; otherwise those in torch's cache")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument(
@@ -83,7 +83,7 @@ def main() -> None:
     if a.alone:
         call = contestants(ours, int(a.alone[1]))[a.alone[0]]
         held = resident("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # begin the peak anew: what was loaded is not the measure's
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak: what was loaded does not count
         call()
         print(resident("VmHWM") - held)
         return

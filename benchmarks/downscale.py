@@ -4,7 +4,7 @@
 
 Peers: for `dpid`, pepedpid (Rust; `pip install pepedpid`); for `perceptual`, its formulas as vectorised
 NumPy; for `l0`, the same iteration with complex float64 FFTs of all channels; for `resample`, Pillow from
-array to array. `--stage N` also times the downscale stage on N photographs-like images with one worker
+array to array. `--stage N` also times the downscale stage on N photograph-like images with one worker
 and with two, and says where one worker's time goes. The cost of compiling is measured in a fresh process
 with an empty cache. The last line is JSON.
 """
@@ -43,7 +43,7 @@ SIZE = (SIDE // FACTOR, SIDE // FACTOR)
 
 
 def picture(*key: int) -> NDArray[np.uint8]:
-    """Smooth shapes, edges and some noise, so that files and weights are as unlike as in a photograph."""
+    """Smooth shapes, edges and some noise, so that files and weights vary as in a photograph."""
     random = generator("benchmark", *key)
     coarse = Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8)).resize(
         (SIDE, SIDE), Image.Resampling.BICUBIC
@@ -68,7 +68,7 @@ def best(ours: Callable[[], object], peer: Callable[[], object], repeats: int) -
 
 
 def perceptual_numpy(hr: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The formulas of `perceptual` with whole arrays in float64."""
+    """The formulas of `perceptual` on whole arrays in float64."""
     x = hr / 255
     blocks = x.reshape(SIZE[0], FACTOR, SIZE[1], FACTOR, 3)
     low, square = blocks.mean(axis=(1, 3)), (blocks**2).mean(axis=(1, 3))
@@ -116,7 +116,7 @@ def l0_complex(hr: NDArray[np.uint8], lam: float = 2e-4, kappa: float = 2.0) -> 
 
 
 def methods(repeats: int) -> dict[str, float]:
-    """Ratio to the peer and megapixels a second of every method."""
+    """Ratio to the peer and megapixels per second of every method."""
     hr, rng = picture(0), generator("unused")
     floats = hr.astype(np.float32) / 255
     pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {

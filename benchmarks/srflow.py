@@ -27,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from golden.srflow.fill_weights import fill  # weights of the tests: any would take as long
+from golden.srflow.fill_weights import fill  # the tests' weights: any would take as long
 
 from ida_rd.core.images import read_image
 from ida_rd.core.seeds import generator
@@ -47,7 +47,7 @@ def network(device: torch.device) -> SRFlowNet:
 
 
 def inputs(side: int, samples: int, device: torch.device) -> tuple[Tensor, list[Tensor]]:
-    """A photograph as LR image, (1, 3, side, side) in [0, 1], and the latents of its samples."""
+    """A photograph as an LR image, (1, 3, side, side) in [0, 1], and the latents of its samples."""
     random = generator("benchmark", side)
     photo = Image.fromarray(read_image(Path(skimage.__file__).parent / "data" / "astronaut.png"))
     small = np.array(photo.resize((side, side), Image.Resampling.BICUBIC))
@@ -66,7 +66,7 @@ def ours(net: SRFlowNet) -> Callable[[Tensor, list[Tensor]], Tensor]:
 
 
 def reference(net: SRFlowNet) -> Callable[[Tensor, list[Tensor]], Tensor]:
-    """Everything anew for each sample."""
+    """Everything recomputed for each sample."""
 
     def sample(lr: Tensor, latents: list[Tensor]) -> Tensor:
         features = net.RRDB(lr)
@@ -112,7 +112,7 @@ def compare(side: int, samples: int, repeats: int, device: torch.device) -> dict
         "lr_side": side,
         "samples": samples,
         "ratio": min(seconds["reference"]) / min(seconds["ours"]),
-        # The tests' weights are of no trained network: most of what they decode to is no image, and is clipped.
+        # The tests' weights are not trained: most of what they decode to is not an image, and is clipped.
         "max_difference_of_images": float((one.clamp(0, 1) - other.clamp(0, 1)).abs().max()),
         "max_difference": float((one - other).abs().max()),
         "max_value": float(other.abs().max()),

@@ -1,9 +1,9 @@
 """Give every experiment the root pipeline: ``python experiments/sync.py`` (or ``make experiments``).
 
 An experiment is a folder with its own ``params.yaml``; its ``dvc.yaml`` is that of the root, with the
-path of the code adjusted, so it runs by ``dvc repro`` in that folder and keeps its data there. Where
+path of the code adjusted, so it runs by ``dvc repro`` in that folder and keeps its data there. If
 there is a ``study.yaml``, a last stage writes the experiment's own table and figure by ``ida_rd.study``; a
-stage of another kind is said in ``own.yaml``. With
+stage of another kind is given in ``own.yaml``. With
 ``--check`` nothing is written; exit code 1 names what is out of date.
 """
 
@@ -16,9 +16,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-HEADER = (
-    "# Written by `make experiments` from the root's dvc.yaml: change that one. What runs is said in params.yaml.\n"
-)
+HEADER = "# Written by `make experiments` from the root's dvc.yaml: change that one. params.yaml says what runs.\n"
 
 
 STUDY = """\
@@ -40,7 +38,7 @@ stages:
 
 
 def experiments() -> list[Path]:
-    """Folders whose ``params.yaml`` is one of the pipeline."""
+    """Folders whose ``params.yaml`` is for the pipeline."""
     found = sorted((ROOT / "experiments").rglob("params.yaml"))
     return [path.parent for path in found if "downscalers" in yaml.safe_load(path.read_text(encoding="utf-8"))]
 
@@ -51,7 +49,7 @@ def pipeline(folder: Path) -> str:
     body = text[text.index("stages:\n") :]
     up = Path(os.path.relpath(ROOT, folder)).as_posix()
     text = body.replace("      - ida_rd\n", f"      - {up}/ida_rd\n").replace("python stages/", f"python {up}/stages/")
-    # Ordinary outputs here: as metrics they would stand in the root's `dvc metrics show` and `dvc exp show` too.
+    # Ordinary outputs here: as metrics they would appear in the root's `dvc metrics show` and `dvc exp show` too.
     text = text.replace("    metrics:\n", "")
     last = ""
     if (folder / "own.yaml").exists():

@@ -34,12 +34,12 @@ class Comparison:
     Attributes
     ----------
     changes : DataFrame
-        A row per branch and distortion that both have: old and new mean over their common images, change, interval
-        and p of the paired difference, p_holm; ``same`` where every image's value is the same.
+        One row per branch and distortion that both have: old and new mean over their common images, change, interval
+        and p of the paired difference, p_holm; ``same`` if every image's value is the same.
     added, removed : list of str
         Branches that only the new, or the old, run has.
     causes : list of str
-        What differs in what made the numbers: code, parameters, weights, data set, seed.
+        Differences in what made the numbers: code, parameters, weights, data set, seed.
     other : str
         Name of the other version.
     """
@@ -113,7 +113,7 @@ def compare(root: Path, revision: str) -> Comparison:
 
 
 def _show(root: Path, revision: str, path: str) -> str:
-    """Return a file as a revision has it."""
+    """Return a file as it is in a revision."""
     command = ["git", "show", f"{revision}:./{path}"]
     try:
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
@@ -149,7 +149,7 @@ def _causes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
             ("dataset_sha256", "the test set"),
             ("seed", "the seed"),
             ("images", "where images come from"),
-            ("attributes", "what is known of the images"),
+            ("attributes", "the attributes of the images"),
             ("balance", "the balance"),
         )
         if old.get(key) != new.get(key)
@@ -201,15 +201,15 @@ def comparison_markdown(comparison: Comparison, level: float = 0.05) -> str:
         lines += [
             "",
             f"{len(moved)} of {len(changes)} scores changed. Paired over the images that both have; Wilcoxon's"
-            f" signed-rank test with Holm's correction within a distortion, beyond noise below {level:g}.",
+            f" signed-rank test with Holm's correction within a distortion, a change is beyond noise below {level:g}.",
         ]
     for title, names in (("New", comparison.added), ("Gone", comparison.removed)):
         if names:
             lines += ["", f"{title}: {', '.join(names)}."]
     if comparison.causes:
-        lines += ["", "<details><summary>What differs in what made the numbers</summary>", ""]
+        lines += ["", "<details><summary>Differences in what made the numbers</summary>", ""]
         lines += [f"* {cause}" for cause in comparison.causes]
         lines += ["", "</details>"]
     else:
-        lines += ["", "Nothing differs in code, parameters, weights, data or library versions."]
+        lines += ["", "No difference in code, parameters, weights, data or library versions."]
     return "\n".join(lines) + "\n"

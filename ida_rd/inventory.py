@@ -22,7 +22,7 @@ __all__ = ["describe_fields", "health", "methods", "type_in_words", "weights"]
 
 FACTORS = (4, 8, 16)
 PROGRAMS = {
-    "git": "compare and publish ask it for other versions",
+    "git": "compare and publish need it for other versions",
     "dvc": "runs the pipeline",
     "magick": "ImageMagick, for the experiment `libraries`",
 }
@@ -107,7 +107,7 @@ def _weights_of(stage: str, module: Any, model: type[BaseModel]) -> list[str]:
     ids: list[str] = []
     try:
         values = model()
-    except ValueError:  # a parameter is needed: which weights is said there
+    except ValueError:  # a parameter is required: it says which weights
         return []
     for arguments in [(values, factor) for factor in FACTORS] if stage == "upscale" else [(values,)]:
         try:
@@ -125,7 +125,7 @@ def weights(ids: list[str] | None = None, *, download: bool = False) -> list[dic
     ids : list of str, optional
         Ids of the catalogue; None: all.
     download : bool
-        Fetch what is missing.
+        Whether to fetch what is missing.
     """
     known = catalogue()
     if unknown := [key for key in ids or [] if key not in known]:
@@ -180,7 +180,7 @@ def _row(what: str, good: bool, detail: str, problem: str) -> dict[str, str]:
 
 
 def _packages() -> list[dict[str, str]]:
-    """Versions of the packages that the project asks for, against what it asks."""
+    """Versions of the packages that the project requires, against the required ones."""
     from packaging.requirements import Requirement
 
     rows = []
@@ -191,8 +191,8 @@ def _packages() -> list[dict[str, str]]:
         try:
             version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            rows.append({"what": requirement.name, "state": "missing", "detail": f"asked for: {requirement}"})
+            rows.append({"what": requirement.name, "state": "missing", "detail": f"required: {requirement}"})
             continue
         fits = requirement.specifier.contains(version, prereleases=True)
-        rows.append(_row(requirement.name, fits, version, f"asked for: {requirement.specifier}"))
+        rows.append(_row(requirement.name, fits, version, f"required: {requirement.specifier}"))
     return rows

@@ -1,6 +1,6 @@
 """The pipeline in one process: the stages that ``dvc.yaml`` names, in their order, on the same files.
 
-DVC decides what must run again and keeps what was made; the numbers are none of its affair. `run` gives the same bytes.
+DVC decides what must run again and keeps what was made; the numbers do not depend on it. `run` gives the same bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["branches_of", "choose_images", "compute_branches", "run"]
 
 
 def branches_of(recipes: dict[str, dict[str, Any]]) -> list[Branch]:
-    """The branches that a plan names; those that are skipped are among them, and pass on the reason."""
+    """The branches that a plan names; skipped ones are among them, and pass on the reason."""
     paths = [path.split("/") for path in recipes if path.startswith("upscale/")]
     return [Branch(upscaler, int(factor[1:]), downscaler) for _, factor, upscaler, downscaler in paths]
 
@@ -49,7 +49,7 @@ def compute_branches(project: Project, branches: Sequence[Branch], store: Store)
 def run(project: Project, *, store: Store | None = None, with_report: bool = True) -> Results:
     """Run everything that ``params.yaml`` asks for, from the images to the page.
 
-    Finished units are taken from the store; every stage's output is written anew.
+    Finished units are taken from the store; every stage's output is rewritten.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""What is written of all parameters: a page, and a JSON schema by which editors complete ``params.yaml``.
+"""The documents of all parameters: a page, and a JSON schema by which editors complete ``params.yaml``.
 
-Both are made of the descriptions that stand beside the parameters in the code:
+Both are made from the descriptions beside the parameters in the code:
 
-    python -m ida_rd.reference --write      # docs/parameters.md and docs/params.schema.json anew
-    python -m ida_rd.reference --check      # are they what the code says?
+    python -m ida_rd.reference --write      # rewrite docs/parameters.md and docs/params.schema.json
+    python -m ida_rd.reference --check      # are they up to date?
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ida_rd.plan.schema import RunParameters
 __all__ = ["documents", "page", "params_schema"]
 
 TITLES = {
-    "attributes": ("Sources of attributes", "Named by `attributes.source`; their parameters stand beside it, as in\n"
+    "attributes": ("Sources of attributes", "Named by `attributes.source`; their parameters go beside it, as in\n"
                    "`attributes: {source: table, table: {path: my.csv}}`."),
     "downscale": ("Downscalers", "Named by `method` of an entry of `downscalers`. Each also takes `degrade`: see\n"
                   "[degradations](#degradations)."),
@@ -62,7 +62,7 @@ def page() -> str:
                 lines += ["", f"### {method['method']}", "", method["about"]]
                 lines += ["", *_table(method["parameters"])] if method["parameters"] else ["", "No parameters."]
         if stage == "downscale":
-            lines += ["", "### Degradations", "", "Steps of `degrade`, a list, done in its order, as in"]
+            lines += ["", "### Degradations", "", "Steps of `degrade`, a list, applied in order, as in"]
             lines += ["`degrade: [{gaussian_blur: {sigma: 2}}, {jpeg: {quality: 50}}]`."]
             for name, step in STEPS.items():
                 lines += ["", f"#### {name}", "", _about(step), "", *_table(describe_fields(step))]
@@ -185,11 +185,11 @@ def _bare(schema: Any) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write the documents, or refuse those that are not what the code says."""
+    """Write the documents, or refuse those that are out of date."""
     parser = argparse.ArgumentParser(prog="python -m ida_rd.reference", description="the documents of all parameters")
     group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--write", action="store_true", help="write them anew")
-    group.add_argument("--check", action="store_true", help="fail where one is out of date")
+    group.add_argument("--write", action="store_true", help="rewrite them")
+    group.add_argument("--check", action="store_true", help="fail if one is out of date")
     options = parser.parse_args(arguments)
     for path, text in documents().items():
         if not path.parent.is_dir():

@@ -1,7 +1,7 @@
 """A run without DVC: ``python -m ida_rd.run`` in the folder of ``params.yaml`` does all that ``dvc repro`` does.
 
 The same files come out, byte for byte. What DVC adds is left out: its cache of outputs, and that a stage whose recipe
-and inputs are as they were is not run at all. Units that were computed before are not computed again either way.
+and inputs are unchanged is not run at all. Units that were computed before are not computed again either way.
 """
 
 from __future__ import annotations

@@ -41,14 +41,14 @@ FILTERS = ("box", "bilinear", "hamming", "bicubic", "lanczos", "nearest")
 
 @dataclass(frozen=True)
 class Result:
-    """What a scoring found.
+    """The result of scoring.
 
     Attributes
     ----------
     scores : DataFrame
-        A row per upscaler, factor, downscaler and distortion; see ``metrics/tables/ida_rd.csv`` in the docs.
+        One row per upscaler, factor, downscaler and distortion; see ``metrics/tables/ida_rd.csv`` in the docs.
     differences : DataFrame
-        A row a pair of downscalers and distortion: paired difference, interval, p, corrected p.
+        One row per pair of downscalers and distortion: paired difference, interval, p, corrected p.
     images : DataFrame
         Image means. ``rows`` has every sample.
     rows : DataFrame
@@ -144,23 +144,23 @@ def score(
     downscale : callable, dict, str or path, or a mapping of names to those
         A function ``f(hr, size, *, rng)`` of uint8 (H, W, 3) and (h, w) to uint8 (h, w, 3); a method as in
         ``params.yaml`` (``{"method": "dpid"}``); the name of a method or of one of Pillow's filters; or a folder of
-        finished LR images, named as the HR images are.
+        finished LR images, named like the HR images.
     images : path, mapping of names to arrays, or sequence of arrays
-        HR images, uint8 (H, W, 3) sRGB; two at least. A size that the factor does not divide is centre-cropped,
-        or refused where an LR folder is given.
+        HR images, uint8 (H, W, 3) sRGB; at least two. A size that the factor does not divide is centre-cropped,
+        or refused if an LR folder is given.
     factor : int
         Scale factor.
     upscaler : dict, str or object
         A method as in ``params.yaml``, or its name; or an object with ``sample(lr, draws)`` as
         `ida_rd.upscale.contract.Upscaler` has it, called in this process.
     samples : int
-        K, reconstructions an image.
+        K, reconstructions per image.
     distortions : sequence of str, or mapping
         Names such as ``lpips-alex``, ``fsim``, ``psnr``; the first that can be computed leads.
     seed : int
         Of the latents, which are common to all downscalers, and of the bootstrap.
     missing_weights : str
-        ``skip`` distortions whose weights cannot be had (said in the result), or raise an ``error``.
+        ``skip`` distortions whose weights are not available (the result says so), or raise an ``error``.
     confidence, resamples : float, int
         Of the intervals.
 
@@ -186,7 +186,7 @@ def score(
             upscalers = _upscaler(upscaler)
         else:
             upscalers = {_object_name(upscaler): {"method": stack.enter_context(as_method(upscaler, factor))}}
-            store = store_of(project)  # nobody can say what its samples rest on: they are for this call
+            store = store_of(project)  # nobody can say what its samples depend on: they are for this call only
         exact = any(_is_folder(d) for d in named.values())
         ids = _write_images(images, factor, project.hr, exact=exact)
         own = project.root / "own-lr"
@@ -215,7 +215,7 @@ def score(
 def _named(downscale: Any) -> dict[str, Downscaler]:
     if isinstance(downscale, Mapping) and "method" not in downscale:
         if not downscale:
-            raise UserError("downscale: give one downscaler at least")
+            raise UserError("downscale: give at least one downscaler")
         return {str(name): value for name, value in downscale.items()}
     if isinstance(downscale, Mapping):
         return {str(downscale["method"]): downscale}
@@ -242,7 +242,7 @@ def _write_images(images: Any, factor: int, target: Path, *, exact: bool) -> lis
     else:
         arrays = [(f"image-{i:04d}", image) for i, image in enumerate(images)]
     if len(arrays) < 2:
-        raise UserError(f"HR images: {len(arrays)} given; an interval over images needs two at least")
+        raise UserError(f"HR images: {len(arrays)} given; an interval over images needs at least two")
     for name, source in arrays:
         if isinstance(source, Path):
             try:
@@ -259,7 +259,7 @@ def _write_images(images: Any, factor: int, target: Path, *, exact: bool) -> lis
         if exact and (height, width) != image.shape[:2]:
             raise UserError(
                 f"HR image {name}: {image.shape[1]} x {image.shape[0]} pixels are not divisible by the factor {factor},"
-                " so that no LR image is of its size; crop both"
+                " so no LR image fits it; crop both"
             )
         y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
         write_png(target / f"{name}.png", np.ascontiguousarray(image[y : y + height, x : x + width]))

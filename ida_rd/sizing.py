@@ -1,4 +1,4 @@
-"""How many images and samples tell two downscalers apart? Asked of a pilot run's own rows."""
+"""How many images and samples does it take for two downscalers to differ significantly? From a pilot run's rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def plan_size(
     power: float = 0.8,
     level: float = 0.05,
 ) -> dict[str, Any]:
-    """Estimate, from a finished run, the images needed to tell downscaler `b` from `a`.
+    """Estimate, from a finished run, how many images are needed to show that downscaler `b` differs from `a`.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def plan_size(
     a, b : str
         Names of two downscalers.
     upscaler, factor, distortion
-        Which of the run's; default: the first.
+        Which of those of the run; default: the first.
     power : float
         Probability with which the difference is to be seen.
     level : float
@@ -85,7 +85,7 @@ def _pick(option: str, value: Any, known: list[Any]) -> Any:
 
 
 def sizing_markdown(plan: dict[str, Any]) -> str:
-    """Set the answer as a table."""
+    """Return the answer as a table."""
     pilot = plan["pilot"]
     lines = [
         f"{plan['b']} minus {plan['a']}, {plan['upscaler']} x{plan['factor']}, {plan['label']}:"
@@ -94,7 +94,7 @@ def sizing_markdown(plan: dict[str, Any]) -> str:
         + (
             f", {plan['std_between_samples']:.4g} between samples of an image."
             if plan["std_between_samples"] is not None
-            else "; with one sample an image what is between samples is in it."
+            else "; with one sample per image, it includes the variation between samples."
         ),
         "",
     ]
@@ -106,7 +106,7 @@ def sizing_markdown(plan: dict[str, Any]) -> str:
     lines += markdown_table(["samples K", images, "reconstructions N x K"], rows)
     lines += [
         "",
-        "If the true difference is as large as the pilot's, which is itself uncertain; for one comparison, without"
-        " correction for others. Latents are common to all downscalers, so that few samples do.",
+        "If the true difference is as large as the pilot's, which is itself uncertain; for a single comparison, without"
+        " correction for others. Latents are common to all downscalers, so a few samples are enough.",
     ]
     return "\n".join(lines) + "\n"

@@ -2,7 +2,7 @@
 
 With ``--check`` nothing is written: exit code 3 says that the recipes on disk are out of date, for
 instance because weights arrived, an image folder changed, or a program of your own did. DVC sees
-only the repository; `make repro` asks this first.
+only the repository; `make repro` runs this check first.
 """
 
 import argparse

@@ -199,7 +199,7 @@ def walk(*, report: bool = False) -> Results:
 
 
 def units(folder: Path) -> set[Path]:
-    """Finished parts of units in a project's store; one that a killed process was writing is none."""
+    """Finished parts of units in a project's store; one that a killed process was writing does not count."""
     return {path for path in (folder / ".ida-rd/store").glob("??/*.json") if not path.name.startswith(".")}
 
 

@@ -1,10 +1,10 @@
-"""Tests of parity with a reference take long: they run where what they rest on is not as it was when they last held.
+"""Tests of parity with a reference take long: they run if what they depend on has changed since they last passed.
 
     @pytest.mark.parity("ida_rd.models.srflow.decoder", "ida_rd.upscale.srflow.sampler")
 
 names the modules whose code, with all that they import, decides the outcome. ``tests/parity.json`` keeps the hash of
 that code, of the test's own file and torch's version as of the last ``make test-all`` in which they passed; ``make
-test`` leaves them out while that is the same.
+test`` leaves them out while nothing of that has changed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ KEY = "parity"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--all", action="store_true", help="run what is slow, and parity whose code did not change")
+    parser.addoption(
+        "--all", action="store_true", help="also run slow tests, and parity tests whose code did not change"
+    )
     parser.addoption("--record-parity", action="store_true", help="write tests/parity.json, if all tests pass")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "parity(*modules): runs where the code of the modules changed, or with --all")
+    config.addinivalue_line("markers", "parity(*modules): runs if the code of the modules changed, or with --all")
     config.addinivalue_line("markers", "slow: takes minutes; runs with --all")
 
 
@@ -49,7 +51,7 @@ def key(file: Path, modules: Iterable[str]) -> str:
 
 
 def recorded() -> dict[str, str]:
-    """What held last."""
+    """What passed last."""
     return json.loads(RECORD.read_text()) if RECORD.is_file() else {}
 
 
@@ -65,7 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         name, now = key(item.path, marker.args), state(item.path, marker.args)
         item.user_properties.append((KEY, json.dumps([name, now])))
         if known.get(name) == now and not everything:
-            reason = "its code is as it was when parity last held (tests/parity.json): `make test-all` runs it"
+            reason = "its code has not changed since parity last held (tests/parity.json): `make test-all` runs it"
             item.add_marker(pytest.mark.skip(reason=reason))
 
 

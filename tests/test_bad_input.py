@@ -107,7 +107,9 @@ def test_a_damaged_sr_image_and_a_missing_one(repository: Path) -> None:
         stage_here("distort", "flow-compact", "4", "bicubic", cwd=repository), "SR images are 64 x 64, HR is 16 x 16"
     )
     (repository / "data/hr/photo-2.png").rename(repository / "data/hr/other.png")
-    _one_line(stage_here("distort", "flow-compact", "4", "bicubic", cwd=repository), "differ in images: other, photo-2")
+    _one_line(
+        stage_here("distort", "flow-compact", "4", "bicubic", cwd=repository), "hold different images: other, photo-2"
+    )
     assert (repository / "data/distortion/flow-compact/x4/mine.csv").read_bytes() == before
 
 

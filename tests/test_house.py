@@ -1,4 +1,4 @@
-"""The rooms: who may import whom, and that the documents speak of what is there."""
+"""The rooms: who may import whom, and that the documents describe what is there."""
 
 from __future__ import annotations
 

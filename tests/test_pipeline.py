@@ -145,7 +145,7 @@ def _at_work(folder: Path) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="asks /proc which processes work")
-def test_a_run_killed_in_upscale_leaves_nobody_behind_and_goes_on_where_it_was(
+def test_a_run_killed_in_upscale_leaves_nobody_behind_and_resumes_where_it_was(
     finished: Path, repository: Path
 ) -> None:
     """DVC itself is killed outright: its stage ends, what was finished is kept, and the next run ends with the same."""
@@ -169,7 +169,7 @@ def test_a_run_killed_in_upscale_leaves_nobody_behind_and_goes_on_where_it_was(
         assert len(found) <= 8
     inode = next(iter(found)).with_suffix(".webp").stat().st_ino
     done = run(*command, cwd=repository)
-    assert len(found) < 2 or "of 4 images were finished before" in done.stderr
+    assert len(found) < 2 or "of 4 images were already finished" in done.stderr
     kept = {path.stat().st_ino for path in (repository / ".ida-rd/store").glob("??/*.webp")}
     assert inode in kept, "the very file of the killed run"
     before = {p.relative_to(finished): p.read_bytes() for p in (finished / branch).rglob("*") if p.is_file()}

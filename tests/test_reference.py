@@ -57,7 +57,7 @@ def test_the_sections_of_params_yaml_are_among_those_that_are_checked() -> None:
     }
 
 
-def test_types_are_said_in_words() -> None:
+def test_types_are_described_in_words() -> None:
     class Some(Parameters):
         a: int = 3
         b: float | None = Field(default=None, gt=0, le=2)

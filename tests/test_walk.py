@@ -179,12 +179,12 @@ def test_two_runs_at_once_end_with_what_each_gives_alone(finished: Path, walked:
     runs = [subprocess.Popen(command, cwd=walked, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     errors = [process.communicate(timeout=300)[1] for process in runs]
     assert [process.returncode for process in runs] == [0, 0], errors
-    assert sum("another run works in" in text for text in errors) == 1
+    assert sum("another run is working in" in text for text in errors) == 1
     assert (walked / "metrics/ida_rd.json").read_bytes() == (finished / "metrics/ida_rd.json").read_bytes()
     assert not list(walked.rglob(".partial-*"))
 
 
-def test_a_downscaler_whose_software_is_missing_is_skipped_if_so_wished(
+def test_a_downscaler_whose_software_is_missing_is_skipped_if_asked(
     finished: Path, walked: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gone = {"method": "command", "command": ["no-such-program", "{input}", "{output}"]}

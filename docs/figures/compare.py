@@ -34,8 +34,8 @@ PARTS = [
     ),
     (
         ("ida-rd", "compare", "main"),
-        "What a pull request should say: by how much, whether beyond noise, and what made the difference. Paste it into"
-        " the request, or let CI do so: it is Markdown.",
+        "What a pull request should say: by how much, whether it is beyond noise, and what made the difference. Paste"
+        " it into the request, or let CI do so: it is Markdown.",
         "quote",
     ),
     (
@@ -49,7 +49,7 @@ PARTS = [
             "^(data|metrics/|params.yaml|Created)",
             "--md",
         ),
-        "Branches and experiments (`dvc exp run -S downscalers.dpid.lambda=0.7`) side by side, only what differs:",
+        "Branches and experiments (`dvc exp run -S downscalers.dpid.lambda=0.7`) side by side, only the differences:",
         "text",
     ),
 ]

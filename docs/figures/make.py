@@ -1,6 +1,6 @@
 """``make figures``: the README's pictures and table, from the last run's outputs.
 
-The pictures are made small enough for git; the run's own are in ``metrics/plots``.
+The pictures are made small enough for git; the originals are in ``metrics/plots``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tables: ``table.md``, the variants beside the control; ``prototype.md``, what ships and the first recipe."""
+"""Tables: ``table.md``, the variants beside the control; ``prototype.md``, what ships beside the first recipe."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def row(name: str, figures: dict) -> list[str]:
 
 
 def prototype_table(prototype: dict, shipped: dict) -> list[str]:
-    """The first recipe and what ships, on the same crops: a row a figure."""
+    """The first recipe and what ships, on the same crops: one row per figure."""
     found, both = prototype["validation"], (prototype, shipped)
     heats = [heat for heat in prototype["heats"] if heat != "bicubic" and float(heat)]
     rows = [("parameters", [f"{f['parameters'] / 1e6:.2f} M" for f in both])]

@@ -28,7 +28,7 @@ SUMMARY = ("joint_entropy_bits", "empty_cells")
 
 
 def read_pool(folder: Path, pool: dict[str, Any]) -> pd.DataFrame:
-    """Read a label table; image_id, and a column per attribute."""
+    """Read a label table; image_id, and one column per attribute."""
     path = folder / pool["file"]
     if not path.is_file():
         raise UserError(
@@ -78,7 +78,7 @@ def _margins(groups: pd.DataFrame, rules: dict[str, Any], column: str) -> dict[s
 
 
 def markdown(title: str, table: pd.DataFrame, cell_count: int, paper: dict[int, float]) -> str:
-    """Set a pool's table: a row a size, K-means and exact cells side by side, the paper's entropy beside ours."""
+    """Set a pool's table: one row per size, K-means and exact cells side by side, the paper's entropy beside ours."""
     three = cell_count == 24
     by = {(row["method"], row["size"]): row for row in table.to_dict("records")}
     sizes = sorted({size for method, size in by if method == "kmeans"})
@@ -104,7 +104,7 @@ def markdown(title: str, table: pd.DataFrame, cell_count: int, paper: dict[int, 
 
 
 def draw(tables: dict[str, pd.DataFrame], cell_counts: dict[str, int], paper: dict[int, float]) -> Figure:
-    """Entropy against the size of the set, a panel a pool."""
+    """Entropy against the size of the set, one panel per pool."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.1 * len(tables) + 0.4, 2.9), layout="constrained")
         axes = figure.subplots(1, len(tables), squeeze=False)[0]
@@ -144,7 +144,7 @@ def main() -> None:
         table = read_pool(Path(parameters["labels"]), pool)
         joint = cells(table.dropna().reset_index(drop=True), rules)
         cell_counts[name] = len(joint.table)
-        clusters = min(parameters["clusters"], int((joint.counts() > 0).sum()))  # some cells may have nobody
+        clusters = min(parameters["clusters"], int((joint.counts() > 0).sum()))  # some cells may be empty
         tables[name] = measure(table, rules, sizes, clusters=clusters, seed=parameters["seed"])
         texts.append(markdown(pool["title"], tables[name], cell_counts[name], paper))
     with atomic_folder("results") as folder:

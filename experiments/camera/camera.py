@@ -1,16 +1,16 @@
 """Downscaled HR images against the camera's own LR images, and whether that ranks downscalers as the score does.
 
 A RealSR pair is one scene through a long lens (HR) and a short one (LR), registered by its authors. The
-supplement (section 6, Table 4) takes the camera for a downscaler that loses nothing it need not, so that the
-best downscaler is the one whose image of HR is nearest to the camera's LR.
+supplement (section 6, Table 4) takes the camera to be a downscaler that loses no more than it must, so that the best
+downscaler is the one whose image of HR is nearest to the camera's LR.
 
-Where the LR image is on the LR grid, the two are compared there. Where it is on the HR grid (it was resampled
+If the LR image is on the LR grid, the two are compared there. If it is on the HR grid (it was resampled
 to it when the pair was registered), reducing it once more would send it, too, through a downscaler and would
 favour whichever that is. So f(HR) is enlarged to the HR grid, by the same bicubic kernel whatever f, and
 compared there: enlarging invents nothing above the LR grid's frequency, where the camera has next to nothing.
 
-What the comparison rewards is likeness to one camera: its blur, its noise, its processing. A camera is no
-optimum, and a downscaler that keeps more than its lens is marked down.
+What the comparison rewards is likeness to one camera: its blur, its noise, its processing. A camera is not
+an optimum, and a downscaler that keeps more than its lens does is marked down.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
 def on_one_grid(
     reduced: NDArray[np.uint8], camera: NDArray[np.uint8], hr: tuple[int, int], where: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Bring f(HR) and the camera's image to one size, by the rule of this module; (H, W, 3), uint8.
+    """Bring f(HR) and the camera's image to one size, by this module's rule; (H, W, 3), uint8.
 
     `hr` is the size of the whole HR image, of which `reduced` may lack the last rows and columns.
     """
@@ -87,7 +87,7 @@ def on_one_grid(
 
 
 def _compare(distortions: dict[str, Any], factor: int, unit: _Unit) -> dict[str, Any]:
-    """Each distance of one downscaler's image of one HR image to the camera's."""
+    """Each distance between one downscaler's image of an HR image and the camera's."""
     recipe = read_recipe(Project(), "downscale", f"x{factor}", unit.downscaler)
     method = open_method(recipe)
     hr, camera = _read(unit.hr), _read(unit.lr)
@@ -127,7 +127,7 @@ def find_pairs(pairs: Pairs, folder: Path, files: list[str], factor: int) -> dic
 
 
 def compute(pairs: Pairs, plan: dict[str, Any], factor: int) -> pd.DataFrame:
-    """Distances to the camera: a row per pair and downscaler."""
+    """Distances to the camera: one row per pair and downscaler."""
     source = read_json("data/plan/attributes.json", hint="run `dvc repro plan`")["images"]
     if source["source"] != "folder":
         raise UserError("images.source: must be folder, with the path of the pairs")
@@ -180,10 +180,10 @@ def correlations(
 def text(
     title: str, table: pd.DataFrame, found: dict[str, dict[str, Any]], labels: dict[str, str], grids: dict[str, int]
 ) -> str:
-    """Table, and what it says."""
+    """The table, and what it says."""
     lead = next(iter(labels.values()))
     where = " and ".join(f"{count} on the {grid} grid" for grid, count in sorted(grids.items()))
-    lines = [f"## {title}", "", f"{sum(grids.values())} pairs, compared {where}.", ""]
+    lines = [f"## {title}", "", f"{sum(grids.values())} pairs compared: {where}.", ""]
     order = list(table.sort_values("score", kind="stable").index)
     lines.append(f"By the score, from least to most lost: {' < '.join(order)}.")
     for name, values in found.items():
@@ -203,7 +203,7 @@ def text(
 
 
 def draw(title: str, table: pd.DataFrame, labels: dict[str, str]) -> Figure:
-    """Each distance to the camera against the score, a point a downscaler."""
+    """Each distance to the camera against the score, one point per downscaler."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.1 * len(labels) + 0.2, 3.1), layout="constrained")
         for i, (axis, (name, label)) in enumerate(

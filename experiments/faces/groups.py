@@ -2,12 +2,12 @@
 
 Two questions, for every attribute by which the set was balanced:
 
-* Do the groups' *scores* differ? They may for reasons that no downscaler is to blame for: smooth skin is easier to
-  reconstruct than wrinkles and beards, a sharp photograph harder than a blurred one.
-* Does what a downscaler loses *beyond the reference* differ, image by image? That is the downscaler's own.
+* Do the groups' *scores* differ? They may, for reasons that have nothing to do with the downscaler: smooth skin is
+  easier to reconstruct than wrinkles and beards, a sharp photograph harder than a blurred one.
+* Does what a downscaler loses *beyond the reference* differ, image by image? That is the downscaler's doing.
 
 The groups of one attribute are compared within the cells of all others: labels are shuffled among the images of one
-cell only, so that age is not taken for gender. The statistic is the between-group sum of squares of the image means;
+cell only, so that age is not mistaken for gender. The statistic is the between-group sum of squares of the image means;
 the p-value, the share of shuffles (and the labels as they are) that reach it; Holm's correction is over all
 downscalers and attributes of a question.
 """
@@ -49,7 +49,7 @@ def shuffle_test(values: NDArray[np.float64], group: pd.Series, stratum: pd.Seri
     Parameters
     ----------
     values : ndarray
-        (N,), one value an image.
+        (N,), one value per image.
     group, stratum : Series
         (N,), labels.
     shuffles : int
@@ -76,7 +76,7 @@ def shuffle_test(values: NDArray[np.float64], group: pd.Series, stratum: pd.Seri
         shuffled = labels.copy()
         for place in places:
             shuffled[place] = random.permutation(labels[place])
-        # Sums in another order differ in their last digits.
+        # Sums in a different order differ in their last digits.
         reached += between(shuffled) >= observed * (1 - 1e-9)
     return reached / (shuffles + 1)
 
@@ -93,20 +93,20 @@ def compare(
     Parameters
     ----------
     means : dict
-        Image means by downscaler, more being worse.
+        Image means by downscaler; more is worse.
     subset : DataFrame
         ``data/subset.csv`` by image id, with the group of each attribute.
     attributes : list of str
     compared : Comparison
     settings : dict
-        ``confidence``, ``resamples``, ``seed``, as of `summarise`.
+        ``confidence``, ``resamples``, ``seed``, as for `summarise`.
 
     Returns
     -------
     groups : DataFrame
-        A row per downscaler, attribute and group: images, score and beyond the reference, with intervals.
+        One row per downscaler, attribute and group: images, score and beyond the reference, with intervals.
     tests : DataFrame
-        A row per question, downscaler and attribute: range of the groups' means, p and p by Holm.
+        One row per question, downscaler and attribute: range of the groups' means, p and p by Holm.
 
     Raises
     ------
@@ -151,14 +151,14 @@ def _summary(values: pd.Series, settings: dict[str, Any]) -> dict[str, float]:
     rows = pd.DataFrame({"image_id": values.index, "sample": 0, "finite": True, "value": values.to_numpy()})
     if len(rows) < 2:
         raise UserError(
-            "a group of the test set has less than two images: no interval can be given; raise balance.size"
+            "a group of the test set has fewer than two images: no interval can be given; raise balance.size"
         )
     score, _ = summarise(rows, "value", **settings)
     return {"mean": score.mean, "ci_low": score.ci_low, "ci_high": score.ci_high}
 
 
 def text(groups: pd.DataFrame, tests: pd.DataFrame, compared: Comparison, label: str, title: str, alpha: float) -> str:
-    """Tables, and what they say."""
+    """The tables, and what they say."""
     order = list(dict.fromkeys(groups.sort_values("score_mean", kind="stable").downscaler))
     attributes = list(dict.fromkeys(groups.attribute))
     images = int(groups[(groups.downscaler == order[0]) & (groups.attribute == attributes[0])].images.sum())
@@ -215,7 +215,7 @@ def _overall(groups: pd.DataFrame) -> tuple[str, ...]:
 
 
 def draw(groups: pd.DataFrame, compared: Comparison, label: str, title: str) -> Figure:
-    """A column an attribute: scores above, what is lost beyond the reference below; a colour a group."""
+    """One column per attribute: scores above, what is lost beyond the reference below; one colour per group."""
     attributes = list(dict.fromkeys(groups.attribute))
     order = list(_overall(groups))
     with matplotlib.rc_context(STYLE):

@@ -1,11 +1,11 @@
-"""Scores that need no HR image, beside the score: where can they stand in for it?
+"""Scores that need no HR image, beside the score: when can they stand in for it?
 
 With f the process that is scored, SR one sample of the upscaler, D the leading distortion, X' = SR(f(X)):
 
-* ``pairwise``: D(X'_1, X'_2), how far two samples of one LR image lie apart. For samples of the true posterior
+* ``pairwise``: D(X'_1, X'_2), how far apart two samples of one LR image lie. For samples of the true posterior
   its expectation is the score itself.
-* ``cycle``: D(X', SR(f(X'))), a reconstruction taken for an original and sent through again.
-* ``consistency``: MSE(f(X'), f(X)): does a reconstruction, reduced, give the LR image back?
+* ``cycle``: D(X', SR(f(X'))), a reconstruction is taken as an original and sent through again.
+* ``consistency``: MSE(f(X'), f(X)): does a reconstruction, when reduced, give the LR image back?
 * ``surrogate``: D(X*, SR(f(X*))), where X* is a reconstruction from the LR image of one trusted downscaler, the
   same for every f: the score, on images that the model invented.
 
@@ -86,7 +86,7 @@ def _measure(
 
 
 def _open(settings: tuple[str, str, int, str], device: str) -> partial:
-    """Load what is measured with: an upscaler, by the recipe of one of its branches, and the leading distortion."""
+    """Load what is needed to measure: an upscaler, by the recipe of one of its branches, and the leading distortion."""
     upscaler, downscaler, factor, lead = settings
     recipe = read_recipe(Project(), "upscale", f"x{factor}", upscaler, downscaler)
     distortion = load_distortions(read_recipe(Project(), "distort"), device)[lead]
@@ -94,7 +94,7 @@ def _open(settings: tuple[str, str, int, str], device: str) -> partial:
 
 
 def compute(plan: dict[str, Any], compared: Comparison, upscaler: str, factor: int) -> pd.DataFrame:
-    """All alternatives and the score: a row per process and image."""
+    """All alternatives and the score: one row per process and image."""
     lead = plan["distortion_order"][0]
     names = [b["downscaler"] for b in plan["branches"] if (b["upscaler"], b["factor"]) == (upscaler, factor)]
     frames, units = [], []
@@ -132,7 +132,7 @@ def compute(plan: dict[str, Any], compared: Comparison, upscaler: str, factor: i
 
 
 def correlations(compared: Comparison, means: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's rho of each alternative with the score, a row each; along ladders, with the rung."""
+    """Spearman's rho of each alternative with the score, one row each; along ladders, with the rung."""
     rows = []
     for name in ALTERNATIVES:
         values = means[name]
@@ -147,7 +147,7 @@ def correlations(compared: Comparison, means: pd.DataFrame) -> pd.DataFrame:
 
 
 def text(compared: Comparison, label: str, title: str, means: pd.DataFrame, rho: pd.DataFrame, images: int) -> str:
-    """Tables, and what they say."""
+    """The tables, and what they say."""
     lines = [f"# Scores without HR images: {title}", "", f"{images} images of {compared.data}; D is {label}.", ""]
     for name in ALTERNATIVES:
         good = [ladder for ladder in compared.ladders if rho.loc[name, ladder] == 1]
@@ -170,7 +170,7 @@ def text(compared: Comparison, label: str, title: str, means: pd.DataFrame, rho:
 
 
 def draw(compared: Comparison, label: str, title: str, means: pd.DataFrame) -> Figure:
-    """Each alternative against the score: a point for a downscaler, a line for a ladder."""
+    """Each alternative against the score: one point per downscaler, one line per ladder."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.2), layout="constrained")
         for axis, name in zip(figure.subplots(1, len(ALTERNATIVES)), ALTERNATIVES, strict=True):

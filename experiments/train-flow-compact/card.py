@@ -2,9 +2,9 @@
 
     python card.py --runs FIRST ... LAST --weights FILE --figures FIGURES.json
 
-The runs are the trainings that led to the weights, in order; the figures are those of ``measure.py``. Where
+The runs are the trainings that led to the weights, in order; the figures are those of ``measure.py``. If
 the folders of the first trainings are gone, ``--earlier`` takes their rows from the card of the weights that
-the first of the runs began with.
+the first of the runs started from.
 Writes ``FILE`` with the endings ``.md`` (the card), ``.webp`` (the heat curve, and samples of photographs
 inside the scikit-image package) and ``.csv`` (the credits).
 """
@@ -30,7 +30,7 @@ from ida_rd.training.record import read_run
 from ida_rd.upscale.eight_bit import to_samples
 
 SHOWN_HEATS = (0.0, 0.7, 0.9, 1.0, 1.1)
-# Name, top and left of what is shown of scikit-image's photographs (public domain or CC0).
+# Name, top and left of the crops shown of scikit-image's photographs (public domain or CC0).
 SHOWN = (("astronaut", 30, 160), ("coffee", 150, 200), ("chelsea", 80, 120))
 SHOWN_SIDE = 144
 
@@ -55,7 +55,7 @@ def figure(network: FlowNet, figures: dict, path: Path) -> None:
 
 
 def phase(training: dict, log: list[dict]) -> str:
-    """Set one training as a row of the card's table."""
+    """Return one training as a row of the card's table."""
     config, last = training["config"], log[-1]
     begun = bool(training.get("initial"))
     start = f"`{training['initial'][:12]}`" if begun else "scratch"
@@ -74,7 +74,7 @@ def phase(training: dict, log: list[dict]) -> str:
 
 
 def card(figures: dict, phases: list[tuple[dict, list[dict]]], weights: Path, earlier: Sequence[str] = ()) -> str:
-    """Set the model card as Markdown; `earlier` are rows of trainings before `phases`."""
+    """Return the model card in Markdown; `earlier` are rows of trainings before `phases`."""
     images = phases[-1][0]["images"]
     heats = "\n".join(
         f"| {'bicubic enlargement' if key == 'bicubic' else key} | {row['psnr']:.2f} | {row['lpips']:.4f} |"
@@ -124,8 +124,8 @@ Bits per dimension, by size of the centre crop: **{bits}**.
 Samples that were not finite: {figures["not_finite"]:.4%}; clipped sub-pixels: {figures["clipped"]:.3%}. Largest absolute pixel at the preset heat, of
 LR images as trained and of those with Gaussian noise, before clipping to [0, 1]: {largest}.
 
-LPIPS is lowest at heat {least}. The preset heat, **{figures["preset_heat"]}**, is the lowest from 0.9 up at which the network tells Pillow's
-filters apart as the paper found (last table). The last column here is the LPIPS between two samples. LPIPS is a squared
+LPIPS is lowest at heat {least}. The preset heat, **{figures["preset_heat"]}**, is the lowest from 0.9 up at which the network ranks
+Pillow's filters as the paper found (last table). The last column here is the LPIPS between two samples. LPIPS is a squared
 distance of features, so half of that is the variance part of the score, {variance:.4f} at the preset heat, and the rest,
 {preset["lpips"] - variance:.4f}, the squared bias: a ratio of {variance / (preset["lpips"] - variance):.2f}; a true posterior has 1.
 
@@ -135,7 +135,7 @@ distance of features, so half of that is the variance part of the score, {varian
 
 ![Heat curve, and samples at several heats]({weights.stem}.webp)
 
-LPIPS by the filter that made the LR image, and what of {{bilinear, bicubic}} < lanczos < nearest holds by paired 95% intervals:
+LPIPS by the filter that made the LR image, and which parts of {{bilinear, bicubic}} < lanczos < nearest hold by paired 95% intervals:
 
 | heat | {" | ".join(names)} | holds |
 |---{"|---" * (len(names) + 1)}|
@@ -146,9 +146,9 @@ LPIPS by the filter that made the LR image, and what of {{bilinear, bicubic}} < 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="the --out of each training, in order")
-    parser.add_argument("--earlier", type=Path, help="card of the weights that the first of these began with")
+    parser.add_argument("--earlier", type=Path, help="card of the weights that the first of these started from")
     parser.add_argument("--weights", type=Path, required=True, help="the exported .safetensors file")
-    parser.add_argument("--figures", type=Path, required=True, help="what measure.py wrote")
+    parser.add_argument("--figures", type=Path, required=True, help="the JSON file that measure.py wrote")
     a = parser.parse_args()
     phases = [read_run(run) for run in a.runs]
     figures = read_json(a.figures, hint="measure.py writes it")

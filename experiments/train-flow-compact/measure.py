@@ -2,11 +2,12 @@
 
     python measure.py --weights FILE --validation BSDS500/val --lpips ALEXNET --out FIGURES.json
 
-Heat by heat: PSNR and LPIPS to the HR image, and LPIPS between two samples, which are apart by twice
-the posterior's variance, LPIPS being a squared distance of features. Then how the network ranks Pillow's
+Heat by heat: PSNR and LPIPS to the HR image, and LPIPS between two samples, which is twice the
+posterior's variance, since LPIPS is a squared distance of features. Then how the network ranks Pillow's
 filters at the heats that can be its preset. The preset is the lowest of them at which the network ranks
 these filters as the paper found: bilinear and bicubic lose less than lanczos, lanczos less than
-nearest, each by a paired interval that excludes zero. Last, how far it runs off on noise of 0.2.
+nearest, each
+with a paired interval that excludes zero. Last, how far it diverges on noise of 0.2.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ida_rd.upscale.eight_bit import to_samples
 
 HEATS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
 ORDER_HEATS = (0.9, 1.0, 1.1, 1.2)
-TRAINED = "bicubic"  # the filter that the network was trained on
+TRAINED = "bicubic"  # the filter that the network was trained with
 FILTERS = ("bilinear", "bicubic", "lanczos", "box", "nearest")
 ORDER = (("bilinear", "lanczos"), ("bicubic", "lanczos"), ("lanczos", "nearest"))  # (loses less, loses more)
 NOISE = 0.2

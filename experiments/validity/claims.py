@@ -24,11 +24,11 @@ from ida_rd.core.typeset import interval, markdown_table, number
 HERE = Path(__file__).resolve().parent
 CONFIDENCE, RESAMPLES, SEED = 0.95, 10000, 0
 DISTORTION = "lpips-alex"
-PRESET = "heat-11"  # that of `flow` for x4; chosen on BSDS500 val, as its model card says
+PRESET = "heat-11"  # `flow`'s for x4; chosen on BSDS500 val, as its model card says
 DETERMINISTIC = "heat-0"
-# Whoever stands in a later group loses more than all in an earlier one.
+# Every downscaler in a later group loses more than all in an earlier one.
 ORDER = [["bilinear", "bicubic"], ["lanczos"], ["dpid", "l0", "perceptual"], ["nearest"]]
-BESIDE = ["box"]  # in the table of heats; the paper says nothing of it
+BESIDE = ["box"]  # in the table of heats; the paper says nothing about it
 FACTORS = [4, 8, 16]
 
 
@@ -109,7 +109,7 @@ def heat_table(heats: dict[str, float]) -> str:
 
 
 def claims_table(claims: list[Claim]) -> str:
-    """A row per claim."""
+    """One row per claim."""
     rows = [
         [c.group, c.less, c.more, c.interval, "holds" if c.holds else "**reversed**" if c.high < 0 else "**not shown**"]
         for c in claims

@@ -1,7 +1,7 @@
 """Is the difference between two downscalers more than noise? Paired tests, ranks, agreement of rankings.
 
-Everything is computed from image means: a table with a row an image and a column a downscaler, of one upscaler,
-factor and distortion, turned so that more is worse (see `losses`). The latents of an image are common to all
+Everything is computed from image means: a table with one row per image and one column per downscaler, for one
+upscaler, factor and distortion, turned so that more is worse (see `losses`). The latents of an image are common to all
 downscalers, so that what makes an image hard, and most of what is drawn at random, cancels in a difference.
 """
 
@@ -46,12 +46,12 @@ def differences(means: pd.DataFrame, *, confidence: float, resamples: int, seed:
     means : DataFrame
         (N images, D downscalers), losses. A missing value leaves its image out of that downscaler's pairs.
     confidence, resamples, seed
-        As of `bootstrap_interval`.
+        As for `bootstrap_interval`.
 
     Returns
     -------
     DataFrame
-        A row a pair: loses_less, loses_more, images, difference (of the means over the pair's images, not negative),
+        One row per pair: loses_less, loses_more, images, difference (of the means over the pair's images, at least 0),
         low and high (BCa bootstrap interval of it over images), p (Wilcoxon's signed-rank test, two-sided) and
         p_holm (corrected by Holm's method for all pairs of the table). Pairs with fewer than two common images
         are left out.
@@ -68,12 +68,12 @@ def differences(means: pd.DataFrame, *, confidence: float, resamples: int, seed:
         value = (means[more] - means[less]).dropna().to_numpy(np.float64)
         if len(value) < 2:
             continue
-        turned = value.mean() < 0  # possible where images are missing
+        turned = value.mean() < 0  # possible if images are missing
         if turned:
             less, more, value = more, less, -value
         rows.append({"loses_less": less, "loses_more": more, "images": len(value), "difference": float(value.mean())})
         values.append(value)
-    for count in {len(value) for value in values}:  # those of one size are resampled together
+    for count in {len(value) for value in values}:  # those of equal size are resampled together
         places = [i for i, value in enumerate(values) if len(value) == count]
         low, high = bootstrap_interval(np.stack([values[i] for i in places]), confidence, resamples, seed)
         for i, a, b in zip(places, low, high, strict=True):
@@ -143,7 +143,7 @@ def ranks(means: pd.DataFrame, confidence: float) -> Ranks:
     mean = pd.Series(table.mean(axis=0) if count else np.nan, index=means.columns, dtype=float)
     if methods < 3 or count < 2:
         return Ranks(count, mean, None, None)
-    if (complete.nunique(axis=1) == 1).all():  # all alike on every image: the test divides by zero
+    if (complete.nunique(axis=1) == 1).all():  # all are alike on every image: the test would divide by zero
         friedman = 1.0
     else:
         friedman = float(stats.friedmanchisquare(*complete.to_numpy(np.float64).T).pvalue)

@@ -1,4 +1,4 @@
-"""How many images and samples tell two downscalers apart? Variance between images and between samples.
+"""How many images and samples show that two downscalers differ? Variance between images and between samples.
 
 A score's rows follow a random-effects model: the value of sample k of image i is m + a_i + e_ik, with variance B
 between images and W between samples of an image. The mean over N images with K samples each then has the variance
@@ -33,7 +33,7 @@ class Components:
     within : float or None
         Variance between the samples of an image; None where no image has two.
     samples : float
-        Samples an image, K (harmonic mean, where some are lost).
+        Samples per image, K (harmonic mean, if some are lost).
     images : int
     """
 
@@ -44,7 +44,7 @@ class Components:
     images: int
 
     def share_of_samples(self) -> float | None:
-        """Part of the variance of an image mean that more samples would take away."""
+        """Part of the variance of an image mean that more samples would remove."""
         if self.within is None:
             return None
         total = self.between + self.within / self.samples
@@ -54,7 +54,7 @@ class Components:
         """Variance over images of the mean of K samples."""
         if self.within is None:
             if samples != self.samples:
-                raise UserError("one sample an image does not tell how samples differ: run with samples: 2 or more")
+                raise UserError("one sample per image does not show how samples differ: run with samples: 2 or more")
             return self.between
         return self.between + self.within / samples
 
@@ -65,7 +65,7 @@ def components(values: pd.DataFrame, column: str) -> Components:
     Parameters
     ----------
     values : DataFrame
-        Columns image_id and `column`, a row a sample; missing values are left out.
+        Columns image_id and `column`, one row per sample; missing values are left out.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def components(values: pd.DataFrame, column: str) -> Components:
     groups = values.dropna(subset=[column]).groupby("image_id", sort=True)[column]
     means, sizes = groups.mean(), groups.size()
     if len(means) < 2:
-        raise UserError(f"{column}: {len(means)} images have a value; two are needed at least")
+        raise UserError(f"{column}: {len(means)} images have a value; at least two are needed")
     samples = float(len(sizes) / (1 / sizes).sum())
     spread = groups.var(ddof=1).dropna()
     within = float(spread.mean()) if len(spread) else None
@@ -98,7 +98,7 @@ def images_needed(difference: Components, samples: int, *, power: float, level: 
     difference : Components
         Of the pilot run's paired differences.
     samples : int
-        K, samples an image.
+        K, samples per image.
     power : float
         Probability that the test sees it, if it is as large as in the pilot.
     level : float
@@ -107,7 +107,7 @@ def images_needed(difference: Components, samples: int, *, power: float, level: 
     Returns
     -------
     int or None
-        None where a million images are not enough.
+        None if a million images are not enough.
     """
     variance = difference.variance_of_image_mean(samples)
     if variance == 0:

@@ -22,7 +22,7 @@ __all__ = ["bits_per_hr_pixel", "rates"]
 def bits_per_hr_pixel(path: Path, factor: int) -> float:
     """Bits of an LR image as lossless WebP (method 4, quality 75), per pixel of its HR image.
 
-    An upper bound of the image's information: another code may need fewer bits.
+    An upper bound on the image's information: another code may need fewer bits.
     """
     try:
         image = read_image(path)

@@ -1,4 +1,4 @@
-"""The recipe of the aggregation: which branches there are, and all that a reader must know of them."""
+"""The recipe of the aggregation: which branches there are, and all that a reader must know about them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def aggregate_recipe(
     settings : mapping
         ``seed``, ``confidence``, ``resamples``.
     branches : list of dict
-        Of `ida_rd.core.project.Branch.record`.
+        From `ida_rd.core.project.Branch.record`.
     upscalers : dict
-        ``x4/<name>`` to what is known of it: its descriptor's fields, and ``marks``.
+        ``x4/<name>`` to what is known about it: its descriptor's fields, and ``marks``.
     distortions : dict
         Name to its descriptor's fields, in the order of tables: the first leads.
     skipped : dict

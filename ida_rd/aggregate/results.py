@@ -33,9 +33,9 @@ class Results:
         ``summary[upscaler][x<factor>][downscaler]`` holds stochastic, marks, images, samples,
         rate_bpp, nonfinite_rate, clipped_rate, and per distortion the fields of `Score`.
     scores : DataFrame
-        The same, a row per branch and distortion.
+        The same, one row per branch and distortion.
     images : DataFrame
-        A row per branch and image: means over samples of every distortion, and the LR image's rate.
+        One row per branch and image: means over samples of every distortion, and the LR image's rate.
     differences, ranks, agreement, variance : DataFrame
         See `ida_rd.aggregate.comparisons` and `ida_rd.aggregate.power`.
     """
@@ -60,7 +60,7 @@ class Results:
         return metrics
 
     def leading(self, lead: str) -> pd.DataFrame:
-        """One row a branch, by the leading distortion: what `dvc plots` draws."""
+        """One row per branch, by the leading distortion: what `dvc plots` draws."""
         keys = ["upscaler", "factor", "downscaler"]
         scores = self.scores[self.scores.distortion == lead]
         ranked = self.ranks[self.ranks.distortion == lead]

@@ -42,8 +42,8 @@ class Score:
         two samples or more: half the mean distance between samples of an image, and the rest, the squared
         bias. The former is what the upscaler knows to be lost, the latter what it gets wrong.
     variance_to_bias : float or None
-        Their ratio. Samples of the true posterior and the original have one law, so that it is 1 for them;
-        below, the samples are too alike. None where the bias is not positive.
+        Their ratio. Samples of the true posterior have the same distribution as the original, so it is 1 for
+        them; below 1, the samples are too alike. None if the bias is not positive.
     """
 
     mean: float
@@ -78,12 +78,12 @@ def bootstrap_interval(values: NDArray[np.float64], confidence: float, resamples
 
     Resampling N values knows neither that their spread is itself estimated nor that it comes out smaller by
     sqrt((N - 1) / N): plain intervals of 24 images cover 92 % of the time and not 95. So the confidence is raised by
-    as much as makes a normal interval Student's (at N = 24 from 95 to 96.5 %); the coverage is tested.
+    as much as turns a normal interval into Student's (at N = 24 from 95 to 96.5 %); the coverage is tested.
 
     Parameters
     ----------
     values : ndarray
-        (N,), one value an image, N >= 2; or (P, N), to be resampled together.
+        (N,), one value per image, N >= 2; or (P, N), to be resampled together.
     confidence : float
         Between 0 and 1.
     resamples : int
@@ -103,7 +103,7 @@ def bootstrap_interval(values: NDArray[np.float64], confidence: float, resamples
     """
     count = values.shape[-1]
     widened = np.sqrt(count / (count - 1)) * stats.t.isf((1 - confidence) / 2, count - 1)
-    tail = max(float(stats.norm.sf(widened)), 0.5 / resamples)  # further out no resample lies
+    tail = max(float(stats.norm.sf(widened)), 0.5 / resamples)  # no resample lies further out
     lowest, spread = values.min(axis=-1), np.ptp(values, axis=-1)
     scale = np.where(spread == 0, 1.0, spread)
     with warnings.catch_warnings():
@@ -185,7 +185,7 @@ def paired_difference(less: pd.Series, more: pd.Series, *, confidence: float, re
     Parameters
     ----------
     less, more : Series
-        Image means as of `summarise`, by image id. Images that only one of them has are left out.
+        Image means from `summarise`, by image id. Images that only one of them has are left out.
 
     Returns
     -------

@@ -28,7 +28,7 @@ def markdown_table(
     skipped: dict[str, str],
     confidence: float,
 ) -> str:
-    """Set the long table as Markdown: a row a branch, a column a distortion, best in bold.
+    """Set the long table as Markdown: one row per branch, one column per distortion, best in bold.
 
     Sorted by the leading distortion, best first, within each upscaler and factor.
     """
@@ -53,7 +53,7 @@ def markdown_table(
     lines += ["", f"Mean over images [{confidence:.0%} bootstrap interval over images]; {shown}. Best in bold."]
     if parts:
         lines += [
-            f"{distortions[lead]['label']} is the sum of variance (how far the samples of an image lie apart) and"
+            f"{distortions[lead]['label']} is the sum of variance (how far apart the samples of an image lie) and"
             " squared bias; their ratio is 1 for samples of the true posterior."
         ]
     lost = table.nonfinite_rate.max()
@@ -100,7 +100,7 @@ def _places(group: pd.DataFrame, distortion: str, better: str) -> dict[str, int]
 def _mean_std_rows(
     table: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str]
 ) -> list[list[list[tuple[Any, int]]]]:
-    """Blocks (an upscaler and factor) of rows of (cells of the row, place), sorted by the leading distortion."""
+    """One block per upscaler and factor, of rows of (cells of the row, place), sorted by the leading distortion."""
     blocks = []
     for _, group in table.groupby(["upscaler", "factor"], sort=False):
         cells = group.set_index(["downscaler", "distortion"])
@@ -153,7 +153,7 @@ def mean_std_latex(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], 
 
 
 def mean_std_csv(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str]) -> pd.DataFrame:
-    """Lay the same out wide, unrounded: a row a branch, two columns a distortion."""
+    """Lay out the same in wide form, unrounded: one row per branch, two columns per distortion."""
     rows = []
     for block in _mean_std_rows(table, distortions, order):
         for cells in block:
@@ -166,20 +166,28 @@ def mean_std_csv(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], or
 
 
 def differences_markdown(differences: pd.DataFrame, lead: str, label: str, confidence: float) -> str:
-    """Set the paired differences by the leading distortion: which downscalers are told apart?"""
+    """Set the paired differences by the leading distortion: which downscalers differ significantly?"""
     rows = []
     for row in differences[differences.distortion == lead].to_dict("records"):
-        apart = "yes" if row["p_holm"] < 1 - confidence else "no"
+        differ = "yes" if row["p_holm"] < 1 - confidence else "no"
         cells = [row["upscaler"], f"x{row['factor']}", row["loses_less"], row["loses_more"]]
-        cells += [interval(row["difference"], row["low"], row["high"]), p_value(row["p_holm"]), apart]
+        cells += [interval(row["difference"], row["low"], row["high"]), p_value(row["p_holm"]), differ]
         rows.append(cells)
-    head = ["upscaler", "factor", "loses less", "loses more", "difference", "p (Wilcoxon, Holm)", "told apart"]
+    head = [
+        "upscaler",
+        "factor",
+        "loses less",
+        "loses more",
+        "difference",
+        "p (Wilcoxon, Holm)",
+        "differ significantly",
+    ]
     lines = typeset.markdown_table(head, rows)
     lines += [
         "",
-        f"Paired differences of {label} over the images [{confidence:.0%} bootstrap interval, of each pair by itself];"
-        " p of Wilcoxon's signed-rank test, corrected by Holm's method for all pairs: told apart below"
-        f" {1 - confidence:.2g}.",
+        f"Paired differences of {label} over the images [{confidence:.0%} bootstrap interval, for each pair by itself];"
+        " p of Wilcoxon's signed-rank test, corrected by Holm's method for all pairs: they differ significantly"
+        f" below {1 - confidence:.2g}.",
     ]
     leading = differences[differences.distortion == lead]
     fewest = int(leading.images.min()) if len(leading) else 0

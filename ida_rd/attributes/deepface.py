@@ -1,9 +1,9 @@
 """Age, gender and ethnicity of faces by DeepFace's networks, on torch; extra ``deepface``.
 
 The numbers are those of ``DeepFace.analyze`` (see the tests), which takes one image at a time where this takes four.
-The networks are found in ``DEEPFACE_HOME`` (your home folder where it is not set), below ``.deepface/weights``, or
+The networks are found in ``DEEPFACE_HOME`` (your home folder if it is not set), below ``.deepface/weights``, or
 downloaded there by DeepFace, about 540 MB each. DeepFace is under the MIT licence; its networks were trained from
-VGG-Face, whose terms they inherit. What they tell are a classifier's opinions. Children are read as adults [1]_, so
+VGG-Face, whose terms they inherit. Their answers are a classifier's opinions. Children are read as adults [1]_, so
 take the age from elsewhere where you can.
 
 References
@@ -61,7 +61,7 @@ DETECTORS = {
 
 
 class Parameters(Base):
-    """What `measure` can be told."""
+    """Parameters of `measure`."""
 
     detector: Literal["skip", "opencv", "retinaface", "yunet", "centerface"] = Field(
         default="skip", description="how the face is found; skip takes the whole image: right for aligned faces (FFHQ)"
@@ -69,7 +69,7 @@ class Parameters(Base):
 
 
 def names(parameters: Parameters) -> tuple[str, ...]:
-    """What this source can tell; ``faces`` is how many were found."""
+    """What this source provides; ``faces`` is how many were found."""
     return (*NETWORKS, *(() if parameters.detector == "skip" else ("faces",)))
 
 
@@ -88,11 +88,11 @@ def _folder() -> Path:
 
 
 def _import(name: str) -> Any:
-    """Import a module of the library, told to run on torch and to keep to itself."""
+    """Import a module of the library, made to run on torch and to stay quiet."""
     import importlib
 
     os.environ["DEEPFACE_BACKEND_ENGINE"] = "pytorch"
-    os.environ.setdefault("DEEPFACE_LOG_LEVEL", "40")  # what goes wrong is said by our error
+    os.environ.setdefault("DEEPFACE_LOG_LEVEL", "40")  # our own error says what went wrong
     return importlib.import_module(name)
 
 
@@ -102,7 +102,7 @@ def weights(parameters: Parameters, wanted: list[str] | None, *, download: bool)
     Raises
     ------
     MissingWeights
-        One is not there and cannot be downloaded, or may not be.
+        One is missing, and cannot or may not be downloaded.
     """
     needed = [(NETWORKS[name][1], "WEIGHTS_URL", NETWORKS[name][2]) for name in _networks(wanted)]
     found = {}
@@ -141,8 +141,8 @@ def measure(
 
     It takes up to `BATCH` images, (H, W, 3), uint8, RGB, and returns for each: ``age`` (whole years), ``gender``
     (female, male), ``ethnicity`` (one of six labels), for both ``<attribute>:probability`` of that label and
-    ``<attribute>:<label>`` of every label, [0, 1]; and ``faces``. Of several faces the largest counts; where none is
-    found, nothing else is told.
+    ``<attribute>:<label>`` of every label, [0, 1]; and ``faces``. Of several faces the largest counts; if none is
+    found, there is nothing else.
 
     Raises
     ------
@@ -154,11 +154,11 @@ def measure(
     deepface, modeling = _import("deepface.DeepFace"), _import("deepface.modules.modeling")
     device = torch.device(device_name())
     if device.type == "cpu":
-        torch.set_num_threads(1)  # one worker a core; and sums in one order for any number of workers
+        torch.set_num_threads(1)  # one worker per core, and the same order of sums for any number of workers
     if parameters.detector != "skip":
         files = [file for _, _, file in DETECTORS[parameters.detector]]
         detector = _build(modeling, "face_detector", parameters.detector, files)
-        # OpenCV reads a damaged cascade without a word, and the library then finds no face in any image.
+        # OpenCV reads a damaged cascade without complaint, and the library then finds no face in any image.
         if parameters.detector == "opencv" and any(cascade.empty() for cascade in detector.model.values()):
             raise _damaged(files, "an empty cascade")
     loaded = {}
@@ -174,7 +174,7 @@ def measure(
         found: list[dict[str, Any]] = [{} if parameters.detector == "skip" else {"faces": len(all)} for all in faces]
         there = [i for i, all in enumerate(faces) if all]
         if there:
-            # Always of one size, for the last digits depend on it: what is told of a face depends on that face alone.
+            # Always one size, since the last digits depend on it: answers about a face must depend on that face alone.
             batch = np.concatenate([faces[i][0] for i in there] + [faces[there[0]][0]] * (BATCH - len(there)))
             for name, network in loaded.items():
                 for i, told in zip(there, network.predict(batch).reshape(BATCH, -1), strict=False):
@@ -187,7 +187,7 @@ def measure(
 def _build(modeling: Any, task: str, name: str, files: list[str]) -> Any:
     try:
         return modeling.build_model(task=task, model_name=name)
-    except Exception as error:  # whatever torch, OpenCV or ONNX say of a damaged file
+    except Exception as error:  # whatever torch, OpenCV or ONNX raise for a damaged file
         raise _damaged(files, (str(error).strip() or type(error).__name__).splitlines()[0]) from None
 
 

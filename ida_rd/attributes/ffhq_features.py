@@ -1,7 +1,7 @@
 """Age and gender of FFHQ's 70,000 faces, from the DCGM data set's JSON files (Microsoft Face API, CC BY-NC-SA 4.0).
 
-One file an image, ``00000.json``: a list with an entry a face, of which the largest counts. An image in which no face
-was found has an empty list, and no attributes. The labels are a classifier's opinions.
+One file per image, ``00000.json``: a list with one entry per face, of which the largest counts. An image in which no
+face was found has an empty list, and no attributes. The labels are a classifier's opinions.
 
 References
 ----------
@@ -28,13 +28,13 @@ NAMES = ("age", "gender", "smile", "glasses", "yaw", "pitch", "roll", "faces")
 
 
 class Parameters(Base):
-    """What `lookup` can be told."""
+    """Parameters of `lookup`."""
 
     path: str = Field(description="folder of the JSON files, or zip archive that holds them")
 
 
 def names(parameters: Parameters) -> tuple[str, ...]:
-    """What this source can tell; ``faces`` is how many were found."""
+    """What this source provides; ``faces`` is how many were found."""
     return NAMES
 
 
@@ -65,7 +65,7 @@ def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
             for name in members:
                 yield name, archive.read(name)
     except (zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{path}: not a whole zip archive ({error})") from None
+        raise UserError(f"{path}: not a complete zip archive ({error})") from None
 
 
 def lookup(parameters: Parameters) -> pd.DataFrame:
@@ -92,13 +92,13 @@ def lookup(parameters: Parameters) -> pd.DataFrame:
             rows[image_id] = _row(faces)
         except (ValueError, KeyError, TypeError) as error:
             reason = f"has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-            raise UserError(f"{name}: is no file of ffhq-features ({reason})") from None
+            raise UserError(f"{name}: is not a file of ffhq-features ({reason})") from None
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(NAMES)).rename_axis("image_id")
 
 
 def _row(faces: list[dict]) -> dict[str, object]:
     if not isinstance(faces, list):
-        raise TypeError("it is no list of faces")
+        raise TypeError("it is not a list of faces")
     if not faces:
         return {"faces": 0}
     largest = max(faces, key=lambda face: face["faceRectangle"]["width"] * face["faceRectangle"]["height"])

@@ -17,14 +17,14 @@ EDGE_THRESHOLD = 0.1  # gradient per pixel, on luma in [0, 1]
 
 
 def names(parameters: Parameters) -> tuple[str, ...]:
-    """What this source can tell."""
+    """What this source provides."""
     return NAMES
 
 
 def measure(
     parameters: Parameters, wanted: list[str] | None
 ) -> Callable[[list[NDArray[np.uint8]]], list[dict[str, float]]]:
-    """Return the function that tells it of images, (H, W, 3), uint8; all statistics, whatever is `wanted`."""
+    """Return the function that measures images, (H, W, 3), uint8: all statistics, whichever are `wanted`."""
     return lambda images: [image_statistics(image) for image in images]
 
 
@@ -43,7 +43,7 @@ def image_statistics(image: NDArray[np.uint8]) -> dict[str, float]:
         ``contrast``: standard deviation of luma (RMS contrast), [0, 0.5];
         ``colourfulness``: Hasler and Suesstrunk's M3 on values in [0, 255], 0 for grey, about 109 for
         extremely colourful (eq. in section 7 of [1]_);
-        ``edge_density``: share of pixels whose Sobel gradient exceeds 0.1 a pixel, [0, 1].
+        ``edge_density``: share of pixels whose Sobel gradient exceeds 0.1 per pixel, [0, 1].
 
     References
     ----------

@@ -19,12 +19,12 @@ __all__ = ["attributes_recipe", "source_recipes"]
 def source_recipes(
     sources: Mapping[str, list[str] | None], settings: Mapping[str, Any], *, download: bool
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Check the sources of attributes and hash what they rest on.
+    """Check the sources of attributes and hash what they depend on.
 
     Parameters
     ----------
     sources : mapping
-        Name of each source to the attributes that are wanted of it; None: all.
+        Name of each source to the attributes that are wanted from it; None: all.
     settings : mapping
         Parameters of each source by its name.
     download : bool
@@ -33,7 +33,7 @@ def source_recipes(
     Returns
     -------
     recipes, terms : dict
-        By source: its recipe; the terms of what it tells.
+        By source: its recipe; the terms of its data.
     """
     recipes: dict[str, dict[str, Any]] = {}
     terms: dict[str, str] = {}
@@ -45,7 +45,7 @@ def source_recipes(
         for attribute in wanted or []:
             if told is not None and attribute not in told:
                 raise UserError(
-                    f"attributes.source.{attribute}: {name} does not tell it; {did_you_mean(attribute, told)}"
+                    f"attributes.source.{attribute}: {name} does not provide it; {did_you_mean(attribute, told)}"
                 )
         recipe = begun | {"parameters": method.dump(), "attributes": wanted, "code": code_hashes(method.file)}
         try:
@@ -71,7 +71,7 @@ def attributes_recipe(images: dict[str, Any], sources: dict[str, dict[str, Any]]
     images : dict
         Section ``images`` of ``params.yaml``.
     sources : dict
-        Of `source_recipes`.
+        From `source_recipes`.
     multiple : int
         Least common multiple of the factors.
     """

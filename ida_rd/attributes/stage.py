@@ -1,8 +1,8 @@
 """Describe every candidate by attributes: one row per image.
 
-A source either measures images (``measure(parameters, wanted)``) or knows them by name (``lookup(parameters)``). Where
-none measures, and whole images are candidates, no image is opened. A source that has a ``BATCH`` is given so many
-images at a time. What was told of an image is kept: one more image asks about that one alone.
+A source either measures images (``measure(parameters, wanted)``) or knows them by name (``lookup(parameters)``). If
+none measures, and whole images are candidates, no image is opened. A source that has a ``BATCH`` is given that many
+images at a time. Answers are kept: one more image asks about that one alone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def write_attributes(project: Project, store: Store) -> None:
 
 
 def _pick(found: dict[str, Any], wanted: list[str] | None) -> dict[str, Any]:
-    """Wanted attributes and what is told about them (``age:probability``)."""
+    """Wanted attributes, and columns that belong to them (``age:probability``)."""
     if wanted is None:
         return found
     return {name: value for name, value in found.items() if name.split(":")[0] in wanted}
@@ -45,8 +45,8 @@ def _pick(found: dict[str, Any], wanted: list[str] | None) -> dict[str, Any]:
 def attribute_table(recipe: dict[str, Any], store: Store) -> pd.DataFrame:
     """Return the attribute table of all candidates, sorted by image id.
 
-    Columns: image_id, file, x, y, width, height (pixels), sha256, and one per attribute. Where no image had to be
-    opened, the rectangle and the hash are missing: they are those of the whole image, found when it is chosen.
+    Columns: image_id, file, x, y, width, height (pixels), sha256, and one per attribute. If no image had to be
+    opened, the rectangle and the hash are missing: those of the whole image are found when it is chosen.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def attribute_table(recipe: dict[str, Any], store: Store) -> pd.DataFrame:
 
 
 def _units(recipe: dict[str, Any], files: list[File], sources: list[str], together: int) -> list[Unit]:
-    """Files in groups of `together`; the parts of each are known by themselves."""
+    """Files in groups of `together`; each file's parts have keys of their own."""
     images = recipe["images"]
     shas = file_hashes([source_path(file.file, images.get("path")) for file in files])
     cutting = {"crop": images["crop"], "multiple": recipe["multiple"], "code": recipe["looking"]}
@@ -134,11 +134,13 @@ def join(candidates: pd.DataFrame, source: str, known: pd.DataFrame, wanted: lis
     Raises
     ------
     UserError
-        Candidates of which the source knows nothing, an attribute that it does not have, or that is there already.
+        Candidates that the source does not know, or an attribute that it lacks or that is there already.
     """
     for name in wanted or []:
         if name not in known:
-            raise UserError(f"attributes.source.{name}: {source} does not tell it; {did_you_mean(name, known.columns)}")
+            raise UserError(
+                f"attributes.source.{name}: {source} does not provide it; {did_you_mean(name, known.columns)}"
+            )
     known = known[[c for c in known.columns if wanted is None or c.split(":")[0] in wanted]]
     if twice := [name for name in known.columns if name in candidates or name in RESERVED]:
         raise UserError(f"attributes.{source}: {twice[0]!r} is the name of another column: rename it, or leave it out")

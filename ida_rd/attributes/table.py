@@ -15,7 +15,7 @@ __all__ = ["Parameters", "files", "lookup", "names"]
 
 
 class Parameters(Base):
-    """What `lookup` can be told."""
+    """Parameters of `lookup`."""
 
     path: str = Field(description="CSV or Parquet file with a column image_id, numbers or labels in the others")
     columns: list[str] | None = Field(default=None, description="columns to take; null: all")
@@ -24,12 +24,12 @@ class Parameters(Base):
     @classmethod
     def _some(cls, columns: list[str] | None) -> list[str] | None:
         if columns is not None and not columns:
-            raise ValueError("name one column at least, or leave the key out")
+            raise ValueError("name at least one column, or leave the key out")
         return columns
 
 
 def names(parameters: Parameters) -> tuple[str, ...] | None:
-    """What this source can tell; None: whatever is in the table."""
+    """What this source provides; None: whatever is in the table."""
     return None if parameters.columns is None else tuple(parameters.columns)
 
 
@@ -70,7 +70,7 @@ def lookup(parameters: Parameters) -> pd.DataFrame:
                 f"attributes.table.columns: {path} has no column {name!r}; {did_you_mean(name, table.columns)}"
             )
     if not wanted:
-        raise UserError(f"{path}: has no attribute column beside image_id")
+        raise UserError(f"{path}: has no attribute column besides image_id")
     table["image_id"] = table.image_id.map(str)
     doubles = table.image_id[table.image_id.duplicated()]
     if len(doubles):

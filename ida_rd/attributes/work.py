@@ -1,4 +1,4 @@
-"""Look into image files: which candidates each has, and what the sources tell of them."""
+"""Look into image files: which candidates each has, and what the sources say about them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ida_rd.engine.store import Record
 
 __all__ = ["PLACE", "File", "measuring", "open_work", "part_name"]
 
-PLACES = "places"  # the part of a file that is of no source: where its candidates lie; no source has a name in capitals
+PLACES = "places"  # the part of a file that belongs to no source: where its candidates lie; no source has this name
 PLACE = ["image_id", "file", "x", "y", "width", "height", "sha256"]
 
 Measure = Callable[[list[NDArray[np.uint8]]], list[dict[str, Any]]]
@@ -38,7 +38,7 @@ class _Source(NamedTuple):
 
 
 def part_name(file: File, source: str | None = None) -> str:
-    """Name of a part of a unit: what a source tells of a file's candidates, or where these lie."""
+    """Name of a part of a unit: what a source says about a file's candidates, or where these lie."""
     return f"{source or PLACES}:{file.image_id}"
 
 
@@ -63,7 +63,7 @@ def open_work(recipe: dict[str, Any], device: str) -> Callable[[list[File], list
 def _look(
     recipe: dict[str, Any], sources: dict[str, _Source], given: list[File], parts: list[str]
 ) -> dict[str, Record]:
-    """What is asked for of some files' candidates. A file that cannot be used has its reason in place of them."""
+    """What is asked for about some files' candidates. A file that cannot be used gives the reason instead."""
     images = recipe["images"]
     folder = images.get("path")
     result: dict[str, Record] = {}
@@ -90,7 +90,7 @@ def _look(
 
 
 def _measure(source: _Source, images: list[NDArray[np.uint8]]) -> Any:
-    """What a source tells of each image, in turn."""
+    """What a source says about each image, in turn."""
     step = source.batch or max(len(images), 1)
     batches = [images[start : start + step] for start in range(0, len(images), step)]
     return iter([told for batch in batches for told in source.measure(batch)])

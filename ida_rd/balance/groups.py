@@ -23,7 +23,7 @@ def group_names(rule: dict[str, Any], values: pd.Series) -> list[str]:
     Parameters
     ----------
     rule : dict
-        ``edges`` (rising numbers) with ``labels``, one more; or ``groups``, a name to the labels that count as it; or
+        ``edges`` (rising numbers) with ``labels``, one more; or ``groups``, names to the labels that count as each; or
         neither: each label is a group of its own. ``others`` says what becomes of labels that are in no group.
     values : Series
         The attribute, for the third case.
@@ -56,7 +56,7 @@ def grouped(name: str, values: pd.Series, rule: dict[str, Any]) -> pd.Series:
     if rule.get("edges") is not None:
         if not pd.api.types.is_numeric_dtype(values):
             raise UserError(
-                f"balance.attributes.{name}.edges: {name} is no number ({values.dropna().iloc[0]!r}, for one)"
+                f"balance.attributes.{name}.edges: {name} is not a number ({values.dropna().iloc[0]!r}, for example)"
             )
         place = np.searchsorted(rule["edges"], values.to_numpy(np.float64), side="right")
         found = pd.Series(np.array(names, dtype=object)[place], index=values.index)
@@ -84,7 +84,7 @@ class Cells:
     Attributes
     ----------
     table : DataFrame
-        A row a cell, in order: one column per attribute with its group.
+        One row per cell, in order: one column per attribute with its group.
     of : ndarray
         (N,), cell of each row, 0-based; -1 where an attribute is missing.
     """
@@ -104,7 +104,7 @@ def cells(table: pd.DataFrame, rules: dict[str, dict[str, Any]]) -> Cells:
     Parameters
     ----------
     table : DataFrame
-        A column per attribute.
+        One column per attribute.
     rules : dict
         Attribute to rule; see `group_names`.
     """

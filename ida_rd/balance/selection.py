@@ -1,4 +1,4 @@
-"""Choose evenly: from clusters of the attributes, or from exact cells. What is chosen is a sequence.
+"""Choose evenly: from clusters of the attributes, or from exact cells. The choice is a sequence.
 
 The sequence goes round the groups, one image of each that has any left, so that every beginning of it is as
 even as the groups allow: the first 30 of 300 are a balanced set of 30.
@@ -19,7 +19,7 @@ STARTS = 20
 
 
 def features(table: pd.DataFrame, names: list[str]) -> NDArray[np.float64]:
-    """Attributes as numbers: numbers as they are, labels as one column a label (one-hot).
+    """Attributes as numbers: numbers as they are, labels as one column each (one-hot).
 
     Returns
     -------
@@ -40,7 +40,7 @@ def features(table: pd.DataFrame, names: list[str]) -> NDArray[np.float64]:
 def k_means_groups(attributes: NDArray[np.float64], groups: int, seed: int) -> NDArray[np.int64]:
     """Cluster standardised attributes with K-means (20 starts).
 
-    Rows that are alike are one row with a weight, which changes nothing but the time.
+    Identical rows become one row with a weight, which changes nothing but the time.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def k_means_groups(attributes: NDArray[np.float64], groups: int, seed: int) -> N
             " choose fewer groups"
         )
     order = np.argsort(first)  # distinct rows in the order of the table
-    with threadpool_limits(1):  # sums in one order, whatever the machine
+    with threadpool_limits(1):  # the same order of sums on every machine
         fit = KMeans(n_clusters=groups, n_init=STARTS, random_state=seed).fit(
             standard[first[order]], sample_weight=counts[order].astype(np.float64)
         )

@@ -34,7 +34,7 @@ def write_test_set(project: Project) -> None:
     found = select(read_table(project.attributes, hint="run `dvc repro attributes`"), recipe)
     with atomic_folder(project.hr) as target:
         manifest = write_subset(found.subset, recipe["images"], target)
-        # Inside: where these cannot be written, no images appear either.
+        # Inside: if these cannot be written, no images appear either.
         write_table(project.subset, manifest)
         write_table(project.metrics / "balance.csv", found.groups)
         write_json(project.metrics / "balance.json", found.metrics)
@@ -52,7 +52,7 @@ class Selection:
     metrics : dict
         Scalars: counts, joint entropies in bits, and how far the selection is from the pool.
     groups : DataFrame
-        A row a group or joint cell: its attributes' groups, images of the pool, images chosen.
+        One row per group or joint cell: its attributes' groups, images of the pool, images chosen.
     """
 
     subset: pd.DataFrame
@@ -116,7 +116,7 @@ def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
 def _usable(
     table: pd.DataFrame, names: list[str], rules: dict[str, Any], least_probability: float
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Leave out, and say so: images without an attribute, with an uncertain one, or with a label of no group."""
+    """Leave out images without an attribute, with an uncertain one, or with a label in no group, and say so."""
     if missing := [name for name in names if name not in table]:
         known = [name for name in table.columns if name not in PLACE and ":" not in name]
         raise UserError(f"balance.attributes: no source gives {missing[0]!r}; {did_you_mean(missing[0], known)}")
@@ -165,7 +165,7 @@ def _report(joint: Cells, order: NDArray[np.int64]) -> tuple[dict[str, Any], pd.
         "maximum_entropy_bits": maximum_entropy(size, np.full(len(pool), size)),
         "pool_allows_bits": maximum_entropy(size, pool),
         "pool_entropy_bits": entropy(pool),
-        # Half the sum of absolute differences of shares: 0 where the selection is as the pool, 1 at most.
+        # Half the sum of absolute differences of shares: 0 where the selection is like the pool, 1 at most.
         "total_variation_from_pool": float(np.abs(counts / size - pool / pool.sum()).sum() / 2),
     }
     quota = math.ceil(size / len(pool))
@@ -178,7 +178,7 @@ def write_subset(subset: pd.DataFrame, images: dict[str, Any], target: Path) -> 
     Parameters
     ----------
     subset : DataFrame
-        Of a `Selection`. A rectangle that is missing is that of the whole image.
+        From a `Selection`. A missing rectangle stands for the whole image.
     images : dict
         ``path``, the folder; ``multiple``, the least common multiple of the factors.
 
@@ -199,7 +199,7 @@ def write_subset(subset: pd.DataFrame, images: dict[str, Any], target: Path) -> 
                 whole = rectangles(row["image_id"], image.shape[1], image.shape[0], None, images["multiple"])
                 row |= dict(zip(("x", "y", "width", "height"), whole[0][1:], strict=True))
         except ImageError as error:
-            raise UserError(f"{file}: {error}; run `make repro` again after mending it") from None
+            raise UserError(f"{file}: {error}; fix it, then run `make repro` again") from None
         place = {key: int(row[key]) for key in ("x", "y", "width", "height")}
         tile = cut(image, **place)
         if tile.shape != (place["height"], place["width"], 3):

@@ -4,11 +4,11 @@ Which fields and columns are compared depends on who wrote the bundle.
 
 * Those that its version promises (`ida_rd.bundle.versions`) must be there and agree, whatever version of the program
   reads them.
-* What this program computes beyond that is compared where the bundle has it too, and nobody misses it where not.
-* What the bundle has beyond that and this program does not compute is refused where the bundle is of this very
-  program (its version, and the version of the schema), for then it was added by hand; else it is passed over: another
-  version of the program may know it.
-* Markdown and LaTeX, whose wording is no promise, are compared byte for byte, and only where the bundle is of this
+* What this program computes beyond that is compared if the bundle has it too, and not missed otherwise.
+* What the bundle has beyond that and this program does not compute is refused if the bundle is of this very
+  program (its version, and the version of the schema), since it was then added by hand; otherwise it is ignored:
+  another version of the program may know it.
+* Markdown and LaTeX, whose wording is no promise, are compared byte for byte, and only if the bundle is of this
   very program.
 """
 
@@ -50,9 +50,9 @@ def branch_problems(results: Results, summary: Mapping[str, Any], marks: Mapping
     ----------
     results : Results
     summary : mapping
-        Of `ida_rd.aggregate.results.Results`.
+        From `ida_rd.aggregate.results.Results`.
     marks : mapping
-        What is known of each upscaler: ``x4/<name>`` to ``marks``, ``kind``.
+        What is known about each upscaler: ``x4/<name>`` to ``marks``, ``kind``.
     """
     problems = []
     for record in results.branches:
@@ -68,7 +68,7 @@ def branch_problems(results: Results, summary: Mapping[str, Any], marks: Mapping
         if "kind" in said and said["kind"] != known["kind"]:
             problems.append(f"{where}: kind is {said['kind']}, the recipes say {known['kind']}")
         if odd := sorted(said["scores"].keys() ^ set(results.distortion_order)):
-            problems.append(f"{where}: has scores for other distortions than there are ({', '.join(odd)})")
+            problems.append(f"{where}: has scores for the wrong distortions ({', '.join(odd)})")
             continue
         for name, score in said["scores"].items():
             for key, stated in score.items():
@@ -101,20 +101,20 @@ def table_problems(bundle: Path, fresh: Path, results: Results) -> list[str]:
         elif path.suffix == ".json":
             problems += _leaves(published, path, version, own)
         elif own:
-            problems.append(f"tables/{path.name}: is not what the rows give")
+            problems.append(f"tables/{path.name}: differs from what the rows give")
     return problems
 
 
 def _columns(published: Path, fresh: Path, promised: list[str], own: bool) -> list[str]:
-    """Column by column; the first place of each table that differs is told."""
+    """Column by column; the first place where a table differs is named."""
     name = f"tables/{published.name}"
     a, b = read_table(published, hint=DAMAGED), read_table(fresh, hint=DAMAGED)
     if absent := [column for column in promised if column not in a]:
         return [f"{name}: has no column {', '.join(absent)}"]
     if own and (odd := sorted(set(a) ^ set(b))):
-        return [f"{name}: has other columns than the rows give ({', '.join(odd)})"]
+        return [f"{name}: has columns other than those that the rows give ({', '.join(odd)})"]
     if len(a) != len(b):
-        return [f"{name}: has {len(a)} rows, the rows of the branches give {len(b)}"]
+        return [f"{name}: has {len(a)} rows, but the rows of the branches give {len(b)}"]
     for column in b:
         if column not in a:
             continue
@@ -125,7 +125,7 @@ def _columns(published: Path, fresh: Path, promised: list[str], own: bool) -> li
 
 
 def _leaves(published: Path, fresh: Path, version: Version, own: bool) -> list[str]:
-    """The same for JSON: a value is known by its path, and promised by the last part of that."""
+    """The same for JSON: a value is named by its path, and promised by the last part of that."""
     name = f"tables/{published.name}"
     a, b = (_flat(read_json(path, hint=DAMAGED)) for path in (published, fresh))
     promised = version.columns["ida_rd"]

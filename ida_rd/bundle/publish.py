@@ -1,4 +1,4 @@
-"""Publish a finished run: a folder with all that others need to check it."""
+"""Publish a finished run: a folder with everything that others need to check it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
     Raises
     ------
     UserError
-        The run is not finished or not up to date, or its numbers do not hold together.
+        The run is not finished or not up to date, or its numbers are not consistent.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists and is not empty: name another folder, or remove it")
@@ -59,10 +59,10 @@ def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
 
 
 def _refuse_stale(root: Path) -> None:
-    """Refuse a run whose outputs are not those of its parameters and code."""
+    """Refuse a run whose outputs do not belong to its parameters and code."""
     if not (root / "dvc.yaml").is_file():
         raise UserError(f"publish: {root} has no dvc.yaml: run this where the pipeline is")
-    # Not `dvc`: where the environment is not activated, it is not on the PATH.
+    # Not `dvc`: if the environment is not activated, it is not on the PATH.
     command = [sys.executable, "-m", "dvc", "status", "--json", "dvc.yaml"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -114,7 +114,7 @@ def _write(project: Project, folder: Path, recipe: dict[str, Any], *, images: bo
 
 
 def _branches(project: Project, folder: Path, recipe: dict[str, Any]) -> list[dict[str, Any]]:
-    """Copy the rows of every branch; return what ``results.json`` says of each."""
+    """Copy the rows of every branch; return what ``results.json`` says about each."""
     summary = read_json(project.tables / "ida_rd.json", hint="run `make repro` first")
     branches = []
     for record in recipe["branches"]:
@@ -153,7 +153,7 @@ def _copy_folder(source: Path, target: Path, ignore: Any = None) -> None:
 
 
 def _commit(root: Path) -> tuple[str | None, bool | None]:
-    """The commit that the working tree stands on, and whether files that git knows differ from it."""
+    """The commit that the working tree is at, and whether files that git knows differ from it."""
     if shutil.which("git") is None:
         return None, None
     found = [
@@ -180,7 +180,7 @@ def citations(recipes: dict[str, Any], attributes: dict[str, Any]) -> str:
 
 
 class Entry(NamedTuple):
-    """An entry of BibTeX: its key, the things that it is the source of, its text without these."""
+    """A BibTeX entry: its key, the methods that it describes, and its text without these."""
 
     key: str
     keywords: frozenset[str]
@@ -236,7 +236,7 @@ def _licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:
         lines.append("docs/data.md.")
     else:
         lines.append(
-            "The publisher's own folder. Their terms are the publisher's to state; `subset.csv` names each image and"
+            "The publisher's own folder. The publisher must state their terms; `subset.csv` names each image and"
         )
         lines.append("the hash of its pixels.")
     return "\n".join(lines) + "\n"
@@ -252,8 +252,8 @@ def _readme(project: Project, results: PublishedResults, *, images: bool) -> str
         + (" with uncommitted changes" if results.uncommitted_changes else "")
         + ". To check them, install the program and run, beside this folder:",
         "",
-        "    ida-rd verify FOLDER             # checksums, completeness, every summary from the rows",
-        "    ida-rd verify FOLDER --rerun 2   # and two branches anew from the images",
+        "    ida-rd verify FOLDER             # checksums, completeness, every summary against the rows",
+        "    ida-rd verify FOLDER --rerun 2   # and two branches again from the images",
         "",
     ]
     files = [

@@ -1,4 +1,4 @@
-"""Do the rows of a bundle follow from the images? Compute branches anew, and compare sample by sample."""
+"""Do the rows of a bundle follow from the images? Compute branches again, and compare sample by sample."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ NOT_COMPARED = {"schema", "code"}  # of recipes of another version: files had ot
 
 
 def rerun(bundle: Path, count: int, *, seed: int, images: Path | None) -> list[dict[str, Any]]:
-    """Compute a random choice of branches anew from the images, and compare sample by sample.
+    """Compute a random choice of branches again from the images, and compare sample by sample.
 
     The work is done in this process, in a temporary project with a store of its own: nothing that was computed before
-    is taken, and nothing is left behind.
+    is reused, and nothing is left behind.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def rerun(bundle: Path, count: int, *, seed: int, images: Path | None) -> list[d
     seed : int
         Of the choice.
     images : Path, optional
-        Folder of the HR images, where it is another than the publisher's.
+        Folder of the HR images, if it is not where the publisher's was.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def rerun(bundle: Path, count: int, *, seed: int, images: Path | None) -> list[d
     Verification
         A difference beyond the tolerance, or another test set.
     UserError
-        Nothing can be run here; the reason is told.
+        Nothing can be run here, and why.
     """
     results = read_results(bundle)
     recipe = read_json(bundle / "recipes/aggregate.json", hint=NOT_WHOLE)
@@ -75,7 +75,7 @@ def rerun(bundle: Path, count: int, *, seed: int, images: Path | None) -> list[d
         "downscalers": _only(parameters["downscalers"], {b.downscaler for b in chosen}),
         "upscalers": _only(parameters["upscalers"], {b.upscaler for b in chosen}),
         "distortions": _only(parameters["distortions"], set(names)),
-        # What was chosen is to run: a note that it cannot is no result.
+        # What was chosen must run: a note that it cannot is not a result.
         "missing_software": "error",
         "missing_weights": "error",
     }
@@ -133,7 +133,7 @@ def _only(section: dict[str, Any], names: set[str]) -> dict[str, Any]:
 
 @contextmanager
 def _quietly(what: str) -> Iterator[None]:
-    """What the stages tell of themselves is not shown: only why `what` cannot be computed."""
+    """Do not show the stages' own messages: only why `what` cannot be computed."""
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             yield
@@ -172,9 +172,9 @@ def _compare(bundle: Path, project: Project, branch: Branch, results: Results, n
 def _recipes_that_differ(
     results: Results, recipe: dict[str, Any], here: dict[str, Any], branch: Branch, names: list[str]
 ) -> str:
-    """Which recipes of a branch are not the publisher's here; empty where all are.
+    """Which recipes of a branch are not the publisher's here; empty if all are.
 
-    Of a bundle of an earlier version, whose code lay in other files, parameters, seeds and weights are compared.
+    For a bundle of an earlier version, whose code lay in other files, parameters, seeds and weights are compared.
     """
     version = version_of(results)
     fresh = VERSIONS[RESULTS_SCHEMA].methods({"recipes": here}, branch)
@@ -188,7 +188,7 @@ def _recipes_that_differ(
         for (path, before), now in zip(published.items(), fresh.values(), strict=True)
         if (before != now if same_schema else _contradict(before, now))
     ]
-    notes = [f"the recipe of {', '.join(odd)} is another here"] if odd else []
+    notes = [f"the recipe of {', '.join(odd)} is different here"] if odd else []
     if not same_schema:
         notes.append(f"the code was that of {results.program}")
     return ", ".join(notes)

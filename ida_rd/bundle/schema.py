@@ -1,6 +1,6 @@
 """``results.json`` of a published benchmark: what is in it, by version. Its JSON Schema is published beside it.
 
-A version that was published once is read for ever. What changes in the file is a new version, with a model of its own.
+A version that was published once is read forever. Any change to the file is a new version, with a model of its own.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class InvalidResults(UserError):
-    """A ``results.json`` that is not of its schema."""
+    """A ``results.json`` that does not follow its schema."""
 
 
 class _Record(BaseModel):
@@ -46,7 +46,7 @@ class _Record(BaseModel):
 
 
 class DistortionInfo1(_Record):
-    """Name as set in tables, direction and range of a distortion."""
+    """Name as shown in tables, direction and range of a distortion."""
 
     label: str
     better: Literal["lower", "higher"]
@@ -65,7 +65,7 @@ class DistortionInfo(DistortionInfo1):
 
 
 class ScoreRecord(_Record):
-    """Score of a branch by a distortion, in its unit; None where one sample per image cannot tell."""
+    """Score of a branch by a distortion, in its unit; None where one sample per image does not suffice."""
 
     mean: float
     std_images: float = Field(ge=0)
@@ -100,7 +100,7 @@ class BranchResult1(_Record):
 
 
 class BranchResult(BranchResult1):
-    """Of version 2: also what a reader must know of its upscaler, and what family of models that is of."""
+    """Of version 2: also what a reader must know about its upscaler, and the family of models that it belongs to."""
 
     marks: list[str]
     kind: str
@@ -167,18 +167,18 @@ def read_results(bundle: Path) -> Results:
     Raises
     ------
     InvalidResults
-        What it holds is not of its schema; the first place is named.
+        Its content does not follow its schema; the first place is named.
     UserError
         There is none, or it is of a newer version than this program knows.
     """
     path = bundle / "results.json"
     if not path.is_file():
-        raise UserError(f"{bundle}: is no published bundle: it has no results.json")
+        raise UserError(f"{bundle}: is not a published bundle: it has no results.json")
     data = read_json(path, hint="the bundle is damaged")
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > RESULTS_SCHEMA:
         raise UserError(
-            f"{path}: is of schema version {version}, and {program()} reads up to {RESULTS_SCHEMA}: update it to the"
+            f"{path}: has schema version {version}, and {program()} reads up to {RESULTS_SCHEMA}: update it to the"
             f" version that wrote the bundle ({data.get('program', 'unknown')}) or a later one"
         )
     model = MODELS.get(version, PublishedResults) if isinstance(version, int) else PublishedResults

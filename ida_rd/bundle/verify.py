@@ -1,4 +1,4 @@
-"""Check a published bundle: is it whole, and do its summaries follow from its rows?"""
+"""Check a published bundle: is it complete, and do its summaries follow from its rows?"""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ __all__ = ["DAMAGED", "NOT_WHOLE", "SUMS", "Verification", "refusal", "verify", 
 SUMS = "SHA256SUMS"
 ROW = ["image_id", "sample", "finite", "attempts", "clipped"]
 SHOWN = 8
-NOT_WHOLE = "the bundle is not whole"
+NOT_WHOLE = "the bundle is incomplete"
 DAMAGED = "the bundle is damaged"
 
 
 class Verification(UserError):
-    """A bundle that does not hold; the message names every problem found."""
+    """A bundle that does not hold up; the message names every problem found."""
 
 
 def verify(bundle: Path) -> Results:
@@ -38,10 +38,10 @@ def verify(bundle: Path) -> Results:
 
     Checked are: checksums, and that no file is missing or added; ``results.json`` against the schema of its version;
     that every image of the test set has every sample, once; that recipes, provenance and results say the same, and
-    name weights with hashes that the catalogue accepts and the files that come with the program have or had; that every
-    table and every summary is what the rows give (by the rules of `ida_rd.bundle.numbers`); and that no two branches
-    have the same values, which is most likely a mix-up. Hashes of code are for `ida_rd.bundle.rerun.rerun`: here they
-    decide nothing.
+    name weights with hashes that the catalogue accepts and that the files shipped with the program have or had; that
+    every table and every summary is what the rows give (by the rules of `ida_rd.bundle.numbers`); and that no two
+    branches have the same values, which is most likely a mix-up. Hashes of code are for `ida_rd.bundle.rerun.rerun`:
+    here they decide nothing.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def verify(bundle: Path) -> Results:
         problems += _contents(bundle, results)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        problems.append(f"a recipe or table is not of the form that this program writes ({reason})")
-    except UserError as error:  # a file that is missing or no JSON or CSV
+        problems.append(f"a recipe or table does not have the form that this program writes ({reason})")
+    except UserError as error:  # a file that is missing, or not JSON or CSV
         problems.append(str(error))
     if problems:
         raise refusal(bundle, problems)
@@ -100,7 +100,7 @@ def _checksums(bundle: Path) -> list[str]:
     problems += [f"{name}: not listed in {SUMS}" for name in sorted(present - sums.keys())]
     for name in sorted(sums.keys() & present):
         if sha256_file(bundle / name) != sums[name]:
-            problems.append(f"{name}: its checksum is another than in {SUMS}")
+            problems.append(f"{name}: its checksum differs from {SUMS}")
     return problems
 
 
@@ -111,7 +111,7 @@ def weights_of(recipes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _agreement(bundle: Path, results: Results, recipe: dict[str, Any]) -> list[str]:
-    """What is said in several places must be said alike: in results, provenance and the files of recipes."""
+    """What is said in several places must agree: in results, provenance and the files of recipes."""
     problems = []
     version = version_of(results)
     provenance = read_json(bundle / "provenance.json", hint=NOT_WHOLE)
@@ -119,17 +119,17 @@ def _agreement(bundle: Path, results: Results, recipe: dict[str, Any]) -> list[s
         problems.append("provenance.json: its methods are not those of recipes/aggregate.json")
     for key in version.provenance:
         if provenance.get(key) != recipe.get(key):
-            problems.append(f"provenance.json: {key} is another than in recipes/aggregate.json")
+            problems.append(f"provenance.json: {key} differs from recipes/aggregate.json")
     for path, method in version.files(recipe["recipes"]).items():
         if read_json(bundle / "recipes" / f"{path}.json", hint=NOT_WHOLE) != method:
-            problems.append(f"recipes/{path}.json: is another than in recipes/aggregate.json")
+            problems.append(f"recipes/{path}.json: differs from recipes/aggregate.json")
     said = results.model_dump()
     for key in ("seed", "confidence", "resamples", "distortions", "distortion_order", "skipped"):
         if said[key] != recipe[key]:
-            problems.append(f"results.json: {key} is another than in recipes/aggregate.json")
+            problems.append(f"results.json: {key} differs from recipes/aggregate.json")
     parameters = read_json(bundle / "recipes/report.json", hint=NOT_WHOLE)["parameters"]
     if results.samples != parameters["samples"]:
-        problems.append("results.json: samples is another than in recipes/report.json")
+        problems.append("results.json: samples differs from recipes/report.json")
     keys = [(b["upscaler"], b["factor"], b["downscaler"]) for b in recipe["branches"]]
     if [(b.upscaler, b.factor, b.downscaler) for b in results.branches] != keys:
         problems.append("results.json: its branches are not those of recipes/aggregate.json")
@@ -139,12 +139,12 @@ def _agreement(bundle: Path, results: Results, recipe: dict[str, Any]) -> list[s
 
 
 def _weights(results: Results, recipe: dict[str, Any]) -> list[str]:
-    """Every place that names weights must name the same, and they must be those of their id."""
+    """Every place that names weights must name the same ones, and they must be those of their id."""
     problems = []
     used = weights_of(recipe["recipes"])
     if used != results.weights:
         odd = sorted(key for key in used.keys() | results.weights.keys() if used.get(key) != results.weights.get(key))
-        problems.append(f"results.json: weights {', '.join(odd)}: another hash than in the recipes")
+        problems.append(f"results.json: weights {', '.join(odd)}: the hash differs from the recipes")
     known = catalogue()
     for key, sha in results.weights.items():
         if key not in known:
@@ -158,7 +158,7 @@ def _weights(results: Results, recipe: dict[str, Any]) -> list[str]:
                 continue
             if here != sha:
                 problems.append(
-                    f"results.json: {key} has the hash {sha[:12]}..., the file of this version {here[:12]}..."
+                    f"results.json: {key} has the hash {sha[:12]}..., but the file of this version has {here[:12]}..."
                 )
     return problems
 
@@ -172,7 +172,7 @@ def _rows(bundle: Path, results: Results, images: list[str]) -> list[str]:
             problems.append(f"{branch.rows}: missing")
             continue
         if sha256_file(path) != branch.sha256:
-            problems.append(f"{branch.rows}: its hash is another than in results.json")
+            problems.append(f"{branch.rows}: its hash differs from results.json")
         try:
             rows = read_table(path, hint=DAMAGED)
         except UserError as error:
@@ -185,7 +185,9 @@ def _rows(bundle: Path, results: Results, images: list[str]) -> list[str]:
             continue
         found = list(zip(rows.image_id, rows["sample"], strict=True))
         if gone := sorted(wanted - set(found)):
-            problems.append(f"{branch.rows}: {len(gone)} rows are missing, of image {gone[0][0]}, sample {gone[0][1]}")
+            problems.append(
+                f"{branch.rows}: {len(gone)} rows are missing, the first of image {gone[0][0]}, sample {gone[0][1]}"
+            )
         elif len(found) != len(wanted):
             problems.append(f"{branch.rows}: has {len(found)} rows, expected {len(wanted)}")
         elif rows.loc[rows.finite, results.distortion_order].isna().to_numpy().any():

@@ -1,8 +1,8 @@
 """What differs between bundles of different versions: where their recipes lie, what their tables have.
 
 A bundle is checked by what its own version promises, and its numbers are computed by this program: `Version.upgrade`
-turns its recipe into what `ida_rd.aggregate.results.aggregate` takes today. What is written here of a version that was
-released is never changed.
+turns its recipe into what `ida_rd.aggregate.results.aggregate` takes today. What is written here about a released
+version is never changed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Version:
     texts : tuple of str
         Other files of ``tables/`` for people.
     counts : tuple of str
-        What ``results.json`` and ``tables/ida_rd.json`` say of a branch besides its scores.
+        What ``results.json`` and ``tables/ida_rd.json`` say about a branch besides its scores.
     provenance : tuple of str
         Keys of ``provenance.json`` that repeat ``recipes/aggregate.json``.
     upgrade : callable
@@ -63,7 +63,7 @@ class Version:
         return columns
 
     def methods(self, recipe: Recipe, branch: Branch) -> dict[str, Recipe]:
-        """Recipes of a branch's methods, by the path of their file below ``recipes/``: of all that made its rows."""
+        """Recipes of a branch's methods, by the path of their file below ``recipes/``: all that made its rows."""
         files = self.files(recipe["recipes"])
         shared = f"upscale/x{branch.factor}/{branch.upscaler}"
         own = f"{shared}/{branch.downscaler}"
@@ -104,7 +104,7 @@ def _files_1(recipes: Recipe) -> Recipe:
 
 
 def _files_2(recipes: Recipe) -> Recipe:
-    """A file for each branch, where ``aggregate.json`` has once what the branches of an upscaler share."""
+    """A file for each branch, where ``aggregate.json`` holds what the branches of an upscaler share only once."""
     files = {}
     for path, method in recipes.items():
         room, _, rest = path.partition("/")

@@ -1,4 +1,4 @@
-"""The command ``ida-rd``: a file in this folder for each of its commands, named as the command.
+"""The command ``ida-rd``: a file in this folder for each of its commands, named like the command.
 
 Such a file holds
 
@@ -8,7 +8,7 @@ Such a file holds
 * ``add_arguments(parser)``: its options;
 * ``run(options)``: the command itself.
 
-It imports what is heavy in ``run``, for every call of ``ida-rd`` reads all of these files. Files whose name begins
+It imports what is heavy in ``run``, since every call of ``ida-rd`` reads all of these files. Files whose name begins
 with an underscore are not commands.
 """
 

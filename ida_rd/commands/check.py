@@ -8,7 +8,7 @@ from typing import Any
 from ida_rd.core.errors import UserError, did_you_mean
 
 PLACE = 40
-ABOUT = "run the contract that a method must keep, on yours too"
+ABOUT = "check that a method, yours included, keeps its contract"
 EXAMPLES = """\
 examples:
   ida-rd check downscale/pick --set offset=1

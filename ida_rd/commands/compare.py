@@ -8,7 +8,7 @@ from pathlib import Path
 from ida_rd.commands._output import json_option, print_json, records
 
 PLACE = 60
-ABOUT = "compare this run with that of another git revision, as Markdown"
+ABOUT = "compare this run with that of another git revision, in Markdown"
 EXAMPLES = """\
 examples:
   ida-rd compare main > summary.md               then put it into the pull request"""
@@ -17,7 +17,9 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
     parser.add_argument("revision", help="branch, tag or commit")
-    parser.add_argument("--level", type=float, default=0.05, help="beyond noise below this corrected p (0.05)")
+    parser.add_argument(
+        "--level", type=float, default=0.05, help="a change is beyond noise below this corrected p (0.05)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from ida_rd.commands._output import json_option, print_json
 from ida_rd.core.errors import UserError
 
 PLACE = 50
-ABOUT = "look at the environment, device, cache and weights"
+ABOUT = "check the environment, device, cache and weights"
 EXAMPLES = None
 
 

@@ -10,11 +10,11 @@ from ida_rd.commands._output import json_option, print_json
 from ida_rd.core.errors import UserError
 
 PLACE = 100
-ABOUT = "remove finished units that were not used for longest, so that the others take at most a given size"
+ABOUT = "remove the least recently used finished units, so that the others take at most a given size"
 EXAMPLES = """\
 examples:
   ida-rd gc --size 5GB                           in the folder of a run: `.ida-rd/store` keeps what was used last
-  ida-rd gc --size 0                             all of it; what is needed again is computed again"""
+  ida-rd gc --size 0                             removes everything; what is needed again is computed again"""
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -39,9 +39,9 @@ def run(options: argparse.Namespace) -> None:
     size = bytes_of(options.size)
     project = Project()
     if not project.state.is_dir():
-        raise UserError(f"gc: {project.state.absolute()} does not exist: call it in the folder of a run")
+        raise UserError(f"gc: {project.state.absolute()} does not exist: run this in the folder of a run")
     with alone(project, "gc"):
-        shutil.rmtree(project.state / "journal", ignore_errors=True)  # of versions before 0.2
+        shutil.rmtree(project.state / "journal", ignore_errors=True)  # from versions before 0.2
         found = store_of(project).collect(size)
     if options.json:
         print_json({"removed": found.removed, "freed": found.freed, "left": found.left, "size": found.size})

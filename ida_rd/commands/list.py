@@ -12,7 +12,7 @@ ABOUT = "list the methods, their parameters, weights and licences"
 EXAMPLES = """\
 examples:
   ida-rd list                  all methods
-  ida-rd list distort          of one stage
+  ida-rd list distort          those of one stage
   ida-rd list --json"""
 
 

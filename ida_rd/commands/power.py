@@ -9,10 +9,10 @@ from ida_rd.commands._output import json_option, print_json
 from ida_rd.core.errors import UserError
 
 PLACE = 90
-ABOUT = "from a finished run: how many images and samples tell two downscalers apart?"
+ABOUT = "from a finished run: how many images and samples does it take for two downscalers to differ significantly?"
 EXAMPLES = """\
 examples:
-  ida-rd power bicubic lanczos                   after a pilot run: how many images tell them apart?
+  ida-rd power bicubic lanczos                   after a pilot run: how many images does it take?
   ida-rd power dpid l0 --power 0.9 --distortion fsim"""
 
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--factor", type=int)
     parser.add_argument("--distortion")
     parser.add_argument("--power", type=float, default=0.8, help="probability of seeing the difference (0.8)")
-    parser.add_argument("--level", type=float, default=0.05, help="level of the test (0.05)")
+    parser.add_argument("--level", type=float, default=0.05, help="significance level of the test (0.05)")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -11,12 +11,14 @@ ABOUT = "write a bundle of the finished run that others can verify"
 EXAMPLES = """\
 examples:
   ida-rd publish my-benchmark
-  ida-rd publish my-benchmark --without-images   where the images may not be shown"""
+  ida-rd publish my-benchmark --without-images   if the images may not be shown"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT")
-    parser.add_argument("--without-images", action="store_true", help="leave out the page and whatever shows images")
+    parser.add_argument(
+        "--without-images", action="store_true", help="leave out the page and everything that shows images"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -26,5 +28,5 @@ def run(options: argparse.Namespace) -> None:
     for name, reason in results.skipped.items():
         print(f"warning: {name} was skipped, because {reason}", file=sys.stderr)
     if results.uncommitted_changes:
-        print("warning: files differ from the commit: commit them first, so that others can have them", file=sys.stderr)
+        print("warning: files differ from the commit: commit them first, so that others can get them", file=sys.stderr)
     print(f"{options.out}: {len(results.branches)} branches; check it with: ida-rd verify {options.out}")

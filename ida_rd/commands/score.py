@@ -21,9 +21,9 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
-    parser.add_argument("--hr", type=Path, required=True, metavar="DIR", help="folder of HR images, two at least")
+    parser.add_argument("--hr", type=Path, required=True, metavar="DIR", help="folder of HR images, at least two")
     parser.add_argument(
-        "--lr", action="append", default=[], metavar="[NAME=]DIR", help="LR images, named as the HR images"
+        "--lr", action="append", default=[], metavar="[NAME=]DIR", help="LR images, named like the HR images"
     )
     parser.add_argument(
         "--downscaler",
@@ -33,13 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--factor", type=int, help="scale factor (from the sizes of --lr, else 4)")
     parser.add_argument("--upscaler", default="flow", help="flow, srflow, ... (flow)")
-    parser.add_argument("--samples", type=int, default=3, metavar="K", help="reconstructions an image (3)")
+    parser.add_argument("--samples", type=int, default=3, metavar="K", help="reconstructions per image (3)")
     parser.add_argument(
         "--distortion", action="append", metavar="NAME", help="lpips-alex, fsim, psnr, ... (these three)"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--strict", action="store_true", help="fail where weights of a distortion are missing")
-    parser.add_argument("--save", type=Path, metavar="DIR", help="write all tables there")
+    parser.add_argument("--strict", action="store_true", help="fail if weights of a distortion are missing")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="write all tables to this folder")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
         name, _, folder = text.rpartition("=")
         path = Path(folder).expanduser()
         if not path.is_dir():
-            raise UserError(f"--lr {folder}: is no folder; give the folder of your LR images")
+            raise UserError(f"--lr {folder}: is not a folder; give the folder of your LR images")
         _add(given, name or _name(path), path, "--lr")
     factor = options.factor or (_factor(options.hr, next(iter(given.values()))) if given else 4)
     names = options.downscaler if options.downscaler is not None else (["bicubic"] if given else [])
@@ -100,12 +100,12 @@ def _factor(hr: Path, lr: Path) -> int:
     big, small = image_files(hr, what="--hr"), image_files(lr, what="--lr")
     common = [name for name in big if name in small]
     if not common:
-        raise UserError(f"{lr}: no image has the name of one in {hr}; LR and HR images pair by name")
+        raise UserError(f"{lr}: no image has the same name as one in {hr}; LR and HR images are paired by name")
     height, width = read_image(big[common[0]]).shape[:2]
     h, w = read_image(small[common[0]]).shape[:2]
     factor = round(height / h)
     if (h * factor, w * factor) != (height, width) or factor < 2:
         raise UserError(
-            f"{common[0]}: {width} x {height} is no whole multiple of {w} x {h}; see --factor and crop the HR images"
+            f"{common[0]}: {width} x {height} is not a whole multiple of {w} x {h}; see --factor and crop the HR images"
         )
     return factor

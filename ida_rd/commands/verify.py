@@ -19,10 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
     parser.add_argument("bundle", type=Path)
     parser.add_argument(
-        "--rerun", type=int, default=0, metavar="N", help="compute N random branches anew from the images"
+        "--rerun", type=int, default=0, metavar="N", help="compute N random branches again from the images"
     )
-    parser.add_argument("--images", type=Path, metavar="DIR", help="the HR images, where they are another folder here")
-    parser.add_argument("--seed", type=int, default=0, help="of the random choice")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="the HR images, if their folder is another one here")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random choice")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print_json({"branches": len(results.branches), "rerun": found})
         return
-    print(f"{options.bundle}: whole; {len(results.branches)} branches, every summary follows from the rows")
+    print(f"{options.bundle}: complete; {len(results.branches)} branches, every summary follows from the rows")
     for entry in found:
         how = "same software" if entry["same_software"] else "other software or device"
         note = f"; {entry['differs']}" if entry["differs"] else ""

@@ -11,7 +11,7 @@ PLACE = 30
 ABOUT = "fetch or verify weight files"
 EXAMPLES = """\
 examples:
-  ida-rd weights verify                          what is here, and is it what it should be?
+  ida-rd weights verify                          what is here, and is it right?
   ida-rd weights fetch torchvision.alexnet       download and verify"""
 
 

@@ -86,11 +86,11 @@ def candidate_files(source: str, folder: str | None, pattern: str | None = None)
 
 
 def _nested_files(root: Path, pattern: str) -> dict[str, str]:
-    """Images in sub-folders, such as FFHQ's, by a pattern such as ``*/*.png``; a name may be there only once."""
+    """Images in sub-folders, such as FFHQ's, by a pattern such as ``*/*.png``; each name may be there only once."""
     if not root.is_dir():
         raise UserError(f"images.path: {root} is not a folder; give the path of a folder of images")
     found: dict[str, str] = {}
-    for file in glob.glob(pattern, root_dir=root, recursive=True):  # strings: a Path each takes longer than all else
+    for file in glob.glob(pattern, root_dir=root, recursive=True):  # strings: Paths would take longer than all the rest
         name = os.path.basename(file)
         stem, suffix = os.path.splitext(name)
         if suffix.lower() not in EXTENSIONS or name.startswith("."):
@@ -98,7 +98,7 @@ def _nested_files(root: Path, pattern: str) -> dict[str, str]:
         image_id = unicodedata.normalize("NFC", stem)
         if image_id in found:
             raise UserError(
-                f"images.path: {root / found[image_id]} and {root / file} have one name: rename one of them"
+                f"images.path: {root / found[image_id]} and {root / file} have the same name: rename one of them"
             )
         found[image_id] = file.replace(os.sep, "/")
     if not found:

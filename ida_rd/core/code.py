@@ -77,7 +77,7 @@ def code_hashes(*entries: Path | str) -> dict[str, str]:
 
 @cache
 def _read(path: Path, root: Path, size: int, modified: int) -> tuple[str, tuple[Path, ...]]:
-    """Hash of a file, and the files that it imports; kept for as long as the file is as it was."""
+    """Hash of a file, and the files that it imports; kept while the file is unchanged."""
     return sha256_file(path), tuple(_imports(path, root)) if path.suffix == ".py" else ()
 
 
@@ -102,7 +102,7 @@ def _imports(path: Path, root: Path) -> list[Path]:
 
 
 def _resolve(root: Path, parts: tuple[str, ...], own: bool) -> list[Path]:
-    """Files of a module and of the packages around it, or nothing where it is not the project's or plumbing."""
+    """Files of a module and of the packages around it, or nothing if it is plumbing or not the project's."""
     if not parts:
         return []
     if parts[0] == PACKAGE.name:

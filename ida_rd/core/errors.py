@@ -26,8 +26,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def exit_with_line(main: Callable[[], None]) -> None:
     """Run a command-line entry point; a `UserError` becomes one line on stderr and exit code 2.
 
-    DVC reports 255 whatever a stage returns, so the line must say everything. A full disk is the
-    user's to mend as well, and is told the same way.
+    DVC reports 255 whatever a stage returns, so the line must say everything. A full disk is
+    also for the user to fix, and is reported the same way.
     """
     try:
         main()
@@ -45,5 +45,5 @@ def exit_with_line(main: Callable[[], None]) -> None:
         )
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("interrupted: finished work is kept; run again to go on.", file=sys.stderr)
+        print("interrupted: finished work is kept; run again to continue.", file=sys.stderr)
         raise SystemExit(130) from None

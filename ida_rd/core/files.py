@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, canonical JSON, content hashes."""
+"""Files that are either complete or absent: atomic writes, canonical JSON, content hashes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 def atomic_folder(path: Path | str) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it takes the place of `path`, else it is removed.
 
-    What stood there stays until the new folder is whole. Two processes may do this at once: the last one's stays.
+    The old folder stays until the new one is complete. Two processes may do this at once: the last one's stays.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str, *, hint: str) -> Any:
-    """Read a JSON file; `hint` says what to do where it is missing or broken."""
+    """Read a JSON file; `hint` says what to do if it is missing or broken."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -142,7 +142,7 @@ def read_json(path: Path | str, *, hint: str) -> Any:
 
 
 def read_yaml(path: Path | str, *, hint: str) -> Any:
-    """Read a YAML file; `hint` says what to do where it is missing."""
+    """Read a YAML file; `hint` says what to do if it is missing."""
     import yaml
 
     try:

@@ -1,7 +1,7 @@
-"""SHA-256 of files, remembered: a file that is as it was is not read again.
+"""SHA-256 of files, remembered: an unchanged file is not read again.
 
 The cache lies in ``.ida-rd`` of the project, for all its processes. A file counts as unchanged while its path, size
-and time of modification are. One that was modified a moment ago is hashed but not remembered, for it could change
+and time of modification are. One that was modified a moment ago is hashed but not remembered, since it could change
 again without its time showing it.
 """
 
@@ -21,7 +21,7 @@ from ida_rd.core.files import sha256_file, write_text
 __all__ = ["HASH_CACHE", "digest", "file_hashes"]
 
 HASH_CACHE = Path(".ida-rd") / "hashes.json"
-SETTLED_NS = 2 * 10**9  # the coarsest clock of a file system in use
+SETTLED_NS = 2 * 10**9  # the coarsest file system clock in use
 
 _known: dict[str, str] = {}  # what this process has seen: a worker asks for its weights once per recipe
 
@@ -71,9 +71,9 @@ def _read_cache() -> dict[str, str]:
 def _write_cache(fresh: dict[str, str]) -> None:
     """Add to the cache of a project; elsewhere (`ida-rd doctor` in any folder) nothing is left behind.
 
-    Another process may write at the same time: the file is then that of the last one, whole, and what the other one
-    added is hashed once more.
+    Another process may write at the same time: the file is then the last one's, complete, and what the other one added
+    is hashed once more.
     """
     if HASH_CACHE.parent.is_dir() or Path("params.yaml").is_file():
-        with contextlib.suppress(OSError):  # a full disk or a folder of others: only a cache
+        with contextlib.suppress(OSError):  # a full disk or somebody else's folder: it is only a cache
             write_text(HASH_CACHE, json.dumps(_read_cache() | fresh))

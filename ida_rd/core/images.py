@@ -50,11 +50,11 @@ def image_files(folder: Path, *, what: str, pattern: str | None = None) -> dict[
     Parameters
     ----------
     folder : Path
-        Searched without its sub-folders. Files without an image's extension are not looked at.
+        Searched without its sub-folders. Files without an image's extension are ignored.
     what : str
         What the folder is, for the error messages.
     pattern : str, optional
-        Only names that it fits, as a shell would compare them, case and all.
+        Only names that match it, as a shell would compare them, case included.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def image_files(folder: Path, *, what: str, pattern: str | None = None) -> dict[
             doubles.append(f"{found[image_id].name} and {path.name}")
         found[image_id] = path
     if doubles:
-        raise UserError(f"{what}: {folder} has images with one name: {'; '.join(doubles)}. Rename one of each")
+        raise UserError(f"{what}: {folder} has images with the same name: {'; '.join(doubles)}. Rename one of each")
     if not found:
         named = f" named {pattern}" if pattern is not None else ""
         raise UserError(f"{what}: {folder} holds no image{named} ({', '.join(sorted(EXTENSIONS))})")
@@ -98,7 +98,7 @@ def _open(path: Path) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width} x {image.height}"
         image.close()
-        raise ImageError(f"{size} is more than {MAX_PIXELS / 1e6:.0f} megapixels: cut it up first")
+        raise ImageError(f"{size} is more than {MAX_PIXELS / 1e6:.0f} megapixels: cut it into pieces first")
     return image
 
 
@@ -119,7 +119,7 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
     try:
         with _open(path) as image:
             if getattr(image, "n_frames", 1) > 1:
-                raise ImageError(f"{image.n_frames} frames; give one image a file")  # type: ignore[attr-defined]
+                raise ImageError(f"{image.n_frames} frames; give one image per file")  # type: ignore[attr-defined]
             if _is_sixteen_bit(path, image):
                 try:
                     image = _sixteen_bit(path, image)
@@ -211,16 +211,16 @@ def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:
-    """Code (H, W, 3) uint8 as PNG."""
+    """Encode (H, W, 3) uint8 as PNG."""
     coded = io.BytesIO()
     Image.fromarray(image).save(coded, format="PNG", compress_level=3)
     return coded.getvalue()
 
 
 def webp_bytes(image: NDArray[np.uint8]) -> bytes:
-    """Code (H, W, 3) uint8 as lossless WebP; a side has at most 16383 pixels."""
+    """Encode (H, W, 3) uint8 as lossless WebP; a side has at most 16383 pixels."""
     if max(image.shape[:2]) > WEBP_MAX_SIDE:
-        raise UserError(f"WebP holds at most {WEBP_MAX_SIDE} pixels a side; use smaller crops (images.crop)")
+        raise UserError(f"WebP holds at most {WEBP_MAX_SIDE} pixels per side; use smaller crops (images.crop)")
     coded = io.BytesIO()
     Image.fromarray(image).save(coded, format="WEBP", lossless=True, quality=20, method=1)
     return coded.getvalue()
@@ -232,5 +232,5 @@ def write_png(path: Path | str, image: NDArray[np.uint8]) -> None:
 
 
 def pixels_sha256(image: NDArray[np.uint8]) -> str:
-    """Hex SHA-256 of shape and pixels: the identity of an image, however it is coded."""
+    """Hex SHA-256 of shape and pixels: the identity of an image, however it is encoded."""
     return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()

@@ -99,7 +99,7 @@ def find_method(stage: str, name: str, *, where: str) -> ModuleType:
 
 def _users_module(stage: str, name: str, where: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
-        raise UserError(f"{where}.method: {name!r} is no dotted name of a module, such as my_package.my_method")
+        raise UserError(f"{where}.method: {name!r} is not the dotted name of a module, such as my_package.my_method")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -110,9 +110,11 @@ def _users_module(stage: str, name: str, where: str) -> ModuleType:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{where}.method: the module {name} fails when it is imported ({reason})") from None
     if not callable(getattr(module, ENTRY[stage], None)):
-        raise UserError(f"{where}.method: the module {name} has no function {ENTRY[stage]}(): it is no {stage} method")
+        raise UserError(
+            f"{where}.method: the module {name} has no function {ENTRY[stage]}(): it is not a {stage} method"
+        )
     if getattr(module, "__file__", None) is None:
-        raise UserError(f"{where}.method: the module {name} has no source file, so that no recipe can name its code")
+        raise UserError(f"{where}.method: the module {name} has no source file, so no recipe can name its code")
     return module
 
 

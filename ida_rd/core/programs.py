@@ -36,7 +36,7 @@ def check_arguments(arguments: list[str], known: set[str], required: set[str]) -
                 raise ValueError(f"{argument!r}: no placeholder is called {{{name}}}; {hint} ({{{{ for a brace)")
         used |= set(names)
     if missing := required - used:
-        raise ValueError("the arguments never say " + " and ".join(f"{{{name}}}" for name in sorted(missing)))
+        raise ValueError("the arguments lack " + " and ".join(f"{{{name}}}" for name in sorted(missing)))
     return arguments
 
 
@@ -87,7 +87,7 @@ def run_program(arguments: list[str], values: Mapping[str, object], output: Path
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise UserError(
-                f"`{shown}` did not end within {timeout_s:g} s and was stopped: raise timeout_s, or mend it"
+                f"`{shown}` did not finish within {timeout_s:g} s and was stopped: raise timeout_s, or fix it"
             ) from None
         finally:
             if process.poll() is None:
@@ -98,4 +98,4 @@ def run_program(arguments: list[str], values: Mapping[str, object], output: Path
     if code:
         raise UserError(f"`{shown}` failed with exit code {code}: {' | '.join(lines) or 'no message'}")
     if not output.is_file() or output.stat().st_size == 0:
-        raise UserError(f"`{shown}` ended well but wrote nothing to {output.name}: it must write {{output}}")
+        raise UserError(f"`{shown}` exited normally but wrote nothing to {output.name}: it must write {{output}}")

@@ -1,10 +1,10 @@
-"""How far a unit of work is, told from within it: for models that take minutes for one image.
+"""Progress within a unit of work, for models that take minutes per image.
 
     for step in range(steps):
         ...
         advance((step + 1) / steps)
 
-Who listens is the engine's affair; where nobody does, nothing happens.
+Who listens is up to the engine; if nobody does, nothing happens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _listener: ContextVar[Callable[[float], None] | None] = ContextVar("listener", d
 
 
 def advance(done: float) -> None:
-    """Say which part of the unit, from 0 to 1, is done."""
+    """Report the share of the unit, from 0 to 1, that is done."""
     listener = _listener.get()
     if listener is not None:
         listener(min(max(done, 0.0), 1.0))
@@ -27,7 +27,7 @@ def advance(done: float) -> None:
 
 @contextmanager
 def listening(listener: Callable[[float], None]) -> Iterator[None]:
-    """Give `listener` what is told within."""
+    """Give `listener` what is reported inside the block."""
     token = _listener.set(listener)
     try:
         yield
@@ -37,7 +37,7 @@ def listening(listener: Callable[[float], None]) -> Iterator[None]:
 
 @contextmanager
 def share(number: int, count: int) -> Iterator[None]:
-    """What is told within is of part `number`, from 0, of `count` equal ones: a step of a chain, one of K samples."""
+    """Reports inside the block are of part `number`, from 0, of `count` equal ones: a chain's step, one sample."""
     outer = _listener.get()
     if outer is None:
         yield

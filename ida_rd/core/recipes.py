@@ -2,8 +2,8 @@
 
 A recipe is a small JSON file with all that decides a stage's result, apart from the images: the
 checked parameters, the hashes of the code, of the weights and of the user's own files. Stages
-depend on their recipe alone, so that DVC reruns just the branches whose recipe changed. What a method is called,
-its label and its licence decide nothing, and are in no recipe of a method.
+depend on their recipe alone, so DVC reruns just the branches whose recipe changed. A method's label and its licence
+decide nothing, and are not in its recipe; its name is there for messages alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ida_rd.core.weights import locate
 __all__ = ["SCHEMA", "described_recipe", "identity", "read_recipe", "used_weights", "user_files"]
 
 SCHEMA = 2
-# Of a recipe, what decides nothing of a unit's result: `name` is for messages, K says how many samples there are.
+# The parts of a recipe that do not decide a unit's result: `name` is for messages, K says how many samples there are.
 NOT_IDENTITY = ("schema", "name", "samples")
 
 
@@ -31,12 +31,12 @@ def read_recipe(project: Project, *parts: str) -> dict[str, Any]:
     path = project.plan.joinpath(*parts[:-1], parts[-1] + ".json")
     recipe = read_json(path, hint="run `dvc repro plan` first")
     if recipe.get("schema") != SCHEMA:
-        raise UserError(f"{path} is of another version of this program: run `dvc repro plan`")
+        raise UserError(f"{path} was written by another version of this program: run `dvc repro plan`")
     return recipe
 
 
 def identity(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a method's recipe decides the result of its units."""
+    """The part of a method's recipe that decides the result of its units."""
     return {key: value for key, value in recipe.items() if key not in NOT_IDENTITY}
 
 
@@ -46,7 +46,7 @@ def described_recipe(begun: Mapping[str, Any], method: OpenedMethod, *code: str)
     Parameters
     ----------
     begun : mapping
-        Of `ida_rd.core.methods.method_recipe`.
+        From `ida_rd.core.methods.method_recipe`.
     method : OpenedMethod
         The method that it names.
     code : str

@@ -49,7 +49,7 @@ class Draw:
     steps: tuple[int, ...] = ()
 
     def at_step(self, step: int) -> Draw:
-        """The random numbers of upscaler `step`, from 0, of a chain. The first has what the chain itself has."""
+        """The random numbers of upscaler `step`, from 0, of a chain. The first has those of the chain itself."""
         return replace(self, steps=(*self.steps, step))
 
     def normal(self, shape: tuple[int, ...], label: str = "latent") -> NDArray[np.float32]:
@@ -62,7 +62,7 @@ class Draw:
 
     def _generator(self, label: str) -> np.random.Generator:
         # Without the zeros at the end, the first upscaler of a chain meets what it would meet alone;
-        # no other one of the chain does, since of two places neither begins the other.
+        # no other one of the chain does, since neither of two places is the beginning of the other.
         steps = self.steps
         while steps and steps[-1] == 0:
             steps = steps[:-1]

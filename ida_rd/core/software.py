@@ -1,7 +1,7 @@
 """Optional software: packages and programs that a method needs and that may be missing.
 
 A run with ``missing_software: skip`` goes on without a downscaler whose software is missing. Its stages
-still run, for DVC's graph is what ``params.yaml`` names, but pass on a note in place of images.
+still run, since DVC's graph is what ``params.yaml`` names, but pass on a note in place of images.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def package_version(module: str, *, install: str) -> str:
     Raises
     ------
     MissingSoftware
-        It is not installed; the message says to install it by `install`.
+        It is not installed; the message says to install it with `install`.
     """
     if importlib.util.find_spec(module) is None:
         raise MissingSoftware(f"the package {module} is not installed: {install}")

@@ -21,12 +21,12 @@ def spread_column(distortion: str) -> str:
 
 
 def marked_name(upscaler: str, marks: object) -> str:
-    """An upscaler's name as tables and figures set it: with what a reader must know beside it (column ``marks``)."""
+    """An upscaler's name as tables and figures show it: with what a reader must know about it (column ``marks``)."""
     return f"{upscaler} ({marks})" if isinstance(marks, str) and marks else upscaler
 
 
 def read_table(path: Path | str, *, hint: str) -> pd.DataFrame:
-    """Read a CSV table; `hint` says what to do where it is missing or broken."""
+    """Read a CSV table; `hint` says what to do if it is missing or broken."""
     try:
         return pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=[""])
     except FileNotFoundError:

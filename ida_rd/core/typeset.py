@@ -13,7 +13,7 @@ LATEX = str.maketrans(
 
 
 def places_of(value: float) -> int:
-    """Decimal places that a score is shown with: 2 from ten up (decibels, bits), otherwise 4."""
+    """Decimal places that a score is shown with: 2 for ten and above (decibels, bits), otherwise 4."""
     return 2 if abs(value) >= 10 else 4
 
 
@@ -32,7 +32,7 @@ def interval(
 
 
 def p_value(p: float) -> str:
-    """Three digits, two figures below a thousandth."""
+    """Three decimals, or two significant digits below a thousandth."""
     return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
 
 

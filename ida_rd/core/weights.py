@@ -37,7 +37,7 @@ CONNECT_TIMEOUT_S = 5
 
 
 class MissingWeights(UserError):
-    """A weight file is neither here nor to be had."""
+    """A weight file is neither here nor available for download."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Weight:
         such a prefix is accepted, as torch.hub does. Empty: none could be recorded yet; the file is taken as it is, and
         its hash is written into recipe and result.
     file : Path, optional
-        Of weights that ship with the package; in the ``.toml``, relative to its own folder.
+        For weights that ship with the package; in the ``.toml``, relative to its own folder.
     url : str, optional
         Where the file is downloaded from otherwise; its last part is its name in the torch cache.
     archive, name : str, optional
-        Where an archive is downloaded from that holds the file, and the file's name in it and in the torch cache.
+        Where an archive that holds the file is downloaded from, and the file's name in it and in the torch cache.
     size : int, optional
         Bytes.
     """
@@ -141,7 +141,7 @@ def locate(weight_id: str, path: str | None = None, *, download: bool = True) ->
     Raises
     ------
     MissingWeights
-        Not found and not to be had: says where it was looked for and what to do.
+        Neither found nor available: says where it was looked for and what to do.
     UserError
         A file whose hash is not the catalogue's, or an unknown id.
     """
@@ -179,11 +179,11 @@ def _extract(weight: Weight, archive: Path, target: Path) -> None:
         with zipfile.ZipFile(archive) as files:
             members = [name for name in files.namelist() if name.rsplit("/", 1)[-1] == target.name]
             if len(members) != 1:
-                raise UserError(f"{archive}: holds {len(members)} files {target.name}, expected one; remove it")
+                raise UserError(f"{archive}: holds {len(members)} files called {target.name}, expected one; remove it")
             with files.open(members[0]) as source, atomic_path(target) as partial, partial.open("wb") as file:
                 shutil.copyfileobj(source, file)
     except (zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{archive} (weights {weight.id}) is not a whole archive ({error}): remove it") from None
+        raise UserError(f"{archive} (weights {weight.id}) is not a complete archive ({error}): remove it") from None
 
 
 def _verified(weight: Weight, path: Path) -> WeightFile:
@@ -226,7 +226,7 @@ def load_tensors(path: Path, key: str | None = None) -> dict[str, Tensor]:
     ----------
     path : Path
     key : str, optional
-        Of a checkpoint that holds more (several networks, the state of an optimiser): the dictionary of tensors to
+        For a checkpoint that holds more (several networks, the state of an optimiser): the dictionary of tensors to
         take, such as ``params_ema``.
 
     Raises

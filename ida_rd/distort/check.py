@@ -15,7 +15,7 @@ __all__ = ["check_distortion"]
 
 
 def check_distortion(method: ModuleType, parameters: dict[str, Any], *, device: str = "cpu", side: int = 192) -> None:
-    """Check the self-distance, range, direction and independence of the batch of a distortion.
+    """Check a distortion's self-distance, range and direction, and that it does not depend on the batch.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ __all__ = ["Descriptor", "Distortion", "mean_to_others", "unit_range"]
 
 @dataclass(frozen=True)
 class Descriptor:
-    """What is known of a distortion before it is loaded.
+    """What is known about a distortion before it is loaded.
 
     Attributes
     ----------
@@ -39,9 +39,9 @@ class Descriptor:
     minimum_side : int
         Smallest image side in pixels that it can compare.
     weights : dict
-        Weight ids of the catalogue, with the user's path of each or None.
+        Weight ids of the catalogue, each with the user's path to it or None.
     label : str
-        Name as it is set in tables and figures.
+        Name as it appears in tables and figures.
     kind : str
         ``learned`` (deep features), ``structural`` (statistics of patches) or ``pixel``.
     squared : bool
@@ -64,7 +64,7 @@ class Descriptor:
 class Distortion(Protocol):
     """A loaded distortion.
 
-    One that is `Descriptor.squared` also has ``with_spread(reference, sr)``: the distances, and of each
+    One that is `Descriptor.squared` also has ``with_spread(reference, sr)``: the distances, and for each
     sample the mean distance to the others, (K,) each, for K of at least 2.
     """
 
@@ -78,10 +78,10 @@ class Distortion(Protocol):
 
 
 def mean_to_others(to_mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean squared distance of each of K >= 2 vectors to the others, (K,), from those to their mean m, (K,).
+    """Mean squared distance of each of K >= 2 vectors to the others, (K,), given those to their mean m, (K,).
 
-    The squared distances of f_i to all others sum to ``K |f_i - m|^2 + sum_j |f_j - m|^2``, so that K
-    distances stand for K (K - 1) / 2.
+    The squared distances of f_i to all others sum to ``K |f_i - m|^2 + sum_j |f_j - m|^2``, so K
+    distances replace K (K - 1) / 2.
     """
     return (len(to_mean) * to_mean + to_mean.sum()) / (len(to_mean) - 1)
 

@@ -30,7 +30,7 @@ __all__ = ["LPIPS", "Parameters", "describe", "load"]
 
 WEIGHTS = {"alex": "torchvision.alexnet", "vgg": "torchvision.vgg16", "squeeze": "torchvision.squeezenet1_1"}
 EPSILON = 1e-10  # the package's, added to the norm of features
-# Of a batch: on an accelerator, on a CPU.
+# Of a batch: on an accelerator, and on a CPU.
 BATCH_PIXELS = (2**22, 2**20)
 
 
@@ -38,7 +38,7 @@ class Parameters(Base):
     """Which network."""
 
     backbone: Literal["alex", "vgg", "squeeze"] = Field(
-        default="alex", description="network of the features: AlexNet, VGG-16 or SqueezeNet 1.1"
+        default="alex", description="network that gives the features: AlexNet, VGG-16 or SqueezeNet 1.1"
     )
     path: str | None = Field(
         default=None, description="your own file of its torchvision weights; null: torch's cache, or a download"
@@ -86,7 +86,7 @@ class LPIPS:
             raise UserError(f"{found.path}: not torchvision's {parameters.backbone} weights ({error})") from None
         self.device = device
         self.network = network.to(device).eval().requires_grad_(False)
-        if device == "cpu":  # convolution and pooling are faster so
+        if device == "cpu":  # convolution and pooling are faster this way
             self.network.to(memory_format=torch.channels_last)
 
     def _unit_features(self, images: NDArray[np.uint8]) -> list[Tensor]:
@@ -101,7 +101,7 @@ class LPIPS:
     def _batches(self, sr: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
         """Samples, as many at once as suit the machine.
 
-        On a CPU larger blocks of memory than glibc's allocator keeps (32 MB) are asked from the system each
+        On a CPU larger blocks of memory than glibc's allocator keeps (32 MB) are requested from the system each
         time, and cost more than batching saves.
         """
         size = max(1, BATCH_PIXELS[self.device == "cpu"] // (sr.shape[2] * sr.shape[3]))

@@ -69,7 +69,9 @@ def distort_folder(
     samples = _read_samples(sr_folder)
     names = set(samples.image_id)
     if odd := sorted(names ^ hr.keys()):
-        raise UserError(f"{sr_folder} and {hr_folder} differ in images: {', '.join(odd[:5])}; run `dvc repro upscale`")
+        raise UserError(
+            f"{sr_folder} and {hr_folder} hold different images: {', '.join(odd[:5])}; run `dvc repro upscale`"
+        )
     whole = {name: squared(entry) for name, entry in recipe["distortions"].items()}
     what = {name: identity(entry) for name, entry in recipe["distortions"].items()}
     units = []

@@ -40,7 +40,7 @@ class Compared:
 def part_name(distortion: str, sample: int | None = None) -> str:
     """Name of a part of a unit: one sample by a distortion, or, for a squared one, all samples together.
 
-    A squared distance also tells how far a sample lies from the others, which is of the whole set.
+    A squared distance also tells how far a sample lies from the others, which depends on the whole set.
     """
     return distortion if sample is None else f"{distortion}:{sample}"
 
@@ -69,7 +69,7 @@ def open_work(recipe: dict[str, Any], device: str) -> Callable[[Compared, list[s
 def _one(
     distortions: dict[str, Distortion], whole: dict[str, bool], given: Compared, parts: list[str]
 ) -> dict[str, Record]:
-    """What is asked for of one image's samples: values by sample, and for squared distances the spread."""
+    """What is asked for about one image's samples: values by sample, and for squared distances the spread."""
     hr = _read(given.hr)
     sr = {k: _read(path) for k, path in given.samples.items()}
     for k, image in sr.items():
@@ -105,4 +105,4 @@ def _read(path: Path) -> NDArray[np.uint8]:
     try:
         return np.ascontiguousarray(read_image(path).transpose(2, 0, 1))
     except ImageError as error:
-        raise UserError(f"{path}: {error}; run `dvc repro` for its stage again") from None
+        raise UserError(f"{path}: {error}; run `dvc repro` on its stage again") from None

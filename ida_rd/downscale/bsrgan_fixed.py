@@ -3,7 +3,7 @@
     {method: bsrgan-fixed, noise: 0.404, blur: 1.2, jpeg: 55}
 
 Isotropic Gaussian blur in HR pixels, bicubic reduction, Gaussian noise, JPEG, each ending in 8 bits.
-The authors give three numbers a row, [noise level, blur sigma, JPEG], and no code: order and the mapping
+The authors give three numbers per row, [noise level, blur sigma, JPEG], and no code: order and the mapping
 of the noise level, a draw from [0, 1], to BSRGAN's range of 2 to 25 grey levels are ours.
 """
 
@@ -20,7 +20,7 @@ from ida_rd.downscale.degrade import GaussianBlur, GaussianNoise, through_jpeg
 __all__ = ["RANDOM", "REACH", "Parameters", "downscale"]
 
 RANDOM = True
-REACH = None  # the blur is as wide as one likes, and JPEG has a grid
+REACH = None  # the blur can be of any width, and JPEG has a grid
 
 
 class Parameters(Base):

@@ -3,13 +3,13 @@
 A method module of this room defines
 
 * ``downscale(hr, size, *, rng, **parameters)``: (H, W, 3) uint8 and (h, w) to (h, w, 3) uint8;
-* ``Parameters``: its typed parameters, where it has some;
+* ``Parameters``: its typed parameters, if it has any;
 * ``RANDOM = True``, if the result depends on `rng`;
 * ``REACH``: how far beyond its own cell an LR pixel can depend on HR pixels, in LR pixels, whatever the parameters;
-  None where that is unknown or unbounded. Where a crop of the HR image has so wide a margin and is cut at multiples of
-  the factor, its LR image is the crop of the whole LR image. ``reach(parameters)``, where parameters make it less;
+  None if that is unknown or unbounded. If a crop of the HR image has a margin that wide and is cut at multiples of
+  the factor, its LR image is the crop of the whole LR image. ``reach(parameters)``, if parameters can make it less;
 * ``describe(parameters) -> Descriptor``, if it has weights;
-* ``files(parameters, factor)`` and ``packages(parameters)``, if the result rests on files or packages that may be
+* ``files(parameters, factor)`` and ``packages(parameters)``, if the result depends on files or packages that may be
   missing.
 """
 
@@ -24,14 +24,14 @@ __all__ = ["Descriptor", "reach_of"]
 
 @dataclass(frozen=True)
 class Descriptor:
-    """What is known of a downscaler with weights before it is loaded.
+    """What is known about a downscaler with weights before it is loaded.
 
     Attributes
     ----------
     licence : str
         Terms of the weights.
     weights : dict
-        Weight ids of the catalogue, with the user's path of each or None.
+        Weight ids of the catalogue, each with the user's path to it or None.
     """
 
     licence: str

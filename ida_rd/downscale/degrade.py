@@ -4,9 +4,8 @@
 
 Steps are applied in the order in which they are listed: those ``when: before`` to the HR image, then
 the downscaler, then those ``when: after`` (the default) to the LR image. Each step ends in 8 bits. The
-authors' own degradation code is unpublished: which reading of the paper each one is, its docstring
-says. Their paper does not say either whether what is done before is measured in HR or LR pixels: see
-``units``.
+authors' own degradation code is unpublished: each one's docstring says which reading of the paper it is. Nor
+does their paper say whether what is done before the downscaler is measured in HR or LR pixels: see ``units``.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class Step(Parameters):
     RANDOM: ClassVar[bool] = False
 
     when: Literal["before", "after"] = Field(
-        default="after", description="before: done to the HR image; after: to the LR image"
+        default="after", description="before: applied to the HR image; after: to the LR image"
     )
 
     def in_own_units(self, factor: int) -> Step:
@@ -101,16 +100,17 @@ class GaussianBlur(Step):
 class GaussianNoise(Step):
     """Additive Gaussian noise, independent per pixel and channel.
 
-    The paper's numbers are read as standard deviations: read as variances, its smallest would show.
+    The paper's numbers are read as standard deviations: read as variances, its smallest would be visible.
     """
 
     RANDOM: ClassVar[bool] = True
 
-    sigma: float = Field(ge=0, le=10, description="standard deviation, of values in [0, 1]")
+    sigma: float = Field(ge=0, le=10, description="standard deviation, for values in [0, 1]")
     units: Units | None = Field(
         default=None,
-        description="image in which sigma is measured; null: the one that the noise is added to; lr, done before:"
-        " sigma is what bicubic reduction leaves; hr, done after: what bicubic reduction leaves of sigma is added",
+        description="image in which sigma is measured; null: the one that the noise is added to; lr, with when:"
+        " before: sigma is what bicubic reduction leaves; hr, with when: after: what bicubic reduction"
+        " leaves of sigma is added",
     )
 
     def in_own_units(self, factor: int) -> GaussianNoise:
@@ -162,7 +162,7 @@ class Quantization(Step):
 class Jpeg(Step):
     """JPEG by Pillow's codec."""
 
-    quality: int = Field(ge=1, le=100, description="quality of the file, as Pillow counts it")
+    quality: int = Field(ge=1, le=100, description="quality of the file, on Pillow's scale")
     subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = Field(default="4:2:0", description="subsampling of chroma")
 
     def apply(self, image: Pixels, rng: np.random.Generator) -> Pixels:
@@ -170,7 +170,7 @@ class Jpeg(Step):
 
 
 def through_jpeg(image: Pixels, quality: int, subsampling: str = "4:2:0") -> Pixels:
-    """Write (H, W, 3) uint8 as JPEG and read it again."""
+    """Write (H, W, 3) uint8 as JPEG and read it back."""
     file = BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=subsampling)
     return np.asarray(Image.open(file))
@@ -228,7 +228,7 @@ def apply_steps(
     """Apply the steps of one side of the downscaler to (H, W, 3) uint8.
 
     The random numbers of step i depend on (seed, image_id, i) alone: two downscalers degraded alike
-    meet the same noise.
+    get the same noise.
 
     Returns
     -------

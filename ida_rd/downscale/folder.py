@@ -22,7 +22,7 @@ class Parameters(Base):
     """Where the LR images are."""
 
     path: str = Field(
-        description="folder of the LR images, named as those in data/hr; {factor} in it becomes the scale factor"
+        description="folder of the LR images, named like those in data/hr; {factor} in it becomes the scale factor"
     )
 
     @field_validator("path")
@@ -67,7 +67,7 @@ def check_inputs(sizes: Mapping[str, tuple[int, int]], factor: int, path: str) -
             h, w = sizes[image_id]
             problems.append(f"{found[image_id].name} is {shape[1]} x {shape[0]}, expected {w} x {h} (HR / {factor})")
     if problems:
-        raise UserError(f"{folder}: {'; '.join(problems)}. Each image of data/hr needs one LR image of its name")
+        raise UserError(f"{folder}: {'; '.join(problems)}. Each image of data/hr needs one LR image of the same name")
 
 
 def _some(names: list[str]) -> str:

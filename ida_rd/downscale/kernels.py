@@ -66,7 +66,7 @@ def coverage_means(hr: Array, top: Array, rows: Array, left: Array, columns: Arr
 def weighted_means(
     hr: Array, guide: Array, scale: float, power: float, top: Array, rows: Array, left: Array, columns: Array
 ) -> Array:
-    """Means as in `coverage_means`, of which each pixel also weighs ``(|pixel - guide| * scale)^power``.
+    """Means as in `coverage_means`, in which each pixel is also weighted by ``(|pixel - guide| * scale)^power``.
 
     Where all weights are zero, the result is `guide` (h, w, 3).
     """

@@ -26,7 +26,7 @@ __all__ = ["REACH", "Parameters", "downscale", "l0"]
 
 BETA_MAX = 1e5
 # Every LR pixel depends on all others: the transforms are periodic, and the inverse of enlargement has no end. It fades
-# fast. At this margin a few in a hundred grey levels of photographs are another, by one; what is left is rounding.
+# fast. At this margin a few per cent of the grey levels of photographs differ, by one; what is left is rounding.
 REACH = 12
 
 
@@ -53,7 +53,7 @@ def l0(image: NDArray, factor: int, *, lam: float = 2e-4, kappa: float = 2.0) ->
         (H, W, 3), uint8, or float in [0, 1]; H and W multiples of `factor`.
     factor : int
     lam : float
-        Of values in [0, 1].
+        For values in [0, 1].
     kappa : float
 
     Returns

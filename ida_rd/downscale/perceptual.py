@@ -1,7 +1,7 @@
 """Perceptually based downscaling: the LR image of highest SSIM to the HR image [1]_.
 
-Patent notice: US 10,325,346 (ETH Zurich) covers perceptual downscaling. Whether it concerns your use
-is yours to find out; here the method is a subject of measurement.
+Patent notice: US 10,325,346 (ETH Zurich) covers perceptual downscaling. You must find out
+yourself whether it concerns your use; here the method is only measured.
 
 The authors' program is not public. What is computed follows the listing in the paper as public ports
 quote it, on sRGB values and each channel by itself; ports differ in colour space and in what they do
@@ -33,7 +33,7 @@ class Parameters(Base):
 
     patch: int = Field(default=2, ge=1, le=LARGEST_PATCH, description="side of a patch, in LR pixels")
     eps: float = Field(
-        default=1e-6, ge=1e-12, le=1, description="smallest variance in a patch that is scaled, of values in [0, 1]"
+        default=1e-6, ge=1e-12, le=1, description="smallest variance in a patch that is scaled, for values in [0, 1]"
     )
 
 

@@ -23,14 +23,14 @@ def downscale_recipe(
     -------
     recipe : dict
     licence : str
-        Terms of its weights; empty where it has none.
+        Terms of its weights; empty if it has none.
 
     Raises
     ------
     UserError
         What is wrong with the entry.
     MissingSoftware, MissingWeights
-        What it needs is not here.
+        What it needs is missing.
     """
     begun = method_recipe("downscale", name, {key: value for key, value in entry.items() if key != "degrade"})
     method = open_method(begun)

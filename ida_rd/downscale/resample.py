@@ -1,4 +1,4 @@
-"""The classic filters, as the libraries do them that people resize images with.
+"""The classic filters, as done by the libraries that people resize images with.
 
     {method: resample, filter: bicubic}                                    # Pillow, as in the official IDA-RD
     {method: resample, backend: torch, filter: bilinear, antialias: true}
@@ -181,8 +181,8 @@ def downscale(
     backend : str
         ``pillow``: antialiased filters, in 8 bits, bit for bit the official IDA-RD's. ``opencv``: none is
         antialiased, but ``area`` averages what each LR pixel covers. ``torch``: ``interpolate`` in float32,
-        rounded; not antialiased unless said so. ``skimage``: ``transform.resize`` in float64, rounded; a
-        Gaussian blur before it unless said otherwise. ``pyvips``: ``resize``, antialiased.
+        rounded; not antialiased unless asked for. ``skimage``: ``transform.resize`` in float64, rounded; a
+        Gaussian blur before it unless told otherwise. ``pyvips``: ``resize``, antialiased.
     antialias : bool, optional
 
     Returns

@@ -3,7 +3,7 @@
 The settings are in no recipe, so they never invalidate a cache:
 
 ``IDA_RD_DEVICE``
-    ``auto`` (default: a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``.
+    ``auto`` (default: a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``.
 ``IDA_RD_WORKERS``
     Worker processes; default: the cores that this process may use. A GPU is fed by one process.
 """
@@ -19,11 +19,11 @@ __all__ = ["device_name", "worker_count"]
 
 
 def worker_count() -> int:
-    """Number of worker processes, from ``IDA_RD_WORKERS`` or the cores at hand."""
+    """Number of worker processes, from ``IDA_RD_WORKERS`` or the available cores."""
     text = os.environ.get("IDA_RD_WORKERS", "").strip()
     if text:
         if not text.isdigit() or int(text) < 1:
-            raise UserError(f"IDA_RD_WORKERS is {text!r}: give a whole number from 1 up, or unset it")
+            raise UserError(f"IDA_RD_WORKERS is {text!r}: give a whole number of at least 1, or unset it")
         return int(text)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

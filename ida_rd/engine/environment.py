@@ -25,7 +25,7 @@ def environment(device: str, packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def joined(records: Iterable[dict[str, str]]) -> dict[str, str]:
-    """One record of all: what the store had from before may be of other versions, and then all of them are named."""
+    """Merge records: units that the store had may be of other versions, and then all versions are named."""
     found: dict[str, set[str]] = {}
     for record in records:
         for key, value in record.items():

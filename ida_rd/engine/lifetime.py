@@ -21,10 +21,10 @@ SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh"}
 
 
 def end_with_parent() -> None:
-    """End this process within about a second of DVC's end; do nothing where DVC did not start it.
+    """End this process within about a second of DVC's end; do nothing if DVC did not start it.
 
-    By a timer's signal, not a thread: a process with threads must not fork workers. A call that takes long
-    in a library delays it.
+    By a timer's signal, not a thread: a process with threads must not fork workers. A long call
+    into a library delays it.
     """
     if "DVC_STAGE" not in os.environ or not hasattr(signal, "setitimer"):
         return
@@ -36,11 +36,11 @@ def end_with_parent() -> None:
 
     def look(number: int, frame: FrameType | None) -> None:
         if os.getppid() != watched[0].pid or not all(_runs(process) for process in watched):
-            os._exit(1)  # workers see that their parent is gone; what is written is whole or absent
+            os._exit(1)  # workers see that their parent is gone; what is written is complete or absent
 
     signal.signal(signal.SIGALRM, look)
     signal.setitimer(signal.ITIMER_REAL, INTERVAL_S, INTERVAL_S)
-    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)  # an interpreter that ends has no handler any more
+    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)  # an interpreter that is ending has no handler any more
 
 
 def _runs(process: psutil.Process) -> bool:
@@ -51,7 +51,7 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def _starters() -> list[psutil.Process]:
-    """The parent, and where that is the shell of a command line, its parent."""
+    """The parent, and if that is the shell of a command line, its parent."""
     try:
         found = psutil.Process().parents()[:2]
         if not found:

@@ -28,11 +28,11 @@ Result = TypeVar("Result")
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep what it is given back, for the next image's arrays.
+    """Let glibc keep freed memory for the next image's arrays.
 
     By default it returns the top of its heap to the system after every large array, and the pages must be
     cleared again for the next: a tenth of the time of downscaling. Blocks of over 32 MB, the limit of
-    its own adjustment, still go back at once. Elsewhere than on Linux with glibc nothing is done.
+    its own adjustment, still go back at once. Except on Linux with glibc, nothing is done.
     """
     if sys.platform != "linux":
         return
@@ -50,14 +50,14 @@ _told: Callable[[float], None] | None = None
 def _start(make_worker: Callable[[], Callable], parent: int, channel: Any) -> None:
     global _told, _worker
     # Ctrl-C reaches the whole group: the parent decides. And a worker whose parent was killed must
-    # not wait for work for ever.
+    # not wait for work forever.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     _told = partial(_tell, channel)
     try:
         _worker = make_worker()
     except UserError as error:
-        # Raised here it would break the pool, and its message be lost: the first unit raises it.
+        # Raised here, it would break the pool and its message would be lost: the first unit raises it.
         _worker = partial(_refuse, str(error))
 
 
@@ -85,10 +85,10 @@ def _call(unit: object) -> object:
 
 
 def _context() -> BaseContext:
-    """How worker processes begin.
+    """How worker processes are started.
 
     Forked ones share the imported libraries, but only on Linux is that safe, and never once this process has begun to
-    use a GPU. The parent must not have started threads: it computes nothing, and torch runs one thread a process.
+    use a GPU. The parent must not have started threads: it computes nothing, and torch runs one thread per process.
     """
     torch = sys.modules.get("torch")
     if sys.platform != "linux" or (torch is not None and torch.cuda.is_initialized()):

@@ -21,15 +21,15 @@ def _lock(project: Project) -> FileLock:
 
 @contextmanager
 def working(project: Project) -> Iterator[Project]:
-    """Hold the project while a stage writes its outputs, and yield it; wait where another process holds it.
+    """Hold the project while a stage writes its outputs, and yield it; wait if another process holds it.
 
-    The system takes the lock back when its process ends, however it ends.
+    The system releases the lock when its process ends, however it ends.
     """
     lock = _lock(project)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"another run works in {project.root.absolute()}: waiting for it", file=sys.stderr, flush=True)
+        print(f"another run is working in {project.root.absolute()}: waiting for it", file=sys.stderr, flush=True)
         lock.acquire()
     try:
         yield project
@@ -39,12 +39,14 @@ def working(project: Project) -> Iterator[Project]:
 
 @contextmanager
 def alone(project: Project, what: str) -> Iterator[None]:
-    """Hold the project, or raise UserError where a run works in it: `what` is not for that time."""
+    """Hold the project, or raise UserError if a run is working in it: `what` must not happen meanwhile."""
     lock = _lock(project)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"{what}: a run works in {project.root.absolute()}; call it when that has ended") from None
+        raise UserError(
+            f"{what}: a run is working in {project.root.absolute()}; try again when it has finished"
+        ) from None
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, sparse lines in a log; within a unit too, where its work tells how far it is."""
+"""Progress: a bar on a terminal, sparse lines in a log; within a unit too, if its work reports it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tqdm import tqdm
 __all__ = ["Progress", "sometimes"]
 
 LINE_S = 10  # seconds between lines of a log
-TOLD_S = 0.5  # between what a unit tells of itself
+TOLD_S = 0.5  # seconds between a unit's own reports
 
 
 def sometimes(listener: Callable[[float], None]) -> Callable[[float], None]:
-    """Pass on what is told at most twice a second."""
+    """Pass on reports, at most two per second."""
     last = time.monotonic()
 
     def tell(done: float) -> None:
@@ -29,12 +29,12 @@ def sometimes(listener: Callable[[float], None]) -> Callable[[float], None]:
 
 
 class Progress:
-    """Units done of `total`, on a terminal as a bar, elsewhere as a line at about every ten seconds and at the end.
+    """Units done of `total`, on a terminal as a bar, elsewhere as a line about every ten seconds and at the end.
 
     Parameters
     ----------
     label : str
-        What is done.
+        What is being done.
     total : int
         Number of units.
     """
@@ -50,7 +50,7 @@ class Progress:
             self._bar = tqdm(total=total, desc=label, unit="image", leave=True, bar_format=form)
 
     def within(self, worker: int, done: float) -> None:
-        """A unit of `worker` says which part of it is done."""
+        """A unit of `worker` reports the share of it that is done."""
         self._within[worker] = done if done < 1 else 0.0
         self._show()
 

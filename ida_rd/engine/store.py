@@ -2,8 +2,8 @@
 
 A unit's key is the hash of all that decides its result: method, parameters, factor, seed, code, weights, files,
 packages, the content of its input, and which part of it. So one more image, sample or distortion computes that one
-alone, and renaming a method nothing. The folder may be shared by processes and hosts: a unit is written whole or not at
-all, under a name that what decides it decides, so that two that compute the same one write the same.
+alone, and renaming a method computes nothing. The folder may be shared by processes and hosts: a unit is written
+whole or not at all, under a name made from all that decides it, so two that compute the same unit write the same.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from ida_rd.core.files import atomic_path, canonical_json, write_bytes
 
 __all__ = ["Collected", "Finished", "Record", "Store"]
 
-ABANDONED_S = 86400  # a file that is being written for longer is of a process that was killed
+ABANDONED_S = 86400  # a file still being written after that belongs to a process that was killed
 TOUCH_S = 60  # a unit's time says when it was last used, to about this
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a part of a unit came out as.
+    """The result of a part of a unit.
 
     Attributes
     ----------
     value : Any
         JSON.
     data : bytes or None
-        Content of its file, where it has one: an image.
+        Content of its file, if it has one: an image.
     suffix : str
-        Of that file: ``.png``.
+        That file's, such as ``.png``.
     """
 
     value: Any
@@ -56,7 +56,7 @@ class Finished:
     value : Any
         JSON.
     file : Path or None
-        Its file, where it has one.
+        Its file, if it has one.
     environment : dict
         What computed it: library versions, device.
     """
@@ -66,7 +66,7 @@ class Finished:
     environment: dict[str, str]
 
     def link(self, target: Path) -> None:
-        """Give its file a second name, by a hard link where the file system has them."""
+        """Give its file a second name, by a hard link if the file system has them."""
         assert self.file is not None
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -93,7 +93,7 @@ class Store:
     Parameters
     ----------
     root : Path
-        The folder; made when the first unit is kept.
+        The folder; created when the first unit is kept.
     """
 
     def __init__(self, root: Path) -> None:
@@ -109,7 +109,7 @@ class Store:
         return self.root / key[:2] / (key + suffix)
 
     def get(self, key: str) -> Finished | None:
-        """What the store has under a key; None where it has nothing, or not all of it."""
+        """What the store has under a key; None if it has nothing, or not all of it."""
         path = self._path(key, ".json")
         try:
             entry = json.loads(path.read_bytes())
@@ -139,11 +139,11 @@ class Store:
         size = None if record.data is None else len(record.data)
         entry = {"value": record.value, "environment": environment, "bytes": size}
         entry["file"] = record.suffix if record.data is not None else None
-        # The last to be written: where it is, all of the unit is.
+        # Written last: if it is there, all of the unit is.
         write_bytes(self._path(key, ".json"), json.dumps(entry, allow_nan=False).encode())
 
     def put_environment(self, environment: dict[str, str]) -> str:
-        """Keep what computes units; return its key."""
+        """Keep a record of what computes units; return its key."""
         key = self.key(environment)
         path = self.root / "environments" / f"{key}.json"
         if not path.is_file():
@@ -172,7 +172,7 @@ class Store:
                     yield status[0].st_mtime, sum(s.st_size for s in status), found
 
     def collect(self, size: int) -> Collected:
-        """Remove the units that were not used for longest, until the others take at most `size` bytes."""
+        """Remove the least recently used units, until the others take at most `size` bytes."""
         for path in self.root.glob("??/.partial-*"):
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < time.time() - ABANDONED_S:
@@ -184,7 +184,7 @@ class Store:
                 total += bytes_
                 kept += 1
                 continue
-            for path in files:  # the JSON first: what is half removed is not there
+            for path in files:  # the JSON first: a unit that is half removed counts as absent
                 path.unlink(missing_ok=True)
             removed, freed = removed + 1, freed + bytes_
         return Collected(removed, freed, kept, total)

@@ -20,14 +20,14 @@ from ida_rd.engine.store import Finished, Record, Store
 
 __all__ = ["Function", "Unit", "Work", "run"]
 
-# Of a unit's input and the parts of it that are missing. One whose parts take long gives them one after the other, and
+# Takes a unit's input and the names of the parts that are missing. One whose parts take long yields them one by one, and
 # each is kept as it comes.
 Function = Callable[[Any, list[str]], Mapping[str, Record] | Iterator[tuple[str, Record]]]
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One image, most often, with all that is to be known of it.
+    """Usually one image, with all that is to be known about it.
 
     Attributes
     ----------
@@ -52,13 +52,13 @@ class Work:
     ----------
     open : callable
         ``open(recipe, device)``, called once in each process, loads what is needed and returns the `Function` of one
-        unit. A function of a module, so that it can be sent to another process.
+        unit. A module-level function, so that it can be sent to another process.
     label : str
         Shown with the progress.
     torch : bool
-        Whether torch computes it: then it may run on a GPU, fed by one process, and else in one thread per process.
+        Whether torch computes it: then it may run on a GPU, fed by one process, otherwise in one thread per process.
     here : bool
-        Whether it can be done in this process alone, as what is an object of it.
+        Whether it must be done in this process, because it uses an object that lives here.
     packages : tuple of str
         Whose versions are recorded with every unit.
     """
@@ -85,7 +85,7 @@ def run(work: Work, recipe: Any, units: Iterable[Unit], store: Store) -> Iterato
     Raises
     ------
     UserError
-        What a unit raised. Units that are finished are kept.
+        What a unit raised. Finished units are kept.
     """
     waiting: list[tuple[Unit, list[str]]] = []
     count = 0
@@ -99,7 +99,7 @@ def run(work: Work, recipe: Any, units: Iterable[Unit], store: Store) -> Iterato
             yield unit, {part: finished for part, finished in found.items() if finished is not None}
     if len(waiting) < count:
         print(
-            f"{work.label}: {count - len(waiting)} of {count} images were finished before", file=sys.stderr, flush=True
+            f"{work.label}: {count - len(waiting)} of {count} images were already finished", file=sys.stderr, flush=True
         )
     if not waiting:
         return
@@ -114,12 +114,12 @@ def _worker(work: Work, recipe: Any, device: str, root: Any, made: str) -> Calla
     if work.torch and device == "cpu" and not work.here:
         import torch
 
-        torch.set_num_threads(1)  # one worker a core; and sums in one order for any number of workers
+        torch.set_num_threads(1)  # one worker per core, and the same order of sums for any number of workers
     return partial(_one, work.open(recipe, device), Store(root), made)
 
 
 def _one(function: Function, store: Store, made: str, task: tuple[Unit, list[str]]) -> None:
-    """Do what is missing of a unit, and keep it."""
+    """Compute what is missing of a unit, and keep it."""
     unit, missing = task
     found = function(unit.given, missing)
     for part, record in found.items() if isinstance(found, Mapping) else found:

@@ -1,4 +1,4 @@
-"""The keys of ``params.yaml``: what they mean and what is allowed; of these, `ida_rd.reference` makes the documents."""
+"""The keys of ``params.yaml``: what they mean and what is allowed; `ida_rd.reference` makes the documents from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MethodEntry = dict[str, Any]
 
 def _name(name: Any) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValueError(f"the name {name!r} must be of a-z, 0-9, - and _, and begin with a letter or digit")
+        raise ValueError(f"the name {name!r} must consist of a-z, 0-9, - and _ and begin with a letter or digit")
     return name
 
 
@@ -51,8 +51,8 @@ class Images(Parameters):
     )
     crop: Annotated[int, Field(ge=2), WHOLE] | None = Field(
         default=None,
-        description="cut the images into square tiles of that many pixels, a multiple of the factors; null: whole"
-        " images, cropped to such a multiple",
+        description="side of the square tiles that the images are cut into, in pixels, a multiple of the factors; null:"
+        " whole images, cropped to such a multiple",
     )
 
     @model_validator(mode="after")
@@ -71,7 +71,7 @@ class Attributes(Parameters):
     model_config = ConfigDict(extra="allow")  # a source's name is a key: `plan` checks it
 
     source: str | dict[str, str] = Field(
-        description="where attributes come from: a source, or a source for each attribute; parameters of a source stand"
+        description="where attributes come from: a source, or a source for each attribute; a source's parameters go"
         " beside this key, under its name"
     )
 
@@ -87,7 +87,7 @@ class Attributes(Parameters):
         return self
 
     def sources(self) -> dict[str, list[str] | None]:
-        """Sources by name, with the attributes that are wanted of each; None: all."""
+        """Sources by name, with the attributes that are wanted from each; None: all."""
         if isinstance(self.source, str):
             return {self.source: None}
         found: dict[str, list[str] | None] = {}
@@ -102,14 +102,14 @@ class AttributeGroups(Parameters):
     """How an attribute is grouped: by edges, by lists of labels, or each label by itself."""
 
     edges: Annotated[list[float], Field(min_length=1)] | None = Field(
-        default=None, description="of a number: smallest value of each group but the first, rising"
+        default=None, description="for a number: smallest value of each group but the first, ascending"
     )
     labels: list[str] | None = Field(
         default=None,
-        description="names of the groups between the edges, one more than there are edges; null: made of them",
+        description="names of the groups between the edges, one more than there are edges; null: made from them",
     )
     groups: dict[str, list[str]] | None = Field(
-        default=None, description="of labels: groups, each with its labels; null: each label by itself"
+        default=None, description="for labels: groups, each with its labels; null: each label by itself"
     )
     others: Literal["error", "keep", "leave-out"] = Field(
         default="error",
@@ -119,9 +119,9 @@ class AttributeGroups(Parameters):
     @model_validator(mode="after")
     def _one_way(self) -> AttributeGroups:
         if self.edges is not None and self.groups is not None:
-            raise ValueError("give edges (of a number) or groups (of labels), not both")
+            raise ValueError("give edges (for a number) or groups (for labels), not both")
         if self.edges is not None and any(b <= a for a, b in pairwise(self.edges)):
-            raise ValueError("edges must rise")
+            raise ValueError("edges must ascend")
         if self.labels is not None and (self.edges is None or len(self.labels) != len(self.edges) + 1):
             raise ValueError("labels: give one more than there are edges")
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
@@ -140,16 +140,18 @@ class Balance(Parameters):
         default="kmeans",
         description="kmeans: from clusters of the attributes; stratified: from the cells of their groups",
     )
-    groups: Annotated[int, Field(ge=2), WHOLE] | None = Field(default=None, description="clusters, for method kmeans")
+    groups: Annotated[int, Field(ge=2), WHOLE] | None = Field(
+        default=None, description="number of clusters, for method kmeans"
+    )
     size: Annotated[int, Field(ge=2), WHOLE] = Field(
-        description="images of the test set, chosen as evenly as the candidates allow"
+        description="number of images in the test set, chosen as evenly as the candidates allow"
     )
     attributes: dict[str, AttributeGroups] = Field(
         default_factory=dict,
         description="attributes to balance by, and how each is grouped; empty: all that are known, as they are",
     )
     least_probability: float = Field(
-        default=0.0, ge=0, le=1, description="leave out images whose attributes are less certain"
+        default=0.0, ge=0, le=1, description="leave out images whose attributes are less certain than this"
     )
 
     @model_validator(mode="after")
@@ -173,8 +175,8 @@ class Aggregate(Parameters):
 class Report(Parameters):
     """Section ``report``."""
 
-    images: Annotated[int, Field(ge=1), WHOLE] = Field(default=2, description="images on the contact sheets")
-    browse: Annotated[int, Field(ge=1), WHOLE] = Field(default=6, description="images to browse on the page")
+    images: Annotated[int, Field(ge=1), WHOLE] = Field(default=2, description="number of images on the contact sheets")
+    browse: Annotated[int, Field(ge=1), WHOLE] = Field(default=6, description="number of images to browse on the page")
 
 
 class RunParameters(Parameters):
@@ -194,7 +196,7 @@ class RunParameters(Parameters):
         description="the super-resolution models that try to undo them, by a name of your choice"
     )
     samples: Annotated[int, Field(ge=1), WHOLE] = Field(
-        description="samples K of each LR image; a deterministic upscaler gives 1"
+        description="samples K per LR image; a deterministic upscaler gives 1"
     )
     distortions: Annotated[Named, Field(min_length=1)] = Field(
         description="distances between HR and SR images, by a name of your choice; the first that can be computed leads"
@@ -202,11 +204,11 @@ class RunParameters(Parameters):
     )
     missing_weights: Literal["skip", "error"] = Field(
         default="error",
-        description="where a distortion's weights are not here and cannot be downloaded: skip it and say so, or stop",
+        description="if a distortion's weights are missing and cannot be downloaded: skip it and say so, or stop",
     )
     missing_software: Literal["skip", "error"] = Field(
         default="error",
-        description="where a downscaler's package or program is not installed: skip it and say so, or stop",
+        description="if a downscaler's package or program is not installed: skip it and say so, or stop",
     )
     aggregate: Aggregate = Field(default=Aggregate(), description="intervals of the scores")
     report: Report = Field(default=Report(), description="figures and page")

@@ -73,7 +73,7 @@ class _Problems:
 
 
 class _Plan:
-    """Recipes as they come together, and what was found beside them."""
+    """Recipes as they are collected, and what was found along the way."""
 
     def __init__(self, parameters: RunParameters, *, download: bool) -> None:
         self.parameters, self.download = parameters, download
@@ -150,7 +150,7 @@ class _Plan:
         for downscaler in self.parameters.downscalers:
             made = self.recipes.get(f"downscale/x{factor}/{downscaler}")
             if made is None:
-                continue  # a problem of its own
+                continue  # reported as a problem of its own
             whole = recipe if "skipped" in made else branch_recipe(recipe, descriptor, made)
             self.recipes[f"upscale/x{factor}/{name}/{downscaler}"] = whole
             if descriptor.asks:
@@ -247,7 +247,7 @@ def write_recipes(recipes: Recipes, target: Path) -> None:
 
 
 def same_on_disk(recipes: Recipes, target: Path) -> bool:
-    """Whether `target` holds just these recipes."""
+    """Whether `target` holds exactly these recipes."""
     on_disk = {path.relative_to(target).with_suffix("").as_posix() for path in target.rglob("*.json")}
     if on_disk != set(recipes):
         return False

@@ -27,7 +27,7 @@ __all__ = ["draw", "leading_maps"]
 
 
 def draw(project: Project, recipe: dict[str, Any], tables: dict[str, pd.DataFrame], target: Path) -> list[str]:
-    """Draw what there is to draw of a run, PNG, SVG and PDF each; return the stems, contact sheets last."""
+    """Draw what there is to draw of a run, each as PNG, SVG and PDF; return the stems, contact sheets last."""
     distortions, order = recipe["distortions"], recipe["distortion_order"]
     lead = order[0]
     scores, ranks = tables["ida_rd"], tables["ranks"]
@@ -56,7 +56,7 @@ def draw(project: Project, recipe: dict[str, Any], tables: dict[str, pd.DataFram
 
 
 def _with_marks(table: pd.DataFrame, upscalers: dict[str, Any]) -> pd.DataFrame:
-    """Name every upscaler with what must be known of it."""
+    """Name every upscaler with what must be known about it."""
     keys = zip(table.upscaler, table.factor, strict=True)
     return table.assign(upscaler=[marked_name(u, ", ".join(upscalers[f"x{f}/{u}"]["marks"])) for u, f in keys])
 
@@ -94,7 +94,7 @@ def _contact_sheets(project: Project, recipe: dict[str, Any], table: pd.DataFram
 
 
 def leading_maps(recipe: dict[str, Any]) -> Maps | None:
-    """Load the leading distortion; return what tells where it lies in an image, None where it does not know."""
+    """Load the leading distortion; return what maps it over an image, None if it cannot."""
     method = open_method(recipe)
     loaded = method.module.load(method.parameters, device_name())
     if not hasattr(loaded, "maps"):

@@ -28,9 +28,9 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "svg.hashsalt": "ida-rd",  # the same picture gives the same file
     "svg.fonttype": "none",
-    "pdf.fonttype": 42,  # letters stay letters
+    "pdf.fonttype": 42,  # text stays text
 }
-# Okabe and Ito's palette: told apart by the colour-blind, and the markers by everyone in grey.
+# Okabe and Ito's palette: the colour-blind can distinguish its colours, and everyone the markers, in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 Maps = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[Any]]
@@ -47,7 +47,7 @@ def save(figure: Figure, stem: Path) -> None:
 
 
 def score_figure(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str]) -> Figure:
-    """Points with intervals: a row a downscaler, a panel a distortion, a colour an upscaler and factor.
+    """Points with intervals: one row per downscaler, panel per distortion, and colour per upscaler and factor.
 
     Rows are sorted by the leading distortion, best on top.
     """
@@ -96,7 +96,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, downscalers: list[str], series: list[
 
 
 def telling_images(scores: pd.DataFrame, count: int) -> list[str]:
-    """Pick the images to show: ranked by how far the downscalers lie apart on them, evenly from the first.
+    """Pick the images to show: ranked by how far apart the downscalers lie on them, evenly from the first.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def contact_sheet(
     label: str,
     maps: Maps | None,
 ) -> Figure:
-    """Draw HR | LR | SR samples | where they differ: a row a downscaler, the score on each sample.
+    """Draw HR | LR | SR samples | where they differ: one row per downscaler, the score on each sample.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def contact_sheet(
     upscaler : str
     factor : int
     marks : str
-        What must be known of the upscaler.
+        What must be known about the upscaler.
     downscalers : list of str
         Rows, in this order.
     scores : dict

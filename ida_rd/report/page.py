@@ -24,9 +24,9 @@ TEMPLATES = Path(__file__).with_name("templates")
 DOWNLOADS = ("ida_rd.csv", "images.csv", "differences.csv", "ranks.csv", "agreement.csv", "variance.csv")
 UNASKED = {"deterministic", "not blind", "matched"}  # marks of what IDA-RD does not ask for
 CAPTIONS = {
-    "scores": "Scores with intervals over the images, a panel a distortion.",
-    "critical_difference": "Mean ranks over the images. A bar joins downscalers that Nemenyi's test does not tell"
-    " apart; it is more cautious than the paired tests below.",
+    "scores": "Scores with intervals over the images, one panel per distortion.",
+    "critical_difference": "Mean ranks over the images. A bar joins downscalers that do not differ significantly by"
+    " Nemenyi's test, which is more cautious than the paired tests below.",
     "rate_distortion": "How many bits the LR images need, and what is lost. Ringed: no other loses less at as low"
     " a rate.",
     "perception_distortion": "Perceptual against pixel distance.",
@@ -104,7 +104,7 @@ def group_counts(groups: pd.DataFrame) -> list[dict[str, Any]]:
 def _cells(
     tables: dict[str, pd.DataFrame], distortions: dict[str, Any], order: list[str], level: float
 ) -> list[dict[str, Any]]:
-    """One entry an upscaler and factor: rows by the leading distortion, and what can be said of the first."""
+    """One entry per upscaler and factor: rows by the leading distortion, and what can be said about the first."""
     found = []
     lead = order[0]
     ranks = tables["ranks"][tables["ranks"].distortion == lead].set_index(["upscaler", "factor", "downscaler"])
@@ -145,7 +145,7 @@ def _of(table: pd.DataFrame, upscaler: str, factor: int, distortion: str) -> pd.
 
 
 def _verdict(differences: pd.DataFrame, rows: list[dict[str, Any]], level: float) -> dict[str, list[str]]:
-    """Which downscalers the first is told apart from, and which it is not."""
+    """Which downscalers the first differs significantly from, and which it does not."""
     first = rows[0]["downscaler"]
     p = {
         other: float(row.p_holm)
@@ -211,7 +211,7 @@ def _recipes(provenance: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def software(environments: dict[str, Any]) -> dict[str, str]:
-    """Versions and devices of all branches, each said once."""
+    """Versions and devices of all branches, each named once."""
     found: dict[str, set[str]] = {}
     for stages in environments.values():
         for record in stages.values():

@@ -1,4 +1,4 @@
-"""Figures that compare: who is told apart from whom, what a lower rate costs, where the upscalers disagree."""
+"""Figures that compare: who differs from whom, what a lower rate costs, where the upscalers disagree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Cells = list[tuple[tuple[str, int], pd.DataFrame]]
-# Where a label can stand around its point: offsets in points, horizontal and vertical alignment.
+# Where a label can go around its point: offsets in points, horizontal and vertical alignment.
 PLACES = [
     ((6, 0), "left", "center"),
     ((-6, 0), "right", "center"),
@@ -53,12 +53,12 @@ def undecided_groups(ranks: pd.Series, critical_difference: float) -> list[tuple
 
 
 def critical_difference_figure(ranks: pd.DataFrame, confidence: float, label: str) -> Figure | None:
-    """Mean ranks on a line, a bar over those that Nemenyi's test does not tell apart (Demsar, JMLR 2006, fig. 1).
+    """Mean ranks on a line, a bar over those that do not differ by Nemenyi's test (Demsar, JMLR 2006, fig. 1).
 
     Parameters
     ----------
     ranks : DataFrame
-        Of one distortion; a panel an upscaler and factor. None where none has three downscalers.
+        Of one distortion; one panel per upscaler and factor. None if none has three downscalers.
     """
     cells = [
         (key, g) for key, g in ranks.groupby(["upscaler", "factor"], sort=False) if g.critical_difference.notna().all()
@@ -129,7 +129,7 @@ def rate_distortion_figure(scores: pd.DataFrame, descriptor: dict[str, Any]) -> 
     Parameters
     ----------
     scores : DataFrame
-        ``ida_rd.csv`` of one distortion; a panel an upscaler and factor.
+        ``ida_rd.csv`` of one distortion; one panel per upscaler and factor.
     """
     cells: Cells = list(scores.groupby(["upscaler", "factor"], sort=False))
     sign = 1 if descriptor["better"] == "lower" else -1
@@ -178,7 +178,7 @@ def perception_distortion_figure(
 
 
 def _label_points(figure: Figure, axis: Axes, x: np.ndarray, y: np.ndarray, names: list[str]) -> None:
-    """Name every point where there is room around it; what finds none stays without a name."""
+    """Name every point where there is room around it; where there is none, the point stays without a name."""
     figure.draw_without_rendering()
     points = axis.transData.transform(np.column_stack([x, y]))
     radius = 4 * figure.dpi / 72
@@ -201,7 +201,7 @@ def _label_points(figure: Figure, axis: Axes, x: np.ndarray, y: np.ndarray, name
 def heat_map(scores: pd.DataFrame, descriptor: dict[str, Any]) -> Figure | None:
     """Upscaler by downscaler: each row from its own best (light) to its own worst (dark), the scores written in.
 
-    Scores of different upscalers are not comparable, their orders are: hence the scale of each row.
+    Scores of different upscalers are not comparable, but their orders are: hence a scale for each row.
     None for one upscaler and factor.
     """
     scores = scores.assign(row=scores.upscaler + ", x" + scores.factor.astype(str))
@@ -238,7 +238,7 @@ def balance_figure(groups: pd.DataFrame) -> Figure:
     Parameters
     ----------
     groups : DataFrame
-        ``metrics/balance.csv``: a row a group or joint cell, images of the pool and images chosen.
+        ``metrics/balance.csv``: one row per group or joint cell, images of the pool and images chosen.
     """
     names = [column for column in groups if column not in ("pool", "chosen", "short")]
     labels = [", ".join(str(row[name]) for name in names) for row in groups[names].to_dict("records")]

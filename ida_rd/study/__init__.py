@@ -2,12 +2,12 @@
 
     python -m ida_rd.study      # in an experiment's folder; `dvc repro` there runs it
 
-What is compared with what is said in the folder's ``study.yaml``:
+The folder's ``study.yaml`` says what is compared with what:
 
 * ``kind: ladders``: each ladder is a list of conditions, the mildest first. The claim: every rung loses more
   than the one before.
-* ``kind: threshold``: likewise, but each rung is compared with the first: from which on does the score see it?
-* ``kind: order``: groups of conditions. The claim: each loses more than all of the group before.
+* ``kind: threshold``: likewise, but each rung is compared with the first: from which rung on does the score detect it?
+* ``kind: order``: groups of conditions. The claim: each loses more than every one in the group before.
 * ``kind: ranking``: groups of conditions, each compared with ``baseline``.
 
 Every comparison is the paired difference over the images by the leading distortion, with a bootstrap

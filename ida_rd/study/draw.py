@@ -18,7 +18,7 @@ __all__ = ["draw"]
 
 
 def draw(study: Study, results: list[Result], label: str) -> Figure:
-    """Ladders as curves, a panel each; otherwise points, a row a condition and a colour a group."""
+    """Ladders as curves, one panel each; otherwise points, one row per condition and one colour per group."""
     with matplotlib.rc_context(STYLE):
         if study.kind in ("ladders", "threshold"):
             return _curves(study, results, label)

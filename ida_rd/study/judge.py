@@ -54,11 +54,11 @@ class Result:
     samples: int
     lost: int
     sign: int  # -1 where higher distances are better
-    marks: str = ""  # what a reader must know of the upscaler
+    marks: str = ""  # what a reader must know about the upscaler
 
     @property
     def title(self) -> str:
-        """Upscaler and factor, with what a reader must know beside them."""
+        """Upscaler and factor, with what a reader must know about it."""
         return f"{marked_name(self.upscaler, self.marks)}, x{self.factor}"
 
     def loss(self, condition: str) -> float:

@@ -53,7 +53,7 @@ def paragraph(study: Study, result: Result, label: str) -> str:
     if len(common) > 2:
         ours = [result.loss(name) for name in common]
         rho = stats.spearmanr(ours, [paper[name] for name in common]).statistic
-        text.append(f"Spearman's rho with the {len(common)} values of the paper that are at hand: {rho:.2f}.")
+        text.append(f"Spearman's rho with the paper's {len(common)} available values: {rho:.2f}.")
     return " ".join(text)
 
 
@@ -64,9 +64,11 @@ def _claim(study: Study, holds: bool) -> str:
 def _say_ladders(study: Study, result: Result) -> list[str]:
     failed = [c for c in result.comparisons if not c.shown]
     held = len(result.comparisons) - len(failed)
-    text = [f"{held} of {len(result.comparisons)} rungs lose more than the one before, by intervals that exclude zero."]
+    text = [
+        f"{held} of {len(result.comparisons)} rungs lose more than the one before, with intervals that exclude zero."
+    ]
     text += [
-        f"{c.condition} does not against {c.against} ({c.interval}{', reversed' if c.reversed else ''})."
+        f"{c.condition} is not shown to lose more than {c.against} ({c.interval}{', reversed' if c.reversed else ''})."
         for c in failed
     ]
     rho = ladder_correlations(study, result)
@@ -79,7 +81,7 @@ def _say_ladders(study: Study, result: Result) -> list[str]:
     text.append(f"Image by image, the mean rho is lowest for {least}: {rho[least][1]:.3f}.")
     lowest = result.ranked()[0]
     first = next(iter(next(iter(study.panels.values())).conditions))
-    text.append(f"{'No degradation' if lowest == first else f'**{lowest}**, not {first},'} loses least.")
+    text.append("Least is lost without degradation." if lowest == first else f"**{lowest}**, not {first}, loses least.")
     holds = not failed and not broken and lowest == first
     text.append(_claim(study, holds))
     return text
@@ -101,7 +103,7 @@ def _say_threshold(study: Study, result: Result) -> list[str]:
         text.append(f"{name}: seen from {levels[seen]} on{before} ({mine[seen].interval}).")
     better = [c.condition for c in result.comparisons if c.reversed]
     if better:
-        text.append(f"**Lower than with no degradation**, by an interval that excludes zero: {_listed(better)}.")
+        text.append(f"**Lower than with no degradation**, with an interval that excludes zero: {_listed(better)}.")
     if study.claim:
         text.append(_claim(study, not better and not any("not seen even" in line for line in text)))
     return text
@@ -120,18 +122,19 @@ def _say_order(study: Study, result: Result) -> list[str]:
 def _say_ranking(study: Study, result: Result) -> list[str]:
     order = result.ranked([name for panel in study.panels.values() for name in panel.conditions])
     best, worst = order[0], order[-1]
-    text = [
-        f"Least is lost by {best} ({result.scores[best].mean:.4f}), most by {worst} ({result.scores[worst].mean:.4f})."
-    ]
+    text = [f"{best} loses least ({result.scores[best].mean:.4f}), {worst} most ({result.scores[worst].mean:.4f})."]
     if study.baseline in result.scores:
         groups = {
-            "lose less than": [c.condition for c in result.comparisons if c.reversed],
-            "lose more than": [c.condition for c in result.comparisons if c.shown],
-            "cannot be told from": [c.condition for c in result.comparisons if not c.shown and not c.reversed],
+            ("loses less than", "lose less than"): [c.condition for c in result.comparisons if c.reversed],
+            ("loses more than", "lose more than"): [c.condition for c in result.comparisons if c.shown],
+            ("does not differ significantly from", "do not differ significantly from"): [
+                c.condition for c in result.comparisons if not c.shown and not c.reversed
+            ],
         }
         text += [
-            f"{len(names)} {verb} {study.baseline}: {_listed(sorted(names, key=order.index))}."
-            for verb, names in groups.items()
+            f"{len(names)} {one if len(names) == 1 else several} {study.baseline}:"
+            f" {_listed(sorted(names, key=order.index))}."
+            for (one, several), names in groups.items()
             if names
         ]
     if study.claim:
@@ -150,8 +153,8 @@ def agreement(results: list[Result]) -> list[str]:
             tau = stats.kendalltau([one.loss(n) for n in names], [other.loss(n) for n in names]).statistic
             spreads = [np.ptp([result.loss(n) for n in names]) for result in (one, other)]
             lines.append(
-                f"{one.title} and {other.title}: Kendall's tau between their rankings {tau:.2f}; from the lowest to the"
-                f" highest score {spreads[0]:.4f} and {spreads[1]:.4f}."
+                f"{one.title} and {other.title}: Kendall's tau between their rankings is {tau:.2f}; from lowest to"
+                f" highest, their scores span {spreads[0]:.4f} and {spreads[1]:.4f}."
             )
     return lines
 

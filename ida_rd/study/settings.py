@@ -21,7 +21,7 @@ class Panel(Parameters):
 
 
 class Paper(Parameters):
-    """What the paper reports: where, by which upscaler and on what, and its score of each condition."""
+    """What the paper reports: where, with which upscaler and on what data, and its score of each condition."""
 
     source: str
     note: str = ""

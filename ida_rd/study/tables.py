@@ -67,11 +67,11 @@ def latex(table: pd.DataFrame, label: str) -> str:
 
 
 def _verdict(study: Study, comparison: Comparison) -> str:
-    """What the interval says beyond "more is lost", which is what is expected."""
+    """What the interval says other than "more is lost", which is expected."""
     if comparison.shown:
         return ""
     if study.kind == "ranking":
-        return " (less)" if comparison.reversed else " (not told apart)"
+        return " (less)" if comparison.reversed else " (not significant)"
     return " **(reversed)**" if comparison.reversed else " **(not shown)**"
 
 
@@ -100,7 +100,7 @@ def markdown(study: Study, results: list[Result], label: str) -> str:
                 if study.kind != "order":
                     comparison = compared.get((panel, name))
                     cells += [
-                        f"{comparison.interval} to {comparison.against}{_verdict(study, comparison)}"
+                        f"{comparison.interval} vs. {comparison.against}{_verdict(study, comparison)}"
                         if comparison
                         else ""
                     ]

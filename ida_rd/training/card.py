@@ -1,4 +1,4 @@
-"""What a model card needs whatever the model: credits of the photographs, earlier trainings, a figure of heats.
+"""What every model card needs: credits of the photographs, earlier trainings, a figure of heats.
 
 The text of a card is its experiment's; ``experiments/train-flow-compact/card.py`` is an example.
 """
@@ -25,13 +25,13 @@ CREDIT = ("file", "title", "author", "licence", "source")
 
 
 def licences(images: Sequence[Mapping[str, str]]) -> str:
-    """Licences of the training photographs, the commonest first, with their numbers."""
+    """Licences of the training photographs, the most common first, with their counts."""
     counts = Counter(row.get("licence", "not stated") for row in images)
     return ", ".join(f"{name} ({n})" for name, n in counts.most_common())
 
 
 def credits(training: Mapping[str, Any]) -> str:
-    """Set the credits of the training photographs as CSV, from the record of a run."""
+    """Return the credits of the training photographs as CSV, from the record of a run."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CREDIT, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -40,11 +40,11 @@ def credits(training: Mapping[str, Any]) -> str:
 
 
 def earlier_phases(card: Path, training: Mapping[str, Any]) -> list[str]:
-    """Rows of trainings in an older card, which must be of the weights that `training` began with."""
+    """Rows of trainings in an older card, which must be that of the weights that `training` started from."""
     begun = training.get("initial") or "nothing"
     if not card.is_file() or f"`{begun}`" not in (text := card.read_text(encoding="utf-8")):
         raise UserError(
-            f"--earlier {card}: is not the card of the weights that the first run began with ({begun[:12]})"
+            f"--earlier {card}: is not the card of the weights that the first run started from ({begun[:12]})"
         )
     return [line for line in text.splitlines() if line.startswith(("| scratch |", "| `"))]
 

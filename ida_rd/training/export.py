@@ -27,13 +27,13 @@ def export(run: Path, out: Path) -> None:
     state = read_checkpoint(checkpoint)
     product = state["product"]
     if state["stage"] != product["stage"]:
-        raise UserError(f"{checkpoint}: the run has not reached its stage {product['stage']} yet; let it go on")
+        raise UserError(f"{checkpoint}: the run has not reached its stage {product['stage']} yet; let it continue")
     tensors = {name: tensor.half().contiguous() for name, tensor in state["averages"][product["module"]].items()}
     write_bytes(out, _ordered(save(tensors, metadata={"format": "pt", "config": json.dumps(product["config"])})))
 
 
 def _ordered(file: bytes) -> bytes:
-    """Sort a safetensors file's metadata, which the library writes in another order each time."""
+    """Sort a safetensors file's metadata, which the library writes in a different order each time."""
     size = int.from_bytes(file[:8], "little")
     header = json.loads(file[8 : 8 + size])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))

@@ -1,9 +1,9 @@
 """Train the flow: ``python -m ida_rd.training.flow --images DIR --validation DIR --out DIR``.
 
 Two stages: the encoder and the mean head by L1 loss; then all weights by negative log-likelihood,
-after a data-dependent initialisation of the actnorms, and where asked by the energy score of two samples
-of each patch besides. Every step's patches and noise are a function
-of (seed, step), and the state is checkpointed: a killed run goes on where it was by the same command.
+after a data-dependent initialisation of the actnorms, and, if asked, by the energy score of two samples
+of each patch as well. Every step's patches and noise are a function
+of (seed, step), and the state is checkpointed: the same command resumes a run that was killed.
 """
 
 from __future__ import annotations
@@ -43,35 +43,35 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What decides the trained weights (with the images and the library versions); `--help` explains each."""
+    """What decides the trained weights (besides the images and the library versions); `--help` explains each."""
 
     network: str = option("x4", f"size of the network: {', '.join(NETWORKS)}")
-    seed: int = option(0, "of the first weights, the patches and the noise")
+    seed: int = option(0, "seed of the initial weights, the patches and the noise")
     precision: str = option(
         "float32", "float32, or bfloat16 for the convolutions: 1.5 times as fast where it is native"
     )
     patch: int = option(80, "side of the HR patches, pixels")
     l1_steps: int = option(2000, "steps of the first stage: encoder and mean, by L1 loss")
     l1_batch: int = option(8, "patches per step there")
-    l1_rate: float = option(8e-4, "Adam's learning rate there at first, a tenth of it at last")
+    l1_rate: float = option(8e-4, "Adam's learning rate there at first, falling to a tenth of it")
     nll_steps: int = option(9000, "steps of the second stage: all weights, by negative log-likelihood")
     nll_batch: int = option(8, "patches per step there")
     nll_rate: float = option(7e-4, "learning rate there after the warm-up")
-    nll_final_rate: float = option(1.4e-5, "learning rate there at last, by half a cosine")
+    nll_final_rate: float = option(1.4e-5, "final learning rate there, reached by half a cosine")
     warmup_steps: int = option(300, "steps there over which the learning rate rises")
     energy: float = option(
         0.0, "weight of the energy score of two samples per patch, beside bits per dimension; 0: none"
     )
     clip_norm: float = option(1.0, "largest norm of the gradient")
     ema: float = option(0.999, "decay of the averaged weights, which are the ones exported")
-    jpeg: float = option(0.75, "share of patches that go through a JPEG file")
+    jpeg: float = option(0.75, "share of patches that are compressed as JPEG")
     candidates: int = option(2, "crops drawn per patch, of which the most detailed is taken")
     filters: str = option("bicubic", f"what makes the LR images, one drawn per patch: {', '.join(FILTERS)}")
-    scales: str = option("1", "photographs are also shown reduced by these factors, as in 1,2")
+    scales: str = option("1", "photographs are also used reduced by these factors, such as 1,2")
     sharpen: float = option(0.0, "share of patches that are sharpened")
 
     def check(self) -> None:
-        """Raise UserError where an option names what does not exist."""
+        """Raise UserError if an option names something that does not exist."""
         if self.network not in NETWORKS:
             raise UserError(f"--network {self.network}: {did_you_mean(self.network, NETWORKS)}")
         if self.precision not in PRECISIONS:
@@ -91,7 +91,7 @@ def _images(hr: Pixels, lr: Pixels, device: torch.device) -> tuple[Tensor, Tenso
 
 @torch.no_grad()
 def validation_bits(net: FlowNet, folder: Path, crop: int | None = 160, count: int = 50) -> float:
-    """Mean bits per dimension over the first `count` images of `folder`, whole or their centre crops of a side.
+    """Mean bits per dimension over the first `count` images of `folder`, whole or as centre crops of a given side.
 
     Bits fall with the size of the crop, since what lies beyond its border is not known to the network:
     figures of different crops say nothing about each other.
@@ -144,12 +144,12 @@ class _Training:
         ]
 
     def begin_from(self, weights: Path) -> None:
-        """Go on from weights, of this or a smaller network: without L1 loss and initialisation."""
+        """Continue from weights, of this or a smaller network: without L1 loss and initialisation."""
         try:
             self.net.grow_from(load_network(weights))
         except ValueError as error:
             raise UserError(
-                f"{weights} cannot begin a network {self.config.network}: {error}; leave --initial out"
+                f"{weights} cannot start a network {self.config.network}: {error}; leave --initial out"
             ) from None
         self.loop.restart_averages()
         self.loop.start_at("nll")
@@ -222,7 +222,7 @@ def train(
     initial: Path | None = None,
     downscalings: Sequence[Downscaling] = (),
 ) -> Path:
-    """Train, resuming where ``out`` has a checkpoint, and return the path of the trained state.
+    """Train, resuming if ``out`` has a checkpoint, and return the path of the trained state.
 
     Parameters
     ----------
@@ -230,11 +230,11 @@ def train(
     images, validation, out : Path
         Folders of training photographs, of images that training never sees, and of the run.
     exclude_licence : str
-        Leave out photographs whose licence in ``LICENSES.csv`` begins so.
+        Leave out photographs whose licence in ``LICENSES.csv`` begins with this.
     log_every, save_every : int
         Steps of a stage per line of the log, per checkpoint.
     initial : Path, optional
-        A weight file to go on from: the L1 stage and the initialisation are left out then.
+        A weight file to continue from: the L1 stage and the initialisation are left out then.
     downscalings : sequence of Downscaling
         What makes the LR images, in place of the filters that `config` names.
 

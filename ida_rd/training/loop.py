@@ -1,7 +1,7 @@
 """A training loop that knows nothing of what it trains.
 
 It has *named* modules and *named* optimisers (a GAN has two of each) and runs stages of steps. Everything lies in one
-folder: ``checkpoint.pt``, from which a run that was killed goes on by the same command, and ``log.jsonl``. What a step
+folder: ``checkpoint.pt``, from which the same command resumes a run that was killed, and ``log.jsonl``. What a step
 draws must be a function of its number, as by `ida_rd.core.seeds.generator`: then a run that was killed ends with the
 weights that it would have had.
 """
@@ -85,10 +85,10 @@ def cosine(step: int, steps: int, first: float, last: float) -> float:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; UserError where it is of an earlier version, whose layout was another."""
+    """Read a checkpoint; UserError if it is from an earlier version, whose layout was different."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     if "settings" not in state:
-        raise UserError(f"{path} was written by an earlier version, and cannot be used: train into another folder")
+        raise UserError(f"{path} was written by an earlier version and cannot be used: train into another folder")
     return state
 
 
@@ -151,12 +151,12 @@ class Loop:
             torch.save(state, temporary)
 
     def resume(self) -> bool:
-        """Go on from the checkpoint where there is one; return whether there was.
+        """Resume from the checkpoint if there is one; return whether there was.
 
         Raises
         ------
         UserError
-            It is of other settings, or of an earlier version.
+            It has other settings, or is from an earlier version.
         """
         if not self.checkpoint.exists():
             return False
@@ -165,7 +165,7 @@ class Loop:
             keys = sorted(state["settings"].keys() | self.settings)
             changed = [key for key in keys if state["settings"].get(key) != self.settings.get(key)]
             raise UserError(
-                f"{self.checkpoint} is of a run with other settings ({', '.join(changed)}):"
+                f"{self.checkpoint} belongs to a run with other settings ({', '.join(changed)}):"
                 " give another --out, or remove it"
             )
         for owned, stored in (
@@ -224,7 +224,7 @@ class Loop:
         Raises
         ------
         UserError
-            The process was asked to terminate: the checkpoint was written, and the same command goes on.
+            The process was asked to terminate: the checkpoint was written, and the same command resumes.
         """
         names = [stage.name for stage in stages]
         at = names.index(self.stage) if self.stage else 0
@@ -245,7 +245,7 @@ class Loop:
             self.save()
         if stop and (self.stage, self.step) != (names[-1], stages[-1].steps):
             where = f"{self.stage} step {self.step}"
-            raise UserError(f"stopped at {where}; the same command goes on from {self.checkpoint}")
+            raise UserError(f"stopped at {where}; the same command resumes from {self.checkpoint}")
         return self.checkpoint
 
     def _run_stage(
@@ -268,7 +268,7 @@ class Loop:
                 self._write(log, found)
                 text = ", ".join(f"{key} {value:.4f}" for key, value in found.items())
                 tqdm.write(f"{stage.name} step {self.step}: {text}", file=sys.stderr)
-                started = time.perf_counter()  # the evaluation's time is not the training's
+                started = time.perf_counter()  # evaluation does not count as training time
 
     def _write(self, log: TextIO, entry: Mapping[str, float]) -> None:
         head = {"stage": self.stage, "step": self.step, "skipped": self.skipped, "seconds": round(self.seconds, 1)}
@@ -281,9 +281,9 @@ def _states(owned: Mapping[str, nn.Module] | Mapping[str, torch.optim.Optimizer]
 
 @contextmanager
 def _termination() -> Iterator[list[int]]:
-    """Collect requests to terminate: the state is saved at the next step. A SIGKILL loses what is newer than it."""
+    """Collect requests to terminate: the state is saved at the next step. A SIGKILL loses whatever is newer."""
     stop: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
+    if threading.current_thread() is not threading.main_thread():  # no handler can be set there
         yield stop
         return
     previous = signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))

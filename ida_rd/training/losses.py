@@ -1,4 +1,4 @@
-"""The energy score of samples in features of fixed filters: what the flow can be trained by beside its likelihood.
+"""The energy score of samples in features of fixed filters: what the flow can be trained by besides its likelihood.
 
 The likelihood weighs every sub-pixel alike, so a small flow spends itself on faint noise and leaves its samples
 too much alike where a viewer, or LPIPS, would look. The energy score [1]_ is a strictly proper scoring rule of
@@ -49,7 +49,7 @@ def _filters() -> Tensor:
 
 
 class OrientedFeatures(nn.Module):
-    """Locally normalised responses of oriented filters, one tensor a scale."""
+    """Locally normalised responses of oriented filters, one tensor per scale."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class OrientedFeatures(nn.Module):
             even, odd = response[:, 0::2], response[:, 1::2]
             amplitude = (even.square() + odd.square() + 1e-8).sqrt()
             energy = response.square().sum(1, keepdim=True)
-            if min(energy.shape[2:]) > 2:  # else there is no neighbourhood to take
+            if min(energy.shape[2:]) > 2:  # otherwise there is no neighbourhood
                 energy = self._blurred(energy)
                 amplitude = self._blurred(amplitude)
             found.append(torch.cat([response, amplitude], 1) / (energy + CONTRAST**2).sqrt())

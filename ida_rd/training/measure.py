@@ -1,6 +1,6 @@
 """Measure a trained decoder that draws samples, on images that training never saw: heat by heat, filter by filter.
 
-The distances and the rounding to 8 bits belong to rooms that training does not know, so whoever measures brings
+The distances and the rounding to 8 bits belong to rooms that training does not know, so whoever measures provides
 them (`Tools`); ``experiments/train-flow-compact/measure.py`` is an example.
 """
 

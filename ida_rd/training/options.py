@@ -13,7 +13,7 @@ Settings = TypeVar("Settings")
 
 
 def option(default: Any, explanation: str) -> Any:
-    """Field of a dataclass of settings, with what ``--help`` says of it."""
+    """Field of a dataclass of settings, with what ``--help`` says about it."""
     return field(default=default, metadata={"help": explanation})
 
 
@@ -40,10 +40,16 @@ def parse(settings: type[Settings], *, prog: str, description: str) -> tuple[Set
     parser.add_argument("--validation", type=Path, required=True, help="folder of images that training never sees")
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and the log")
     parser.add_argument(
-        "--exclude-licence", default="", metavar="TEXT", help="leave out rows of LICENSES.csv that begin so"
+        "--exclude-licence",
+        default="",
+        metavar="TEXT",
+        help="leave out photographs whose licence in LICENSES.csv begins with this",
     )
     parser.add_argument(
-        "--initial", type=Path, metavar="FILE", help="weights to go on from, of this or a smaller network; no L1"
+        "--initial",
+        type=Path,
+        metavar="FILE",
+        help="weights to continue from, of this or a smaller network; no L1 stage",
     )
     parser.add_argument("--log-every", type=int, default=50, metavar="STEPS", help="steps per line of log.jsonl")
     parser.add_argument("--save-every", type=int, default=200, metavar="STEPS", help="steps per checkpoint")

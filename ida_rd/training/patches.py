@@ -1,6 +1,6 @@
 """Training patches: pairs of HR crop and LR crop, each a pure function of (seed, step).
 
-What makes the LR crops is a `Downscaling`: a function, and how far it reaches. Pillow's filters are at hand
+What makes the LR crops is a `Downscaling`: a function, and how far it reaches. Pillow's filters are provided
 (`pillow`); any other downscaler that commutes with shifts by whole LR pixels will do.
 """
 
@@ -50,7 +50,7 @@ class Downscaling:
     name : str
         Recorded with the run.
     reach : int
-        Pixels of the HR image further than so many LR pixels from an LR pixel's centre do not count for it. With this
+        HR pixels further than this many LR pixels from an LR pixel's centre do not affect it. With this
         margin around it, a crop's LR image equals the crop of the whole photograph's LR image.
     make : callable
         The signature is that of a downscaler.
@@ -126,8 +126,8 @@ class PatchSource:
     seed : int
         Seed of the crops.
     jpeg : float
-        Share of the patches that go through a JPEG file of quality 85 to 98 with halved chroma, as
-        most photographs of the world did; its block grid lies anywhere.
+        Share of the patches that go through a JPEG file of quality 85 to 98 with halved chroma, as most photographs in
+        the world did; its block grid lies anywhere.
     candidates : int
         Crops drawn per patch, of which the one with the most detail *in its LR image* is kept. A choice
         by LR alone leaves the distribution of HR given LR, which the flow learns, as it is.

@@ -1,4 +1,4 @@
-"""What a training leaves beside its checkpoint: ``training.json``, what it was made of, and ``log.jsonl``."""
+"""What a training leaves beside its checkpoint: ``training.json``, what it was made from, and ``log.jsonl``."""
 
 from __future__ import annotations
 

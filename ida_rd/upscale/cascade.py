@@ -47,7 +47,7 @@ def _steps(parameters: Parameters) -> list[tuple[OpenedMethod, int]]:
         where = f"steps.{i}"
         factor = step.get("factor")
         if not isinstance(factor, int) or factor < 2:
-            raise UserError(f"{where}.factor: give the factor of this step, a whole number from 2 up")
+            raise UserError(f"{where}.factor: give the factor of this step, a whole number of at least 2")
         if not isinstance(step.get("method"), str):
             raise UserError(f"{where}.method: is missing: name the method of this step")
         entry = {key: value for key, value in step.items() if key != "factor"}
@@ -75,7 +75,7 @@ def combine(descriptors: Sequence[Descriptor]) -> Descriptor:
     for descriptor in descriptors:
         for key, path in descriptor.weights.items():
             if weights.setdefault(key, path) != path:
-                raise UserError(f"weights {key} have two paths, {weights[key]} and {path}: give them one")
+                raise UserError(f"weights {key} have two paths, {weights[key]} and {path}: give only one")
     return Descriptor(
         factor=math.prod(d.factor for d in descriptors),
         stochastic=any(d.stochastic for d in descriptors),
@@ -84,7 +84,7 @@ def combine(descriptors: Sequence[Descriptor]) -> Descriptor:
         weights=weights,
         kind=descriptors[0].kind if len(descriptors) == 1 else "chain",
         matched=any(d.matched for d in descriptors),
-        # What the later ones take is what the earlier ones make, and larger.
+        # The later ones take what the earlier ones make, which is larger.
         size=descriptors[0].size,
         settings=descriptors[0].settings if len(descriptors) == 1 else {"steps": [d.settings for d in descriptors]},
         precision=joined([d.precision for d in descriptors]),
@@ -100,7 +100,7 @@ def describe(parameters: Parameters, factor: int) -> Descriptor:
     found = [method.module.describe(method.parameters, step_factor) for method, step_factor in steps]
     if asking := [i for i, descriptor in enumerate(found) if descriptor.asks]:
         raise UserError(
-            f"steps.{asking[0]}: asks for {' and '.join(found[asking[0]].asks)}, which no step of a chain has"
+            f"steps.{asking[0]}: asks for {' and '.join(found[asking[0]].asks)}, which no step of a chain is given"
         )
     return combine(found)
 

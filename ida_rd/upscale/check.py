@@ -16,7 +16,7 @@ __all__ = ["check_upscaler"]
 
 
 def check_upscaler(method: ModuleType, parameters: dict[str, Any], factor: int, *, device: str = "cpu") -> None:
-    """Check shapes, determinism, the meaning of `stochastic`, and independence of the batch.
+    """Check shapes, determinism, `stochastic`, and that a sample does not depend on the batch.
 
     The images are of sizes that its size rule allows. One that asks for more than a factor (`Descriptor.asks`) cannot
     be checked by itself.
@@ -41,7 +41,7 @@ def check_upscaler(method: ModuleType, parameters: dict[str, Any], factor: int, 
     if descriptor.factor != factor:
         raise UserError(f"describe() says factor {descriptor.factor}, not {factor}")
     if descriptor.asks:
-        raise UserError(f"it asks for {' and '.join(descriptor.asks)}: only a pipeline can give it that")
+        raise UserError(f"it asks for {' and '.join(descriptor.asks)}: only a pipeline can provide that")
     upscaler = method.load(values, Problem(factor), device)
     rule = descriptor.size
     for h, w in dict.fromkeys((rule.example(factor, 16), rule.example(factor, 17, 23 / 17))):

@@ -1,7 +1,7 @@
 """Any external program as an upscaler: it reads ``{input}`` and writes ``{output}``, both PNG.
 
 It is run once per sample. ``{seed}`` is a number that differs between samples and images, but not
-between downscalers; ``{factor}`` and ``{sample}`` are there too. Declare honestly what it is: IDA-RD
+between downscalers; ``{factor}`` and ``{sample}`` are available too. Declare honestly what it is: IDA-RD
 asks for a *blind* and *stochastic* upscaler.
 """
 
@@ -32,10 +32,10 @@ class Parameters(Base):
     command: list[str] = Field(
         description="program and arguments, with {input} and {output}, and, as needed, {factor}, {sample} and {seed}"
     )
-    factors: list[int] = Field(min_length=1, description="scale factors that it can do")
+    factors: list[int] = Field(min_length=1, description="scale factors that it supports")
     stochastic: bool = Field(description="whether samples of one LR image differ; if not, one is taken")
     blind: bool = Field(default=True, description="whether it is unaware of how the LR image was made")
-    licence: str = Field(default="as the program's", description="its terms, as the results shall state them")
+    licence: str = Field(default="as the program's", description="its terms, as the results will state them")
     timeout_s: float = Field(default=600, gt=0, description="seconds that one sample may take")
 
     @field_validator("command")

@@ -4,7 +4,7 @@ A method module of this room defines
 
 * ``Parameters``: its typed parameters;
 * ``describe(parameters, factor) -> Descriptor``: without importing torch; raises UserError for a
-  factor that it cannot do;
+  factor that it does not support;
 * ``load(parameters, problem, device) -> Upscaler``.
 """
 
@@ -39,7 +39,7 @@ class SizeRule:
     square : bool
         Whether the image must be square.
     hr : int or None
-        The one side of the (square) HR image that it makes; None: any.
+        Side of the (square) HR image, if it makes only one size; None: any.
     """
 
     least: int = 1
@@ -51,13 +51,13 @@ class SizeRule:
         """Why an LR image of `height` x `width` cannot be taken; None if it can."""
         size = f"LR images of {width} x {height}"
         if self.hr is not None and (height * factor, width * factor) != (self.hr, self.hr):
-            return f"{size} pixels make no HR image of {self.hr} x {self.hr}, the one size that it knows"
+            return f"{size} pixels do not give an HR image of {self.hr} x {self.hr}, the only size that it makes"
         if self.square and height != width:
             return f"{size} pixels are not square"
         if min(height, width) < self.least:
-            return f"{size} pixels are smaller than {self.least} a side"
+            return f"{size} pixels are smaller than {self.least} per side"
         if height % self.multiple or width % self.multiple:
-            return f"{size} pixels have a side that is no multiple of {self.multiple}"
+            return f"{size} pixels have a side that is not a multiple of {self.multiple}"
         return None
 
     def example(self, factor: int, side: int, ratio: float = 1.0) -> tuple[int, int]:
@@ -73,7 +73,7 @@ class SizeRule:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """What is known of an upscaler before it is loaded.
+    """What is known about an upscaler before it is loaded.
 
     Attributes
     ----------
@@ -86,17 +86,17 @@ class Descriptor:
     licence : str
         Terms of the weights.
     weights : dict
-        Weight ids of the catalogue, with the user's path of each or None.
+        Weight ids of the catalogue, each with the user's path to it or None.
     kind : str
-        What family of models it is of.
+        The family of models that it belongs to.
     matched : bool
-        Whether it was made for the very downscaler that it is run on: then what it loses, no decoder of its kind reads.
+        Whether it was made for the very downscaler it is run on: then no decoder of its kind recovers what it loses.
     size : SizeRule
         Which images it takes.
     settings : dict
-        What the parameters leave open, as it was decided: a preset heat, a number of steps. Part of the identity.
+        What the parameters leave open and the method decides: a preset heat, a number of steps. Part of the identity.
     asks : tuple of str
-        What it wants of its `Problem` besides the factor: ``downscaler``, ``adapted``.
+        What it needs from its `Problem` besides the factor: ``downscaler``, ``adapted``.
     precision : str
         Floating-point type of the computation.
     """
@@ -114,7 +114,7 @@ class Descriptor:
     precision: str = "float32"
 
     def marks(self) -> list[str]:
-        """What a reader must know beside the name: each a word or two, none for what IDA-RD asks for."""
+        """What a reader must know besides the name: a word or two each, nothing for what IDA-RD asks for."""
         marks = {
             "deterministic": not self.stochastic,
             "not blind": not self.blind,
@@ -133,9 +133,9 @@ class Problem:
     factor : int
         Scale factor.
     downscaler : dict or None
-        Recipe of the downscaler that made the LR images, where the upscaler asks for it.
+        Recipe of the downscaler that made the LR images, if the upscaler asks for it.
     adapted : Path or None
-        Weights adapted to that downscaler, where it asks for them.
+        Weights adapted to that downscaler, if it asks for them.
     """
 
     factor: int
@@ -150,14 +150,14 @@ class Samples:
     Attributes
     ----------
     sr : ndarray
-        (K, 3, H, W), uint8, sRGB, rounded (not truncated). What is in a sample that is not finite
-        has no meaning.
+        (K, 3, H, W), uint8, sRGB, rounded (not truncated). The content of a sample that is not
+        finite has no meaning.
     finite : ndarray
         (K,), bool.
     clipped : ndarray
         (K,), float: share of sub-pixels that lay outside [0, 255] by more than half a level.
     columns : dict
-        More that is known of each sample, by name, (K,) each: ``converged``, ``residual``. They are columns of
+        What else is known about each sample, by name, (K,) each: ``converged``, ``residual``. They are columns of
         ``samples.csv``.
     """
 
@@ -203,6 +203,6 @@ class Upscaler(Protocol):
     def sample(self, lr: NDArray[np.uint8], draws: Sequence[Draw]) -> Samples:
         """Reconstruct one LR image (3, h, w), uint8, once per draw.
 
-        One that takes long says how far it is by `ida_rd.core.progress.advance`.
+        One that takes long reports its progress by `ida_rd.core.progress.advance`.
         """
         ...

@@ -25,7 +25,7 @@ def to_samples(sr: Tensor) -> Samples:
 def to_samples_official(sr: Tensor) -> Samples:
     """Do as SRFlow's and IDA-RD's own scripts do: truncate, and turn what is not a number into black.
 
-    Both are wrong, and here to reproduce published numbers with: truncation darkens by half a level,
+    Both are wrong, and here only to reproduce published numbers: truncation darkens by half a level,
     and a failed reconstruction is scored as if it were one. Every sample counts as finite; its pixels
     that were not finite count as clipped.
     """

@@ -1,7 +1,7 @@
 """An upscaler that is an object of the caller's process: for `ida_rd.score` in a notebook.
 
 It becomes the module of a method for as long as it is used, and is run in that process alone: nobody can say what code
-and weights it rests on, so that its samples are kept for one call only.
+and weights it rests on, so its samples are kept for one call only.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def as_method(upscaler: Any, factor: int) -> Iterator[str]:
     Parameters
     ----------
     upscaler : Upscaler
-        With ``sample(lr, draws)``; and, where it is not what IDA-RD asks for, a `Descriptor` as attribute
-        ``descriptor``. Without, it is taken for stochastic and blind.
+        With ``sample(lr, draws)``; and, if it is not what IDA-RD asks for, a `Descriptor` as attribute
+        ``descriptor``. Without one, it is taken to be stochastic and blind.
     factor : int
         Scale factor.
 

@@ -52,5 +52,5 @@ def upscale_recipe(
 
 
 def branch_recipe(recipe: dict[str, Any], descriptor: Descriptor, downscaler: dict[str, Any]) -> dict[str, Any]:
-    """The recipe of an upscaler for one downscaler: it knows of that one only where it asks."""
+    """The recipe of an upscaler for one downscaler: it names that one only if the upscaler asks for it."""
     return recipe | ({"downscaler": identity(downscaler)} if "downscaler" in descriptor.asks else {})

@@ -2,7 +2,7 @@
 
     {method: spandrel, path: realesr-animevideov3.pth}
 
-These networks are deterministic: they give one reconstruction, K = 1, and are here to be compared with.
+These networks are deterministic: they give one reconstruction, K = 1, and are here for comparison.
 IDA-RD asks for a stochastic upscaler; `experiments/unsuitable-upscalers` shows why.
 """
 
@@ -32,7 +32,7 @@ class Parameters(Base):
 
     path: str = Field(description="file of the checkpoint")
     blind: bool = Field(default=True, description="whether it is unaware of how the LR image was made")
-    licence: str = Field(default="the checkpoint's", description="its terms, as the results shall state them")
+    licence: str = Field(default="the checkpoint's", description="its terms, as the results will state them")
 
 
 def packages(parameters: Parameters) -> dict[str, str]:
@@ -75,7 +75,7 @@ class SpandrelUpscaler:
         torch.backends.cudnn.allow_tf32 = False  # results must not depend on the device's shortcuts
         path = files(parameters, factor)[0]
         try:
-            network = spandrel.ModelLoader(device="cpu").load_from_file(path)  # unpickles tensors alone
+            network = spandrel.ModelLoader(device="cpu").load_from_file(path)  # unpickles nothing but tensors
         except spandrel.UnsupportedModelError:
             raise UserError(f"{path}: spandrel recognises no architecture in it") from None
         except Exception as error:  # whatever a damaged file makes a reader of many formats do
@@ -99,7 +99,7 @@ class SpandrelUpscaler:
     def sample(self, lr: NDArray[np.uint8], draws: Sequence[Draw]) -> Samples:
         """Reconstruct (3, h, w) uint8; every draw gives the same.
 
-        spandrel clips to [0, 1], so that the share of clipped sub-pixels is not known, and 0.
+        spandrel clips to [0, 1], so the share of clipped sub-pixels is not known, and given as 0.
         """
         from ida_rd.upscale.eight_bit import to_samples
 

@@ -54,8 +54,8 @@ def _check_sizes(method: OpenedMethod, recipe: dict[str, Any], images: dict[str,
 def upscale_folder(recipe: dict[str, Any], lr_folder: Path, target: Path, store: Store) -> None:
     """Reconstruct every image of `lr_folder` into ``target/<image_id>/<k>.webp``.
 
-    Beside them, ``samples.csv`` has a row per image and sample (finite, attempts, clipped, and what else the upscaler
-    tells), and ``environment.json`` says what computed them. A sample that stayed not finite has a row, but no image.
+    Beside them, ``samples.csv`` has one row per image and sample (finite, attempts, clipped, and what else the upscaler
+    reports), and ``environment.json`` says what computed them. A sample that was never finite has a row, but no image.
     """
     images = image_files(lr_folder, what="LR images")
     method = open_method(recipe)

@@ -1,4 +1,4 @@
-"""Reconstruct one LR image: its samples, drawn again where they are not finite."""
+"""Reconstruct one LR image: its samples, drawn again if they are not finite."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _one(upscaler: Upscaler, recipe: dict[str, Any], given: tuple[str, Path], pa
 
 
 def _record(samples: Samples, i: int, attempts: int) -> Record:
-    """What is kept of sample `i`: its row, and its image where it is finite."""
+    """What is kept of sample `i`: its row, and its image if it is finite."""
     finite = bool(samples.finite[i])
     row = {"finite": finite, "attempts": attempts, "clipped": round(float(samples.clipped[i]), 9)}
     row |= {name: values[i].item() for name, values in samples.columns.items()}

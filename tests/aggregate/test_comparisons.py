@@ -65,7 +65,7 @@ def test_a_pair_is_turned_by_the_images_that_both_have() -> None:
     assert 0 < row.low <= row.high
 
 
-def test_downscalers_that_are_alike_are_not_told_apart() -> None:
+def test_downscalers_that_are_alike_do_not_differ_significantly() -> None:
     means = _means(a=0.0)
     means["b"] = means.a
     row = differences(means, **OPTIONS).iloc[0]  # type: ignore[arg-type]
@@ -250,7 +250,7 @@ def test_the_latex_table_compiles(tmp_path: Path) -> None:
     assert "Overfull" not in done.stdout
 
 
-def test_told_apart_is_what_the_corrected_p_says() -> None:
+def test_a_significant_difference_is_what_the_corrected_p_says() -> None:
     base = {"upscaler": "u", "factor": 4, "distortion": "d", "loses_less": "a", "images": 9}
     table = pd.DataFrame(
         [

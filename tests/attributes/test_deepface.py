@@ -108,7 +108,7 @@ def test_answers_are_those_of_the_library_for_any_batch(at_home: Path, shared: P
             assert told[f"ethnicity:{label}"] == pytest.approx(percent / 100, abs=NEAR)
         assert told["gender:female"] == pytest.approx(wanted["gender"]["Woman"] / 100, abs=NEAR)
         assert told["gender:female"] + told["gender:male"] == pytest.approx(1, abs=NEAR)
-    assert len({told["ethnicity:white"] for told in found}) == 4, "these networks tell faces apart"
+    assert len({told["ethnicity:white"] for told in found}) == 4, "these networks distinguish faces"
     ask = deepface.measure(deepface.Parameters(), ["gender"])
     assert set(ask(faces[:1])[0]) == {"gender", "gender:probability", "gender:female", "gender:male"}
     for group in (slice(1), slice(1, 4)):
@@ -156,12 +156,12 @@ def run_of_faces(tmp_path: Path, shared: Path) -> Path:
 
 
 def _units(store: Path) -> list[Path]:
-    """Finished parts of units; one that a killed process was writing is none."""
+    """Finished parts of units; one that a killed process was writing does not count."""
     return [path for path in store.glob("??/*.json") if not path.name.startswith(".")]
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_after_a_kill_and_says_what_it_rests_on(run_of_faces: Path, at_home: Path) -> None:
+def test_a_run_resumes_after_a_kill_and_says_what_it_depends_on(run_of_faces: Path, at_home: Path) -> None:
     done = stage("plan", cwd=run_of_faces)
     assert done.returncode == 0, done.stderr
     entry = read_json(run_of_faces / "data/plan/attributes.json", hint="")["sources"]["deepface"]

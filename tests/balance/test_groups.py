@@ -79,7 +79,7 @@ def test_labels_count_as_their_group_and_others_as_is_said() -> None:
     kept = grouped("e", labels, ETHNICITY | {"others": "keep"})
     assert kept.tolist()[:3] == ["asian", "white", "others"]
     assert pd.isna(kept.iloc[3])
-    with pytest.raises(UserError, match="e is no number"):
+    with pytest.raises(UserError, match="e is not a number"):
         grouped("e", labels, AGE)
 
 
@@ -217,8 +217,8 @@ def test_the_largest_face_counts_and_no_face_is_no_attribute(tmp_path: Path) -> 
     with pytest.raises(UserError, match="00002 has two files"):
         lookup(Features(path=str(folder)))
     for text, message in (
-        ("{", "is no file of ffhq-features"),
-        ("{}", "no list of faces"),
+        ("{", "is not a file of ffhq-features"),
+        ("{}", "not a list of faces"),
         ('[{"a": 1}]', "has no 'faceRectangle'"),
     ):
         (folder / "00002.json").write_text(text)
@@ -226,7 +226,7 @@ def test_the_largest_face_counts_and_no_face_is_no_attribute(tmp_path: Path) -> 
         with pytest.raises(UserError, match=message):
             lookup(Features(path=str(folder)))
     archive.write_bytes(archive.read_bytes()[:-30])
-    with pytest.raises(UserError, match="not a whole zip archive"):
+    with pytest.raises(UserError, match="not a complete zip archive"):
         lookup(Features(path=str(archive)))
 
 
@@ -251,7 +251,7 @@ distortions: {psnr: {method: pixel}}
 
 @pytest.fixture
 def faces(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
-    """Twelve pictures in FFHQ's folders; all but three are no images at all, for nobody may open them."""
+    """Twelve pictures in FFHQ's folders; all but three are not images at all, since nobody may open them."""
     copy_code(tmp_path)
     (tmp_path / "params.yaml").write_text(FACES)
     (tmp_path / "json").mkdir()
@@ -299,11 +299,11 @@ def test_attributes_of_several_sources_choose_and_only_what_is_chosen_is_opened(
     ("old", "new", "message"),
     [
         ("age: ffhq-features", "age: ffhq-feature", "did you mean 'ffhq-features'"),
-        ("age: ffhq-features", "agee: ffhq-features", "ffhq-features does not tell it; did you mean 'age'"),
+        ("age: ffhq-features", "agee: ffhq-features", "ffhq-features does not provide it; did you mean 'age'"),
         ("path: json", "path: nowhere", "attributes.ffhq-features: nowhere does not exist"),
         ("path: race.csv", "path: nowhere.csv", "attributes.table: nowhere.csv does not exist"),
         ("  table: {path: race.csv}", "  tabel: {path: race.csv}", "unknown key; did you mean 'table'"),
-        ("edges: [30]", "edges: [30, 20]", "edges must rise"),
+        ("edges: [30]", "edges: [30, 20]", "edges must ascend"),
         ("edges: [30]", "edges: [30], labels: [a]", "labels: give one more than there are edges"),
         ("b: [black]", "b: [asian]", "groups: 'asian' is in two of them"),
         ("method: stratified", "method: stratified\n  groups: 4", "groups: is for kmeans"),

@@ -52,7 +52,7 @@ def bundle(published: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(published, tmp_path / "bundle"))
 
 
-def test_the_bundle_is_whole_and_says_what_made_it(published: Path, finished: Path) -> None:
+def test_the_bundle_is_complete_and_says_what_made_it(published: Path, finished: Path) -> None:
     results = json.loads((published / "results.json").read_text())
     jsonschema.validate(results, json.loads((published / "results.schema.json").read_text()))
     assert len(results["commit"]) == 40
@@ -209,11 +209,15 @@ def _another_source(bundle: Path) -> None:
 
 TAMPERED: list[tuple[Callable[[Path], None], str, str]] = [
     # what was done, what is said of the checksums, what is said where the checksums were made to fit
-    (_flip_a_digit, "rows/flow-compact/x4/mine.csv: its checksum is another", "mine: dss mean is"),
-    (_flip_a_score, "results.json: its checksum is another", "results.json: flow-compact x4 mine: dss mean is"),
+    (_flip_a_digit, "rows/flow-compact/x4/mine.csv: its checksum differs", "mine: dss mean is"),
+    (_flip_a_score, "results.json: its checksum differs", "results.json: flow-compact x4 mine: dss mean is"),
     (_flip_a_table, "tables/differences.csv: its checksum", "tables/differences.csv: line 2, difference is"),
     (_drop_a_column, "tables/ida_rd.csv: its checksum", "tables/ida_rd.csv: has no column std_images"),
-    (_add_a_column, "tables/ranks.csv: its checksum", "tables/ranks.csv: has other columns than the rows give (best)"),
+    (
+        _add_a_column,
+        "tables/ranks.csv: its checksum",
+        "tables/ranks.csv: has columns other than those that the rows give (best)",
+    ),
     (
         _another_mark,
         "results.json: its checksum",
@@ -223,32 +227,32 @@ TAMPERED: list[tuple[Callable[[Path], None], str, str]] = [
     (
         _another_upscaler,
         "provenance.json: its checksum",
-        "provenance.json: upscalers is another than in recipes/aggregate.json",
+        "provenance.json: upscalers differs from recipes/aggregate.json",
     ),
     (
         _another_recipe_of_a_branch,
         "mine.json: its checksum",
-        "recipes/upscale/x4/flow-compact/mine.json: is another than in recipes/aggregate.json",
+        "recipes/upscale/x4/flow-compact/mine.json: differs from recipes/aggregate.json",
     ),
-    (_another_label, "results.json: its checksum", "results.json: distortions is another than in"),
-    (_flip_the_latex, "tables/mean_std.tex: its checksum", "tables/mean_std.tex: is not what the rows give"),
+    (_another_label, "results.json: its checksum", "results.json: distortions differs from"),
+    (_flip_the_latex, "tables/mean_std.tex: its checksum", "tables/mean_std.tex: differs from what the rows give"),
     (
         _drop_a_row,
         "mine.csv: its checksum",
-        "rows/flow-compact/x4/mine.csv: 1 rows are missing, of image photo-1, sample 0",
+        "rows/flow-compact/x4/mine.csv: 1 rows are missing, the first of image photo-1, sample 0",
     ),
-    (_swap_the_weights, "results.json: its checksum", "weights flow-compact.x4: another hash than in the recipes"),
+    (_swap_the_weights, "results.json: its checksum", "weights flow-compact.x4: the hash differs from the recipes"),
     (
         _swap_the_weights_everywhere,
         "results.json: its checksum",
-        "flow-compact.x4 has the hash 000000000000..., the file",
+        "flow-compact.x4 has the hash 000000000000..., but the file",
     ),
     (_another_test_set, "subset.csv: its checksum", "subset.csv: is not the test set whose hash results.json has"),
     (_copy_a_branch, "mine.csv: its checksum", "bicubic and flow-compact x4 mine have the same values on every image"),
     (
         _another_source,
         "provenance.json: its checksum",
-        "provenance.json: attributes is another than in recipes/aggregate.json",
+        "provenance.json: attributes differs from recipes/aggregate.json",
     ),
     (_drop_a_file, "mine.csv: listed in SHA256SUMS, but missing", "rows/flow-compact/x4/mine.csv: missing"),
     (_add_a_file, "rows/extra.csv: not listed", ""),
@@ -287,7 +291,7 @@ def test_a_bundle_that_was_changed_is_refused_with_the_reason(
 def test_a_refusal_is_one_line_and_exit_code_2(bundle: Path) -> None:
     _drop_a_row(bundle)
     error = _ida_rd("verify", str(bundle), cwd=bundle.parent, refused=True)
-    assert error.startswith(f"error: {bundle} is refused: rows/flow-compact/x4/mine.csv: its checksum is another")
+    assert error.startswith(f"error: {bundle} is refused: rows/flow-compact/x4/mine.csv: its checksum differs")
     assert len(error.strip().splitlines()) == 1
 
 
@@ -307,7 +311,7 @@ def test_branches_run_again_from_the_images_give_the_same(bundle: Path, finished
         rerun(bundle, 1, seed=0, images=finished / "photos")
 
 
-def test_other_images_are_told_apart(bundle: Path, finished: Path, tmp_path: Path) -> None:
+def test_other_images_are_recognised(bundle: Path, finished: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     shutil.copytree(finished / "photos", photos)
     shutil.copyfile(photos / "photo-0.png", photos / "photo-1.png")
@@ -326,7 +330,7 @@ def test_an_unfinished_or_stale_run_is_not_published(repository: Path, tmp_path:
     assert "not empty" in _ida_rd("publish", str(tmp_path / "full"), cwd=repository, refused=True)
     assert (tmp_path / "full/file").read_text() == "mine"
     assert "run `make repro` first" in _ida_rd("publish", str(tmp_path / "c"), cwd=tmp_path, refused=True)
-    assert "no published bundle" in _ida_rd("verify", str(tmp_path), cwd=tmp_path, refused=True)
+    assert "not a published bundle" in _ida_rd("verify", str(tmp_path), cwd=tmp_path, refused=True)
 
 
 FULL_DISK = """
@@ -362,7 +366,7 @@ def test_compare_says_what_changed_and_whether_beyond_noise(repository: Path) ->
     run("git", "branch", "before", cwd=repository)
     same = _ida_rd("compare", "before", cwd=repository)
     assert "No score changed: 4 are the same on every image." in same
-    assert "Nothing differs in code" in same
+    assert "No difference in code" in same
     parameters = repository / "params.yaml"
     text = parameters.read_text().replace("filter: bicubic", "filter: box")
     text = text.replace("  mine:", "  lanczos: {method: resample, filter: lanczos}\n  mine:")

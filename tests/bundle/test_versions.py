@@ -1,4 +1,4 @@
-"""Bundles of other versions of the program: an earlier one verifies for ever, and cannot be forged either."""
+"""Bundles of other versions of the program: an earlier one verifies forever, and cannot be forged either."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _make_hashes_fit(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("version", sorted(path.name for path in GOLDEN.iterdir()))
-def test_a_bundle_of_an_earlier_version_verifies_for_ever(version: str) -> None:
+def test_a_bundle_of_an_earlier_version_verifies_forever(version: str) -> None:
     results = verify(GOLDEN / version)
     assert results.program == f"ida-rd {version}"
     assert len(results.branches) == 2
@@ -97,7 +97,7 @@ def test_no_code_of_the_publishers_is_run(old: Path, section: str) -> None:
         rerun(old, 1, seed=0, images=None)
 
 
-def test_what_cannot_be_computed_again_is_said_in_a_line(old: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_computed_again_is_said_in_one_line(old: Path, tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"^verify: the test set cannot be computed again here: .*nowhere is not a folder"
     ):
@@ -154,14 +154,14 @@ FORGED: list[tuple[Callable[[Path], Any], str]] = [
     (_flip_an_interval_of_the_table, "tables/ida_rd.csv: line 3, ci_low is 0.0021920"),
     (_flip_the_json_table, "tables/ida_rd.json: flow-compact.x4.mine.mse.bias is 0.0147915"),
     (_invent_a_branch, "tables/ida_rd.json: flow-compact.x4.best.clipped_rate: the rows do not give it"),
-    (_invent_a_score, "mine: has scores for other distortions than there are (lpips)"),
+    (_invent_a_score, "mine: has scores for the wrong distortions (lpips)"),
     (
         lambda bundle: _change_table(bundle / MINE, lambda rows: rows.drop(index=3)),
-        f"{MINE}: 1 rows are missing, of image photo-1, sample 1",
+        f"{MINE}: 1 rows are missing, the first of image photo-1, sample 1",
     ),
     (
         lambda bundle: _change_table(bundle / "tables/ranks.csv", lambda table: table.drop(index=0)),
-        "tables/ranks.csv: has 5 rows, the rows of the branches give 6",
+        "tables/ranks.csv: has 5 rows, but the rows of the branches give 6",
     ),
     (
         lambda bundle: _change_table(bundle / "tables/images.csv", lambda table: table.drop(columns="mse")),
@@ -169,17 +169,17 @@ FORGED: list[tuple[Callable[[Path], Any], str]] = [
     ),
     (
         lambda bundle: _change_everywhere(bundle, RELEASED_WEIGHTS["flow-compact.x4"][0], "0" * 64),
-        "results.json: flow-compact.x4 has the hash 000000000000..., the file of this version",
+        "results.json: flow-compact.x4 has the hash 000000000000..., but the file of this version has",
     ),
     (
         lambda bundle: _change(bundle / "results.json", lambda r: r["weights"].update({"flow-compact.x4": "0" * 64})),
-        "results.json: weights flow-compact.x4: another hash than in the recipes",
+        "results.json: weights flow-compact.x4: the hash differs from the recipes",
     ),
     (
         lambda bundle: _change(bundle / "recipes/upscale/x4/flow-compact.json", lambda r: r.update(seed=1)),
-        "recipes/upscale/x4/flow-compact.json: is another than in recipes/aggregate.json",
+        "recipes/upscale/x4/flow-compact.json: differs from recipes/aggregate.json",
     ),
-    (lambda bundle: _change(bundle / "results.json", lambda r: r.update(confidence=0.99)), "confidence is another"),
+    (lambda bundle: _change(bundle / "results.json", lambda r: r.update(confidence=0.99)), "confidence differs"),
     (lambda bundle: (bundle / "tables/variance.csv").unlink(), "tables/variance.csv: missing"),
 ]
 
@@ -228,7 +228,7 @@ def test_upgrading_gives_an_upscaler_its_marks_and_a_distortion_its_kind() -> No
     assert marks == ["deterministic", "not blind", "non-commercial"]
 
 
-def test_a_bundle_of_a_newer_version_is_told_apart_from_a_damaged_one(old: Path) -> None:
+def test_a_bundle_of_a_newer_version_is_distinguished_from_a_damaged_one(old: Path) -> None:
     _change(old / "results.json", lambda data: data.update(schema_version=RESULTS_SCHEMA + 1, program="ida-rd 7.1.0"))
     with pytest.raises(UserError, match=r"schema version 3, and ida-rd \S+ reads up to 2: update.*\(ida-rd 7\.1\.0\)"):
         verify(old)

@@ -64,8 +64,8 @@ def test_nothing_is_removed_while_a_run_works(walked: Path, capsys: pytest.Captu
     before = units(walked)
     with working(Project()):
         assert _gc("--size", "0") == 2
-    assert "gc: a run works in" in capsys.readouterr().err
+    assert "gc: a run is working in" in capsys.readouterr().err
     assert units(walked) == before
     shutil.rmtree(walked / ".ida-rd")
     assert _gc("--size", "0") == 2
-    assert "call it in the folder of a run" in capsys.readouterr().err
+    assert "run this in the folder of a run" in capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_a_file_is_taken_from_its_archive(
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "is not a whole archive"), ("other.pth", "holds 0 files net.pth")]
+    ("content", "message"), [(None, "is not a complete archive"), ("other.pth", "holds 0 files called net.pth")]
 )
 def test_a_broken_archive_is_named(
     monkeypatch: pytest.MonkeyPatch, address: str, content: str | None, message: str

@@ -213,7 +213,7 @@ def test_lpips_takes_vggs_weights_as_torchvision_files_them(
     stored = torch.load(tmp_path / "vgg.pth", weights_only=True)["features.28.weight"]
     assert torch.equal(
         ours.network.net.slice5.get_submodule("28").weight, stored
-    )  # the last convolution went to its place
+    )  # the last convolution went where it belongs
     hr, sr = _pair(astronaut, 64)
     x, y = (2 * torch.from_numpy(image[None]).float() / 255 - 1 for image in (hr, sr))
     with torch.no_grad():

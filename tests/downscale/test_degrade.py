@@ -60,7 +60,7 @@ def test_degradations_equal_the_golden_images_bit_for_bit(path: Path, astronaut:
     check_golden(path, np.ascontiguousarray(astronaut[0:256, 96:352]))
 
 
-def test_degradations_equal_all_golden_images_at_hand(shared: Path) -> None:
+def test_degradations_equal_all_available_golden_images(shared: Path) -> None:
     goldens = sorted((shared / "golden" / "downscale" / "degrade").glob("*.png"))
     assert len(goldens) > 30
     for path in goldens:

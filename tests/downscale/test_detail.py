@@ -53,7 +53,7 @@ def test_downscalers_equal_the_golden_images(path: Path, astronaut: NDArray[np.u
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_downscalers_equal_all_golden_images_at_hand(name: str, shared: Path) -> None:
+def test_downscalers_equal_all_available_golden_images(name: str, shared: Path) -> None:
     folder = shared / "golden" / "downscale"
     goldens = sorted((folder / name).glob("*.png"))
     assert goldens

@@ -38,7 +38,7 @@ def test_resample_equals_the_golden_images_bit_for_bit(path: Path, astronaut: ND
     assert np.array_equal(lr, read_image(path))
 
 
-def test_resample_equals_all_golden_images_at_hand(shared: Path) -> None:
+def test_resample_equals_all_available_golden_images(shared: Path) -> None:
     goldens = sorted((shared / "golden" / "downscale" / "classic").glob("*.png"))
     assert goldens
     for path in goldens:
@@ -153,7 +153,7 @@ def test_an_external_program_is_a_downscaler(tmp_path: Path, astronaut: NDArray[
     ("program", "message"),
     [
         ("import sys; print('out of luck', file=sys.stderr); sys.exit(7)", "exit code 7: out of luck"),
-        ("import time; time.sleep(60)", "did not end within 1 s"),
+        ("import time; time.sleep(60)", "did not finish within 1 s"),
         ("pass", "wrote nothing"),
         ("import sys; open(sys.argv[2], 'w').write('text')", "cannot be used: not a readable image"),
         (PROGRAM.replace("int(width)", "7"), "wrote 7 x 128 pixels, expected 128 x 128"),
@@ -173,7 +173,7 @@ def test_a_program_that_hangs_is_stopped_with_its_children(tmp_path: Path, astro
         f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid))\n"
         "child.wait()\n"
     )
-    with pytest.raises(UserError, match="did not end"):
+    with pytest.raises(UserError, match="did not finish"):
         apply(command, astronaut, 4, _command(tmp_path, program, timeout_s=2), image_id="x", seed=0)
     child = Path("/proc") / (tmp_path / "pid").read_text()
     assert not child.exists() or "(zombie)" in (child / "status").read_text()

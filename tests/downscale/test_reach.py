@@ -90,6 +90,6 @@ def test_l0_has_no_end_but_fades(factor: int, astronaut: Image) -> None:
     assert np.abs(cut.astype(int) - made).max() > 2
 
 
-def test_a_downscaler_of_ones_own_reaches_no_one_knows_how_far() -> None:
+def test_a_downscaler_of_ones_own_has_an_unknown_reach() -> None:
     assert reach_of(ModuleType("mine"), None) is None
     assert Descriptor("CC0").weights == {}

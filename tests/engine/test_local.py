@@ -1,4 +1,4 @@
-"""Workers: the same results from any number of them, errors told, none left behind."""
+"""Workers: the same results from any number of them, errors reported, none left behind."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _step(unit: int) -> int:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_long_unit_shows_how_far_it_is(
+def test_a_long_unit_shows_its_progress(
     workers: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("IDA_RD_WORKERS", workers)
@@ -94,7 +94,7 @@ def test_a_long_unit_shows_how_far_it_is(
     assert any(0 < value < 1 for value in shown), lines
 
 
-def test_a_worker_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDA_RD_WORKERS", "2")
     with pytest.raises(UserError, match="a worker process died"):
         list(run_units(_make, [1, 14, 2], label="squares"))

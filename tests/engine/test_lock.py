@@ -42,7 +42,7 @@ def test_a_second_run_waits_and_says_so(tmp_path: Path) -> None:
             [sys.executable, "-c", program], env=os.environ | PYTHON, stderr=subprocess.PIPE, text=True
         )
         assert process.stderr is not None
-        assert "another run works in" in process.stderr.readline()
+        assert "another run is working in" in process.stderr.readline()
         assert not (tmp_path / "in").exists()
     assert process.wait(30) == 0
     assert (tmp_path / "in").exists()
@@ -59,7 +59,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     )
     process = subprocess.Popen([sys.executable, "-c", program], env=os.environ | PYTHON)
     assert _wait((tmp_path / "in").exists)
-    with pytest.raises(UserError, match="gc: a run works in"), alone(Project(tmp_path), "gc"):
+    with pytest.raises(UserError, match="gc: a run is working in"), alone(Project(tmp_path), "gc"):
         pass
     process.kill()
     process.wait()

@@ -192,7 +192,7 @@ def test_what_was_used_is_kept_longest(tmp_path: Path) -> None:
     assert store.get(store.key("c")) is None
 
 
-def test_a_unit_tells_how_far_it_is() -> None:
+def test_a_unit_reports_its_progress() -> None:
     told: list[float] = []
     advance(0.5)  # nobody listens
     with listening(told.append):

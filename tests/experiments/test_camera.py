@@ -54,7 +54,7 @@ def test_the_camera_ranks_first_what_it_does_itself(
     assert figures["mse"]["kendall"] == pytest.approx(-scores[["score", "mse"]].corr("kendall").iloc[0, 1])
     assert set(figures["psnr"]["spearman_by_pair"]) == {"one", "two"}
     text = (here / "results/realsr/camera.md").read_text()
-    assert "2 pairs, compared 2 on the LR grid." in text
+    assert "2 pairs compared: 2 on the LR grid." in text
 
     for name, (height, width) in sizes.items():
         path = here / f"pairs/{name}_LR4.png"

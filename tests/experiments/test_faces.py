@@ -21,7 +21,7 @@ def groups() -> ModuleType:
     return script("faces/groups.py")
 
 
-def test_a_group_that_differs_is_told_from_one_that_does_not(groups: ModuleType) -> None:
+def test_a_group_that_differs_is_distinguished_from_one_that_does_not(groups: ModuleType) -> None:
     random = np.random.default_rng(0)
     group = pd.Series(np.resize(["a", "b", "c"], 60))
     one = pd.Series("", index=group.index)

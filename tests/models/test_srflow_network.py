@@ -216,7 +216,7 @@ def test_data_dependent_initialisation_equals_the_golden_one(
             compared += 1
     assert compared == sum(".actnorm." in key for key in state)
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    net.nll(hr.flip(2) ** 2, lr.flip(2) ** 2, initialise=True)  # what is set is not set anew
+    net.nll(hr.flip(2) ** 2, lr.flip(2) ** 2, initialise=True)  # what is set is not set again
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 

@@ -34,11 +34,11 @@ BAD = [
     ("downscalers/bicubic/fliter", "box", "downscalers.bicubic.fliter: unknown key; did you mean 'filter'?"),
     ("downscalers/bicubic/method", "resampel", "downscalers.bicubic.method: no downscale method is called 'resampel'; did you mean 'resample'?"),
     ("downscalers/bicubic/method", None, "downscalers.bicubic.method: is missing"),
-    ("downscalers/Bad Name", {"method": "resample", "filter": "box"}, "the name 'Bad Name' must be of a-z"),
-    ("downscalers/a.b", {"method": "resample", "filter": "box"}, "the name 'a.b' must be of a-z"),
+    ("downscalers/Bad Name", {"method": "resample", "filter": "box"}, "the name 'Bad Name' must consist of a-z"),
+    ("downscalers/a.b", {"method": "resample", "filter": "box"}, "the name 'a.b' must consist of a-z"),
     ("downscalers/mine/function", "nowhere.at_all", "there is no module 'nowhere'"),
     ("downscalers/cmd", {"method": "command", "command": ["no-such-program", "{input}", "{output}"]}, "'no-such-program' is not on the PATH"),
-    ("downscalers/cmd", {"method": "command", "command": ["python", "{input}"]}, "never say {output}"),
+    ("downscalers/cmd", {"method": "command", "command": ["python", "{input}"]}, "lack {output}"),
     ("downscalers/cmd", {"method": "command", "command": ["python", "{inptu}", "{output}"]}, "no placeholder is called {inptu}"),
     ("downscalers/lr", {"method": "folder", "path": "no/folder"}, "no/folder is not a folder"),
     ("upscalers/flow-compact/heat", -1, "upscalers.flow-compact.heat: input should be greater than or equal to 0"),
@@ -56,7 +56,7 @@ BAD = [
     ("downscalers/bicubic/degrade", [{"gaussian_noise": {"sigma": -0.1}}], "downscalers.bicubic.degrade.0.gaussian_noise.sigma: input should be greater than or equal to 0"),
     ("downscalers/bicubic/degrade", [{"gaussian_blur": {"sigma": 1}}, {"quantization": {"n": 0}}], "downscalers.bicubic.degrade.1.quantization.n: input should be greater than or equal to 2"),
     ("downscalers/bicubic/degrade", [{"contrast": {"factor": float("nan")}}], "downscalers.bicubic.degrade.0.contrast.factor: input should be a finite number"),
-    ("factors", [2], "factor 2: flow-compact does factors 4, 8, 16, 32, 64"),
+    ("factors", [2], "factor 2: flow-compact supports factors 4, 8, 16, 32, 64"),
     ("factors", [], "factors: "),
     ("samples", 0, "samples: input should be greater than or equal to 1"),
     ("samples", 2.5, "samples: give a whole number"),
@@ -84,7 +84,7 @@ def test_a_mistake_gives_one_line_and_exit_code_2(
     assert not (project / "data").exists()
 
 
-def test_all_mistakes_are_told_at_once(project: Path) -> None:
+def test_all_mistakes_are_reported_at_once(project: Path) -> None:
     parameters = yaml.safe_load(SMALL)
     parameters["downscalers"]["bicubic"]["filter"] = "wrong"
     parameters["distortions"]["dss"]["metric"] = "wrong"
@@ -238,7 +238,7 @@ def test_images_smaller_than_the_factor_are_named(project: Path) -> None:
     assert "images: photo-0.png: 64 x 64 pixels, smaller than the scale factor 128" in done.stderr
 
 
-def test_missing_software_is_an_error_unless_said_otherwise(project: Path) -> None:
+def test_missing_software_is_an_error_unless_told_otherwise(project: Path) -> None:
     parameters = yaml.safe_load(SMALL) | {"missing_software": "skip"}
     parameters["downscalers"]["gone"] = {"method": "command", "command": ["no-such-program", "{input}", "{output}"]}
     (project / "params.yaml").write_text(yaml.safe_dump(parameters))

@@ -75,7 +75,7 @@ def test_the_front_holds_those_that_nobody_beats_in_both() -> None:
         assert beaten == (i not in pareto_front(x, y))
 
 
-def test_bars_join_those_that_are_not_told_apart() -> None:
+def test_bars_join_those_that_do_not_differ_significantly() -> None:
     ranks = pd.Series({"a": 1.0, "b": 1.8, "c": 2.6, "d": 4.5})
     assert undecided_groups(ranks, 1.0) == [(1.0, 1.8), (1.8, 2.6)]
     assert undecided_groups(ranks, 1.7) == [(1.0, 2.6)], "a bar within another is left out"

@@ -83,7 +83,7 @@ def _entries(out: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("at", [("warm", 2), ("warm", 9), ("duel", 0), ("duel", 17)])
-def test_what_was_broken_off_ends_as_what_was_not(tmp_path: Path, at: tuple[str, int]) -> None:
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path: Path, at: tuple[str, int]) -> None:
     whole = read_checkpoint(Duel(tmp_path / "whole").run())
     broken = Duel(tmp_path / "broken")
 
@@ -106,7 +106,7 @@ def test_what_was_broken_off_ends_as_what_was_not(tmp_path: Path, at: tuple[str,
     assert again.begun == ([] if at == ("duel", 17) else ["duel"])  # a stage that is resumed is not begun again
 
 
-def test_a_request_to_terminate_saves_the_state_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_a_request_to_terminate_saves_the_state_and_says_how_to_resume(tmp_path: Path) -> None:
     whole = read_checkpoint(Duel(tmp_path / "whole").run())
     stopped = Duel(tmp_path / "stopped")
 
@@ -116,7 +116,7 @@ def test_a_request_to_terminate_saves_the_state_and_says_how_to_go_on(tmp_path: 
         return stopped.duel(step)
 
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(UserError, match=r"stopped at duel step 7; the same command goes on from .*checkpoint\.pt"):
+    with pytest.raises(UserError, match=r"stopped at duel step 7; the same command resumes from .*checkpoint\.pt"):
         stopped.run(duel=duel)
     assert signal.getsignal(signal.SIGTERM) is before
     again = Duel(tmp_path / "stopped")
@@ -200,7 +200,9 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_other_settings_or_an_earlier_version_is_refused(tmp_path: Path) -> None:
     Duel(tmp_path).run()
-    with pytest.raises(UserError, match=re.escape("is of a run with other settings (rate, seed): give another --out")):
+    with pytest.raises(
+        UserError, match=re.escape("belongs to a run with other settings (rate, seed): give another --out")
+    ):
         Duel(tmp_path, seed=1, rate=2).loop.resume()
     torch.save({"net": {}, "ema": {}, "stage": "nll", "step": 3}, tmp_path / "checkpoint.pt")
     with pytest.raises(UserError, match=r"checkpoint\.pt was written by an earlier version"):

@@ -1,4 +1,4 @@
-"""The flow's training: it resumes, it learns, it goes on from weights, and it gives what it gave."""
+"""The flow's training: it resumes, it learns, it continues from weights, and it gives what it gave."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_mistaken_options_of_training_are_one_line(tmp_path: Path, option: dict[
     assert not (tmp_path / "run").exists()
 
 
-def test_training_goes_on_from_weights(tmp_path: Path, photos: Path) -> None:
+def test_training_continues_from_weights(tmp_path: Path, photos: Path) -> None:
     shipped = locate("flow-compact.x4").path
     config = TrainConfig(network=SHIPPED, patch=32, nll_steps=1, nll_batch=1, warmup_steps=1000)
     state = torch.load(train(config, photos, photos, tmp_path / "run", initial=shipped), weights_only=True)
@@ -122,7 +122,7 @@ def test_training_goes_on_from_weights(tmp_path: Path, photos: Path) -> None:
     assert record["initial"] == sha256_file(shipped)
     for smaller_or_other in ("x4", "x8"):
         other = TrainConfig(network=smaller_or_other, patch=32)
-        with pytest.raises(UserError, match=f"cannot begin a network {smaller_or_other}"):
+        with pytest.raises(UserError, match=f"cannot start a network {smaller_or_other}"):
             train(other, photos, photos, tmp_path / "other", initial=shipped)
 
 

@@ -65,7 +65,7 @@ def test_no_two_upscalers_of_a_chain_share_random_numbers(one: tuple[int, ...], 
     assert not np.array_equal(draws[0].normal((8,)), draws[1].normal((8,)))
 
 
-def test_a_cascade_within_a_cascade_draws_anew_at_every_step() -> None:
+def test_a_cascade_within_a_cascade_draws_again_at_every_step() -> None:
     parts = [Recorder() for _ in range(4)]
     chain = cascade.Cascade([cascade.Cascade(parts[:2]), cascade.Cascade(parts[2:])])
     chain.sample(np.zeros((3, 2, 2), np.uint8), [Draw(0, "image", 0)])
@@ -95,7 +95,7 @@ def test_the_embedded_flow_cascades_to_sixteen() -> None:
     assert flow._steps(flow.Parameters(), 32) == [8, 4]
     assert flow._steps(flow.Parameters(), 64) == [8, 8]
     check_upscaler(flow, {}, 16)
-    with pytest.raises(UserError, match="does factors 4, 8,"):
+    with pytest.raises(UserError, match="supports factors 4, 8,"):
         flow.describe(flow.Parameters(), 6)
 
 

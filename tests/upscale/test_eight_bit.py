@@ -10,7 +10,7 @@ import torch
 from ida_rd.upscale.eight_bit import to_samples
 
 
-def test_samples_that_are_not_finite_are_told_apart_and_never_rounded_into_images() -> None:
+def test_samples_that_are_not_finite_are_flagged_and_never_rounded_into_images() -> None:
     sr = torch.full((3, 3, 4, 4), 0.5)
     sr[1, 0, 0, 0] = math.nan
     sr[2, 0, 0, 0] = math.inf

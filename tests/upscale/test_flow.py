@@ -48,7 +48,7 @@ def test_a_sample_does_not_depend_on_its_batch(upscaler: flow.Upscaler, astronau
 
 
 def test_a_factor_without_weights_is_refused_by_name() -> None:
-    with pytest.raises(UserError, match="factor 3: flow-compact does factors 4"):
+    with pytest.raises(UserError, match="factor 3: flow-compact supports factors 4"):
         flow.describe(flow.Parameters(), 3)
 
 

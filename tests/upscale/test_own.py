@@ -136,7 +136,7 @@ def test_a_module_of_the_users_own_is_an_upscaler_or_a_distortion(lab: Path) -> 
         ("lab.none", "upscalers.repeat.method: the module lab.none cannot be imported"),
         ("lab.noise", "upscalers.repeat.method: the module lab.noise has no function describe()"),
         ("lab.broken", "upscalers.repeat.method: the module lab.broken fails when it is imported (ValueError: no)"),
-        ("lab.1", "is no dotted name of a module"),
+        ("lab.1", "is not the dotted name of a module"),
     ],
 )
 def test_a_module_that_is_no_method_is_one_line(lab: Path, method: str, message: str) -> None:
@@ -199,7 +199,7 @@ def test_what_an_object_says_of_itself_is_obeyed(photos: dict[str, NDArray[np.ui
     assert result.scores.marks.unique().tolist() == ["deterministic, not blind, non-commercial"]
     assert "repeat (deterministic, not blind, non-commercial)" in result.markdown()
     strict = dataclasses.replace(known, size=SizeRule(multiple=5))
-    with pytest.raises(UserError, match="16 x 16 pixels have a side that is no multiple of 5"):
+    with pytest.raises(UserError, match="16 x 16 pixels have a side that is not a multiple of 5"):
         score({"box": "box"}, photos, upscaler=Repeat(strict), distortions=["psnr"])
     with pytest.raises(UserError, match="int has no method sample"):
         score({"box": "box"}, photos, upscaler=3, distortions=["psnr"])  # type: ignore[arg-type]

@@ -324,7 +324,7 @@ class SRFlowNet(nn.Module):
         start = 0.0
         if noise is not None:
             hr = hr + (noise - 0.5) / QUANTISATION
-            start = -math.log(QUANTISATION) * pixels  # once a pixel, not a sub-pixel: as in the release
+            start = -math.log(QUANTISATION) * pixels  # once per pixel, not per sub-pixel: as in the release
         latents, logdet = self.encode(hr, self.RRDB(lr), initialise=initialise)
         logdet = logdet + start
         prior = _gaussian_density(latents[-1], torch.zeros_like(latents[-1]))

@@ -1,7 +1,7 @@
 """``flow``: this project's compact conditional normalizing flow (embedded, no download).
 
 Stochastic and blind; trained on photographs downscaled by Pillow's bicubic filter. See the model
-card beside the weights for its data, their terms, and what it reaches. Factors that no network has
+card beside the weights for its data, their terms, and how well it does. Factors that no network has
 but two networks multiply to (16 is 4 times 4, 32 is 8 times 4) are a cascade of these, both at the same heat.
 """
 
@@ -76,7 +76,7 @@ def _steps(parameters: Parameters, factor: int) -> list[int]:
     chains = [[first, factor // first] for first in reversed(known) if factor % first == 0 and factor // first in known]
     if not chains:
         possible = sorted({*known, *(a * b for a in known for b in known)})
-        raise UserError(f"factor {factor}: {parameters.weights} does factors {', '.join(map(str, possible))}")
+        raise UserError(f"factor {factor}: {parameters.weights} supports factors {', '.join(map(str, possible))}")
     return chains[0]
 
 

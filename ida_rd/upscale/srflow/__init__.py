@@ -1,6 +1,6 @@
 """``srflow``: the official SRFlow networks, with the settings of the official IDA-RD as presets.
 
-The files are the user's to provide (licence CC BY-NC-SA 4.0: non-commercial). With no parameters:
+You must obtain the files yourself (licence CC BY-NC-SA 4.0: non-commercial). With no parameters:
 factor 4 is ``df2k_x4`` at heat 1.1; 8 is ``celeba_x8`` at heat 1.0; 32 is ``celeba_x8`` at 1.0, then
 ``df2k_x4`` at 0.1 on its 8-bit result. ``df2k_x8`` is there too (heat 0.9, as in SRFlow's own script).
 """
@@ -41,7 +41,8 @@ class Parameters(Base):
         default=None, ge=0, le=2, description="standard deviation of the latent; null: the preset of the network"
     )
     paths: dict[Network, str] = Field(
-        default_factory=dict, description="your files of the networks, by name; of the others, torch's cache"
+        default_factory=dict,
+        description="your files of the networks, by name; the others are looked for in torch's cache",
     )
     compat: Literal["none", "official"] = Field(
         default="none", description="official: turn the result into 8 bits as the official scripts do"

@@ -28,7 +28,7 @@ class SRFlowUpscaler:
     config : SRFlowConfig
         Shape of the network.
     weights, path
-        Weight id of the catalogue, and the user's own path of it or None.
+        Weight id of the catalogue, and the user's own path to it or None.
     heat : float
         Standard deviation of all latents.
     device : str
