@@ -20,8 +20,8 @@ from ida_rd.engine.store import Finished, Record, Store
 
 __all__ = ["Function", "Unit", "Work", "run"]
 
-# Takes a unit's input and the names of the parts that are missing. One whose parts take long yields them one by one, and
-# each is kept as it comes.
+# Takes a unit's input and the names of the missing parts. One whose parts take long yields them one by one, and each
+# is kept as it comes.
 Function = Callable[[Any, list[str]], Mapping[str, Record] | Iterator[tuple[str, Record]]]
 
 

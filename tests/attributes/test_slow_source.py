@@ -9,7 +9,7 @@ from conftest import stage
 from PIL import Image
 
 SLOW = '''
-"""A source that takes long, and says each time that it was asked."""
+"""A source that takes long, and records each time that it is asked."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def measure(parameters, wanted):
 '''
 
 
-def test_a_source_that_takes_long_is_asked_once_an_image(project: Path) -> None:
+def test_a_source_that_takes_long_is_asked_once_per_image(project: Path) -> None:
     """After a kill, and after an image was added, only what is new is measured."""
     (project / "ida_rd/attributes/slow.py").write_text(SLOW)
     text = (project / "params.yaml").read_text()

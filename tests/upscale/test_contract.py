@@ -1,4 +1,4 @@
-"""What an upscaler says of itself, and the sizes that it takes."""
+"""What an upscaler says about itself, and the sizes that it takes."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def test_an_example_of_a_rule_obeys_it(rule: SizeRule, side: int, ratio: float) 
     ("rule", "size", "problem"),
     [
         (SizeRule(), (1, 7), None),
-        (SizeRule(least=8), (8, 7), "are smaller than 8 a side"),
-        (SizeRule(multiple=4), (8, 6), "have a side that is no multiple of 4"),
+        (SizeRule(least=8), (8, 7), "are smaller than 8 per side"),
+        (SizeRule(multiple=4), (8, 6), "have a side that is not a multiple of 4"),
         (SizeRule(square=True), (8, 12), "are not square"),
         (SizeRule(square=True, hr=1024), (256, 256), None),
-        (SizeRule(square=True, hr=1024), (128, 128), "make no HR image of 1024 x 1024"),
+        (SizeRule(square=True, hr=1024), (128, 128), "do not give an HR image of 1024 x 1024"),
     ],
 )
 def test_a_size_that_breaks_a_rule_is_named(rule: SizeRule, size: tuple[int, int], problem: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The golden SRFlow networks: a tiny one, whose values lie here, and the official ones, whose values may be at hand."""
+"""The golden SRFlow networks: a tiny one, whose values are here, and the official ones, whose values may be missing."""
 
 from __future__ import annotations
 
