@@ -201,7 +201,7 @@ def comparison_markdown(comparison: Comparison, level: float = 0.05) -> str:
         lines += [
             "",
             f"{len(moved)} of {len(changes)} scores changed. Paired over the images that both have; Wilcoxon's"
-            f" signed-rank test with Holm's correction within a distortion, a change is beyond noise below {level:g}.",
+            f" signed-rank test with Holm's correction within a distortion; a change is beyond noise below {level:g}.",
         ]
     for title, names in (("New", comparison.added), ("Gone", comparison.removed)):
         if names:

@@ -175,7 +175,7 @@ def score(
 
     Notes
     -----
-    Finished units are kept in ``.ida-rd`` of the working directory: a run that was interrupted goes on, and another
+    Finished units are kept in ``.ida-rd`` of the working directory: a run that was interrupted resumes, and another
     sample, image or downscaler computes that one alone. `ida-rd gc` bounds its size.
     """
     named = _named(downscale)
