@@ -193,7 +193,7 @@ def test_code_hashes_follow_imports_and_leave_out_plumbing(project: Path) -> Non
     assert [name for name, sha in hashes().items() if before[name] != sha] == ["ida_rd/downscale/kernels.py"]
 
 
-def test_editing_plumbing_changes_no_recipe_and_editing_a_kernel_just_those_of_its_branches(project: Path) -> None:
+def test_editing_plumbing_changes_no_recipe_and_editing_work_just_those_that_rest_on_it(project: Path) -> None:
     _set(project, "downscalers/dpid", {"method": "dpid"})
 
     def recipes() -> dict[str, bytes]:
@@ -210,10 +210,19 @@ def test_editing_plumbing_changes_no_recipe_and_editing_a_kernel_just_those_of_i
     for path in (project / "stages").glob("*.py"):
         _append(path)
     assert recipes() == before
-    _append(project / "ida_rd/downscale/kernels.py")
-    after = recipes()
-    changed = {name for name in before if before[name] != after[name]}
-    assert changed == {f"data/plan/{name}.json" for name in ("downscale/x4/dpid", "aggregate")}
+    flow = {f"upscale/x4/flow-compact/{name}" for name in ("bicubic", "mine", "dpid")}
+    for work, changed in (
+        ("downscale/kernels.py", {"downscale/x4/dpid", "aggregate"}),
+        ("distort/pixel.py", {"distort", "aggregate", "report"}),
+        ("upscale/work.py", flow | {"aggregate"}),
+        ("aggregate/statistics.py", {"aggregate"}),
+        ("report/figures.py", {"report"}),
+    ):
+        _append(project / "ida_rd" / work)
+        after = recipes()
+        names = {name for name in before if before[name] != after[name]}
+        assert names == {f"data/plan/{name}.json" for name in changed}, work
+        before = after
 
 
 def test_code_hashes_of_a_users_module_follow_its_own_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import SMALL, stage
+from conftest import SMALL, stage_here
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -112,7 +112,7 @@ def test_a_module_of_the_users_own_is_an_upscaler_or_a_distortion(lab: Path) -> 
         ("aggregate", []),
         ("report", []),
     ):
-        done = stage(name, *arguments, cwd=lab)
+        done = stage_here(name, *arguments, cwd=lab)
         assert done.returncode == 0, done.stderr
     recipe = read_json(lab / "data/plan/upscale/x4/repeat/bicubic.json", hint="")
     assert {"lab/sr.py", "lab/noise.py", "lab/__init__.py"} <= set(recipe["code"])
@@ -127,7 +127,7 @@ def test_a_module_of_the_users_own_is_an_upscaler_or_a_distortion(lab: Path) -> 
     assert "blind, stochastic" not in page
     # Another line in what the model imports is another model.
     (lab / "lab/noise.py").write_text(NOISE + "# A remark.\n")
-    assert stage("plan", "--check", cwd=lab).returncode == 3
+    assert stage_here("plan", "--check", cwd=lab).returncode == 3
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_module_that_is_no_method_is_one_line(lab: Path, method: str, message:
     (lab / "lab/broken.py").write_text("raise ValueError('no')\n")
     text = (lab / "params.yaml").read_text()
     (lab / "params.yaml").write_text(text.replace("method: lab.sr", f"method: {method}"))
-    done = stage("plan", cwd=lab)
+    done = stage_here("plan", cwd=lab)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
