@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from ida_rd.core.files import atomic_path, canonical_json, write_bytes
 
 __all__ = ["Collected", "Finished", "Record", "Store"]
 
+SUFFIX = re.compile(r"\.[a-z0-9]+")
 ABANDONED_S = 86400  # a file still being written after that belongs to a process that was killed
 TOUCH_S = 60  # a unit's time says when it was last used, to about this
 
@@ -115,6 +117,8 @@ class Store:
             entry = json.loads(path.read_bytes())
             file = None
             if entry["file"] is not None:
+                if not SUFFIX.fullmatch(entry["file"]):
+                    return None  # it would lead out of the folder
                 file = self._path(key, entry["file"])
                 if file.stat().st_size != entry["bytes"]:
                     return None

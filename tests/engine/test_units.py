@@ -143,7 +143,11 @@ def test_a_unit_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".partial-")]
     entry = tmp_path / key[:2] / f"{key}.json"
     whole = entry.read_bytes()
-    for damage in (whole[: len(whole) // 2], b"", b"{}", b"[1]", whole.replace(b'"bytes": 5', b'"bytes": 6')):
+    (tmp_path / "else.webp").write_bytes(b"other")
+    outside = whole.replace(b'".webp"', b'"/../../else.webp"')
+    (tmp_path / key[:2] / key).mkdir()  # so that the way out exists
+    short = whole.replace(b'"bytes": 5', b'"bytes": 6')
+    for damage in (whole[: len(whole) // 2], b"", b"{}", b"[1]", short, outside):
         entry.unlink()
         entry.write_bytes(damage)
         assert Store(tmp_path).get(key) is None, damage
