@@ -109,9 +109,14 @@ def rerun(bundle: Path, count: int, *, seed: int, images: Path | None) -> list[d
     return found
 
 
-def _is_own(entry: Mapping[str, Any]) -> bool:
-    """Whether a method is the publisher's own, or needs files that are."""
-    return entry["method"] in OWN or "." in entry["method"]
+def _is_own(entry: Any) -> bool:
+    """Whether a method is the publisher's own, or needs files that are; or one within it is, at any depth."""
+    if isinstance(entry, list):
+        return any(_is_own(part) for part in entry)
+    if not isinstance(entry, Mapping):
+        return False
+    method = str(entry.get("method", ""))
+    return method in OWN or "." in method or any(_is_own(part) for part in entry.values())
 
 
 def _possible(results: Results, parameters: Mapping[str, Any]) -> list[Branch]:

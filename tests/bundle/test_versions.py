@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from ida_rd.bundle import rerun as rerun_module
 from ida_rd.bundle.publish import write_checksums
 from ida_rd.bundle.rerun import rerun
 from ida_rd.bundle.schema import RESULTS_SCHEMA, PublishedResults, Results1, read_results
@@ -242,3 +243,21 @@ def test_the_schema_knows_its_version_and_refuses_others() -> None:
     schema = PublishedResults.json_schema()
     assert schema["properties"]["schema_version"]["const"] == RESULTS_SCHEMA
     assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("entry", "own"),
+    [
+        ({"method": "flow", "heat": 0.9}, False),
+        ({"method": "command", "command": ["evil"]}, True),
+        ({"method": "evil.module"}, True),
+        ({"method": "cascade", "steps": [{"method": "flow", "factor": 4}, {"method": "flow", "factor": 4}]}, False),
+        (
+            {"method": "cascade", "steps": [{"method": "flow", "factor": 4}, {"method": "evil.module", "factor": 4}]},
+            True,
+        ),
+        ({"method": "cascade", "steps": [{"method": "cascade", "steps": [{"method": "command"}]}]}, True),
+    ],
+)
+def test_a_method_of_the_publishers_own_is_seen_at_any_depth(entry: dict[str, Any], own: bool) -> None:
+    assert rerun_module._is_own(entry) == own
