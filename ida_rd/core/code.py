@@ -23,6 +23,7 @@ PLUMBING = (
     "ida_rd.core.code",
     "ida_rd.core.errors",
     "ida_rd.core.files",
+    "ida_rd.core.foreign",
     "ida_rd.core.hashes",
     "ida_rd.core.methods",
     "ida_rd.core.progress",

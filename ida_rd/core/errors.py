@@ -5,13 +5,26 @@ from __future__ import annotations
 import difflib
 import errno
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable
 
-__all__ = ["UserError", "did_you_mean", "exit_with_line"]
+__all__ = ["UserError", "did_you_mean", "exit_with_line", "printable"]
 
 
 class UserError(Exception):
     """Bad input: the message names the file or key, what is wrong and what to do. Exit code 2."""
+
+
+def printable(text: object) -> str:
+    r"""A text as it may be printed: no character in it moves the cursor, reverses the line or cannot be encoded.
+
+    Names come from files of others. Control, format, surrogate and line-separating characters become escapes,
+    such as ``\x1b``; everything else stays.
+    """
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c
+        for c in str(text)
+    )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -32,7 +45,7 @@ def exit_with_line(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
