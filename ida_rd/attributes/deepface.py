@@ -35,6 +35,7 @@ from ida_rd.engine.device import device_name
 
 __all__ = ["BATCH", "TERMS", "USES_TORCH", "Parameters", "measure", "names", "packages", "weights"]
 
+HARMLESS = ("detector",)
 TERMS = "MIT; its networks inherit the terms of VGG-Face: non-commercial, as their maintainer reads them"
 BATCH = 4  # images at a time
 USES_TORCH = True

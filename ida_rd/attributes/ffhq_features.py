@@ -23,6 +23,7 @@ from ida_rd.core.methods import Parameters as Base
 
 __all__ = ["NAMES", "TERMS", "Parameters", "files", "lookup", "names"]
 
+HARMLESS = ()
 TERMS = "CC BY-NC-SA 4.0, non-commercial"
 NAMES = ("age", "gender", "smile", "glasses", "yaw", "pitch", "roll", "faces")
 

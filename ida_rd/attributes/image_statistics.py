@@ -12,6 +12,7 @@ from ida_rd.core.methods import Parameters
 
 __all__ = ["NAMES", "Parameters", "image_statistics", "measure", "names"]
 
+HARMLESS = ()
 NAMES = ("luminance", "contrast", "colourfulness", "edge_density")
 EDGE_THRESHOLD = 0.1  # gradient per pixel, on luma in [0, 1]
 

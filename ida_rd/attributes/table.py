@@ -13,6 +13,8 @@ from ida_rd.core.tables import read_table
 
 __all__ = ["Parameters", "files", "lookup", "names"]
 
+HARMLESS = ("columns",)
+
 
 class Parameters(Base):
     """Parameters of `lookup`."""

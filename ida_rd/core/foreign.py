@@ -59,7 +59,7 @@ def decoding(what: str, hint: str = "", *, error: type[UserError] = UserError) -
         raise error(f"{what} ({reason(problem)})" + (f": {hint}" if hint else "")) from None
 
 
-def read_bytes(path: Path | str, limit: int) -> bytes:
+def read_bytes(path: Path | str, limit: int, *, links: bool = True) -> bytes:
     """Content of an ordinary file.
 
     Parameters
@@ -67,6 +67,8 @@ def read_bytes(path: Path | str, limit: int) -> bytes:
     path : Path or str
     limit : int
         Bytes that it may have.
+    links : bool
+        Whether it may be a symbolic link.
 
     Raises
     ------
@@ -75,8 +77,10 @@ def read_bytes(path: Path | str, limit: int) -> bytes:
     OSError
         It is not there, or cannot be read.
     """
-    # A pipe would be waited for.
-    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would be waited for
+    if not links:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    with open(os.open(path, flags), "rb") as file:
         status = os.fstat(file.fileno())
         if stat.S_ISDIR(status.st_mode):
             raise UserError(f"{path} is a folder, expected a file")

@@ -3,6 +3,10 @@
 A module is a method of its room if it defines the room's entry function (`ENTRY`). There is no
 list to edit, and importing a method must not import torch: ``plan`` imports them all. A dotted name is a module of
 the user's own: ``method: my_package.my_sr``, found like any import, and from the working directory.
+
+``HARMLESS`` of a method lists the parameters that a stranger may choose (`ida_rd.bundle.confine`): those that open no
+file, start no program and run no code, whatever their value. A method without it never runs from a stranger's
+parameters.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LPIPS", "Parameters", "describe", "load"]
 
+HARMLESS = ("backbone",)
 WEIGHTS = {"alex": "torchvision.alexnet", "vgg": "torchvision.vgg16", "squeeze": "torchvision.squeezenet1_1"}
 EPSILON = 1e-10  # the package's, added to the norm of features
 # Of a batch: on an accelerator, and on a CPU.

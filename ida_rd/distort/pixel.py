@@ -13,6 +13,7 @@ from ida_rd.distort.contract import Descriptor, mean_to_others
 
 __all__ = ["MSE", "PSNR", "Parameters", "describe", "load"]
 
+HARMLESS = ("metric",)
 EPSILON = 1e-8  # piq's: keeps the value of identical images finite, at 80 dB
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "Parameters", "Structural", "describe", "load"]
 
+HARMLESS = ("metric",)
+
 
 class Metric(NamedTuple):
     """A function of piq: what it returns, the smallest side that it takes, in pixels, and whether it needs float64."""

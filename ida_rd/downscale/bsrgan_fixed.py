@@ -19,6 +19,7 @@ from ida_rd.downscale.degrade import GaussianBlur, GaussianNoise, through_jpeg
 
 __all__ = ["RANDOM", "REACH", "Parameters", "downscale"]
 
+HARMLESS = ("noise", "blur", "jpeg")
 RANDOM = True
 REACH = None  # the blur can be of any width, and JPEG has a grid
 

@@ -27,6 +27,7 @@ from ida_rd.downscale.eight_bit import round_levels
 
 __all__ = ["RANDOM", "REACH", "downscale", "resize"]
 
+HARMLESS = ()
 RANDOM = True
 REACH = None  # what is drawn depends on the size of the image
 

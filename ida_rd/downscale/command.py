@@ -17,6 +17,7 @@ from ida_rd.core.programs import argument_files, check_arguments, run_program
 __all__ = ["REACH", "Parameters", "downscale", "files"]
 
 REACH = None  # unknown
+HARMLESS = ("timeout_s",)
 
 
 class Parameters(Base):

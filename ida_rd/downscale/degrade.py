@@ -47,6 +47,7 @@ class Step(Parameters):
     """A degradation, before or after the downscaler."""
 
     RANDOM: ClassVar[bool] = False
+    HARMLESS: ClassVar[tuple[str, ...] | None] = None  # as a method's: see `ida_rd.core.methods`
 
     when: Literal["before", "after"] = Field(
         default="after", description="before: applied to the HR image; after: to the LR image"
@@ -66,6 +67,8 @@ class GaussianBlur(Step):
 
     Pillow's fits the paper's Table 10.
     """
+
+    HARMLESS: ClassVar[tuple[str, ...] | None] = ("when", "sigma", "backend", "units")
 
     sigma: float = Field(ge=0, le=100, description="standard deviation, in pixels")
     backend: Literal["pil", "exact"] = Field(
@@ -104,6 +107,7 @@ class GaussianNoise(Step):
     """
 
     RANDOM: ClassVar[bool] = True
+    HARMLESS: ClassVar[tuple[str, ...] | None] = ("when", "sigma", "units")
 
     sigma: float = Field(ge=0, le=10, description="standard deviation, for values in [0, 1]")
     units: Units | None = Field(
@@ -125,6 +129,8 @@ class GaussianNoise(Step):
 class Contrast(Step):
     """Contrast about the mean luminance: Pillow's ``ImageEnhance.Contrast``, which truncates."""
 
+    HARMLESS: ClassVar[tuple[str, ...] | None] = ("when", "factor")
+
     factor: float = Field(ge=0, le=100, description="1 changes nothing, 0 leaves plain grey")
 
     def apply(self, image: Pixels, rng: np.random.Generator) -> Pixels:
@@ -136,6 +142,8 @@ class Quantization(Step):
 
     Equidistant levels are the plain reading of the paper.
     """
+
+    HARMLESS: ClassVar[tuple[str, ...] | None] = ("when", "n", "mode")
 
     n: int = Field(ge=2, le=256, description="levels kept: smaller is coarser; at most 19 for mode step20")
     mode: Literal["levels", "step20", "palette"] = Field(
@@ -161,6 +169,8 @@ class Quantization(Step):
 
 class Jpeg(Step):
     """JPEG by Pillow's codec."""
+
+    HARMLESS: ClassVar[tuple[str, ...] | None] = ("when", "quality", "subsampling")
 
     quality: int = Field(ge=1, le=100, description="quality of the file, on Pillow's scale")
     subsampling: Literal["4:4:4", "4:2:2", "4:2:0"] = Field(default="4:2:0", description="subsampling of chroma")

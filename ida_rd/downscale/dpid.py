@@ -22,6 +22,8 @@ from ida_rd.downscale.eight_bit import levels_of, round_levels
 
 __all__ = ["REACH", "Parameters", "downscale", "dpid"]
 
+HARMLESS = ("lambda", "variant")
+
 Variant = Literal["real", "matlab_official", "cuda"]
 REACH = 1  # the guide is smoothed over 3 x 3 LR pixels
 

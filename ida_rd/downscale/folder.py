@@ -15,6 +15,7 @@ from ida_rd.core.methods import Parameters as Base
 
 __all__ = ["REACH", "Parameters", "check_inputs", "downscale", "files"]
 
+HARMLESS = ()
 REACH = None  # unknown
 
 

@@ -24,6 +24,7 @@ from ida_rd.downscale.eight_bit import levels_of, round_levels
 
 __all__ = ["REACH", "Parameters", "downscale", "l0"]
 
+HARMLESS = ("lambda", "kappa")
 BETA_MAX = 1e5
 # Every LR pixel depends on all others: the transforms are periodic, and the inverse of enlargement has no end. It fades
 # fast. At this margin a few per cent of the grey levels of photographs differ, by one; what is left is rounding.

@@ -24,6 +24,7 @@ from ida_rd.downscale.eight_bit import levels_of, round_levels
 
 __all__ = ["REACH", "Parameters", "downscale", "perceptual", "reach"]
 
+HARMLESS = ("patch", "eps")
 LARGEST_PATCH = 16
 REACH = LARGEST_PATCH - 1
 

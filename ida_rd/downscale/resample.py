@@ -25,6 +25,7 @@ from ida_rd.downscale.eight_bit import round_levels
 
 __all__ = ["BACKENDS", "REACH", "Parameters", "downscale", "packages"]
 
+HARMLESS = ("backend", "filter", "antialias")
 # Of lanczos, the widest antialiased filter. pyvips shrinks by half the factor first: where that is not a whole number
 # of pixels (5, 7, 9, ...), its grid depends on the size of the image, and no margin makes a crop the same.
 REACH = 3

@@ -30,6 +30,8 @@ from ida_rd.upscale.contract import Descriptor, Problem, Samples, Upscaler
 
 __all__ = ["Cascade", "Parameters", "combine", "describe", "files", "load"]
 
+HARMLESS = ("steps",)  # each of them is asked in turn
+
 
 class Parameters(Base):
     """The upscalers that it is made of."""

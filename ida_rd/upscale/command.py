@@ -25,6 +25,8 @@ from ida_rd.upscale.contract import Descriptor, Problem, Samples
 
 __all__ = ["CommandUpscaler", "Parameters", "describe", "files", "load"]
 
+HARMLESS = ("factors", "stochastic", "blind", "licence", "timeout_s")
+
 
 class Parameters(Base):
     """The program, and what it is."""

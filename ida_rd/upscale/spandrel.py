@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Parameters", "SpandrelUpscaler", "describe", "files", "load", "packages"]
 
+HARMLESS = ("blind", "licence")
+
 
 class Parameters(Base):
     """The checkpoint, and what it is."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Parameters", "describe", "load", "preset_heat"]
 
+HARMLESS = ("weights", "heat")
 WEIGHTS = Path(__file__).with_name("weights")
 HOTTEST = 2.0
 

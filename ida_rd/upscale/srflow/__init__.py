@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Parameters", "describe", "load"]
 
+HARMLESS = ("weights", "heat", "compat")
+
 Network = Literal["df2k_x4", "celeba_x8", "df2k_x8"]
 NETWORKS = {"df2k_x4": DF2K_X4, "celeba_x8": CELEBA_X8, "df2k_x8": DF2K_X8}
 PRESETS: dict[int, list[tuple[Network, float]]] = {
