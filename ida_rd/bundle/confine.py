@@ -70,12 +70,22 @@ def _objects(owner: Any, values: Mapping[str, Any], where: str, vouched: Mapping
         return
     defaults = _defaults(getattr(owner, "Parameters", Empty) if not isinstance(owner, type) else owner)
     for key, value in values.items():
-        place = f"{where}.{key}"
-        if key in harmless or place in vouched or (key in defaults and value == defaults[key]):
+        if key in harmless or (key in defaults and value == defaults[key]):
             continue
-        yield f"{place}: is the publisher's choice of a file or program" + (
-            f" (yours can be given by --file {place}=PATH)" if isinstance(value, str) else ""
-        )
+        for place, leaf in _leaves(value, f"{where}.{key}"):
+            if place not in vouched:
+                yield f"{place}: is the publisher's choice of a file or program" + (
+                    f" (yours can be given by --file {place}=PATH)" if isinstance(leaf, str) else ""
+                )
+
+
+def _leaves(value: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Values within a value, by their keys; a list is one value: a command."""
+    if isinstance(value, Mapping) and value:
+        for key, part in value.items():
+            yield from _leaves(part, f"{where}.{key}")
+    else:
+        yield where, value
 
 
 def objections(stage: str, where: str, entry: Any, vouched: Mapping[str, Path]) -> list[str]:

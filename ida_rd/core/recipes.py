@@ -19,7 +19,7 @@ from ida_rd.core.project import Project
 from ida_rd.core.software import package_version
 from ida_rd.core.weights import locate
 
-__all__ = ["SCHEMA", "described_recipe", "identity", "read_recipe", "used_weights", "user_files"]
+__all__ = ["SCHEMA", "found_recipe", "identity", "read_recipe", "stated_recipe", "used_weights", "user_files"]
 
 SCHEMA = 2
 # The parts of a recipe that do not decide a unit's result: `name` is for messages, K says how many samples there are.
@@ -40,8 +40,8 @@ def identity(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in recipe.items() if key not in NOT_IDENTITY}
 
 
-def described_recipe(begun: Mapping[str, Any], method: OpenedMethod, *code: str) -> dict[str, Any]:
-    """The part of a recipe that every method has.
+def stated_recipe(begun: Mapping[str, Any], method: OpenedMethod) -> dict[str, Any]:
+    """What ``params.yaml`` alone decides of a recipe that every method has.
 
     Parameters
     ----------
@@ -49,17 +49,19 @@ def described_recipe(begun: Mapping[str, Any], method: OpenedMethod, *code: str)
         From `ida_rd.core.methods.method_recipe`.
     method : OpenedMethod
         The method that it names.
-    code : str
-        Modules of the room that do the work of a unit.
     """
-    recipe = {
+    return {
         "schema": SCHEMA,
         "stage": begun["stage"],
         "name": begun["name"],
         "method": begun["method"],
         "parameters": method.dump(),
-        "code": code_hashes(method.file, *code),
     }
+
+
+def found_recipe(method: OpenedMethod, *code: str) -> dict[str, Any]:
+    """What is found here for it: hashes of the method's code and of the room's modules `code`, versions of packages."""
+    recipe: dict[str, Any] = {"code": code_hashes(method.file, *code)}
     if hasattr(method.module, "packages"):
         wanted = method.module.packages(method.parameters)
         recipe["packages"] = {name: package_version(name, install=install) for name, install in wanted.items()}

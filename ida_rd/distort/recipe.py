@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.methods import method_recipe, open_method
-from ida_rd.core.recipes import described_recipe, used_weights
+from ida_rd.core.methods import OpenedMethod, method_recipe, open_method
+from ida_rd.core.recipes import found_recipe, stated_recipe, used_weights
 from ida_rd.distort.contract import Descriptor
 
-__all__ = ["distort_recipe", "wanted_weights"]
+__all__ = ["distort_recipe", "stated", "wanted_weights"]
+
+
+def stated(name: str, entry: Mapping[str, Any]) -> tuple[dict[str, Any], Descriptor, OpenedMethod]:
+    """What an entry of ``distortions`` alone decides of its recipe, what its method says of itself, and the method."""
+    begun = method_recipe("distort", name, entry)
+    method = open_method(begun)
+    return stated_recipe(begun, method), method.module.describe(method.parameters), method
 
 
 def distort_recipe(
@@ -27,18 +34,15 @@ def distort_recipe(
     download : bool
         Whether missing weights may be downloaded.
     """
-    begun = method_recipe("distort", name, entry)
-    method = open_method(begun)
-    descriptor = method.module.describe(method.parameters)
+    recipe, descriptor, method = stated(name, entry)
     if smallest is not None and smallest < descriptor.minimum_side:
         raise UserError(
             f"{name} needs images of at least {descriptor.minimum_side} pixels a side; the smallest here has {smallest}"
         )
-    recipe = described_recipe(begun, method, "ida_rd.distort.work")
+    recipe |= found_recipe(method, "ida_rd.distort.work")
     return recipe | {"weights": used_weights(descriptor.weights, download=download)}, descriptor
 
 
 def wanted_weights(name: str, entry: Mapping[str, Any]) -> list[str]:
     """Ids of the weights that a distortion asks for."""
-    method = open_method(method_recipe("distort", name, entry))
-    return list(method.module.describe(method.parameters).weights)
+    return list(stated(name, entry)[1].weights)

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ida_rd.core.code import code_hashes
-from ida_rd.core.methods import method_recipe, open_method
-from ida_rd.core.recipes import SCHEMA, described_recipe, used_weights, user_files
+from ida_rd.core.methods import OpenedMethod, method_recipe, open_method
+from ida_rd.core.recipes import SCHEMA, found_recipe, stated_recipe, used_weights, user_files
 
-__all__ = ["downscale_recipe", "skipped_recipe"]
+__all__ = ["downscale_recipe", "skipped_recipe", "stated"]
+
+
+def stated(name: str, entry: Mapping[str, Any], factor: int, seed: int) -> tuple[dict[str, Any], OpenedMethod]:
+    """What an entry of ``downscalers`` alone decides of its recipe, and the method; no file is opened."""
+    begun = method_recipe("downscale", name, {key: value for key, value in entry.items() if key != "degrade"})
+    method = open_method(begun)
+    recipe = stated_recipe(begun, method) | {"factor": factor}
+    if "degrade" in entry:
+        degrade = importlib.import_module("ida_rd.downscale.degrade")
+        recipe["degrade"] = degrade.check_steps(entry["degrade"], where=f"downscalers.{name}.degrade")
+    if getattr(method.module, "RANDOM", False) or recipe.get("degrade"):
+        recipe["seed"] = seed
+    return recipe, method
 
 
 def downscale_recipe(
@@ -32,23 +44,16 @@ def downscale_recipe(
     MissingSoftware, MissingWeights
         What it needs is missing.
     """
-    begun = method_recipe("downscale", name, {key: value for key, value in entry.items() if key != "degrade"})
-    method = open_method(begun)
-    recipe = described_recipe(begun, method, "ida_rd.downscale.work")
-    recipe |= {"factor": factor, "files": user_files(method, factor)}
+    recipe, method = stated(name, entry, factor, seed)
+    recipe |= found_recipe(method, "ida_rd.downscale.work") | {"files": user_files(method, factor)}
     licence = ""
     if hasattr(method.module, "describe"):
         descriptor = method.module.describe(method.parameters)
         licence = descriptor.licence
         if descriptor.weights:
             recipe["weights"] = used_weights(descriptor.weights, download=download)
-    if "degrade" in entry:
-        degrade = importlib.import_module("ida_rd.downscale.degrade")
-        assert degrade.__file__ is not None
-        recipe["degrade"] = degrade.check_steps(entry["degrade"], where=f"downscalers.{name}.degrade")
-        recipe["code"] |= code_hashes(Path(degrade.__file__))
-    if getattr(method.module, "RANDOM", False) or recipe.get("degrade"):
-        recipe["seed"] = seed
+    if "degrade" in recipe:
+        recipe["code"] |= code_hashes("ida_rd.downscale.degrade")
     return recipe, licence
 
 

@@ -6,11 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.methods import method_recipe, open_method
-from ida_rd.core.recipes import described_recipe, identity, used_weights, user_files
+from ida_rd.core.methods import OpenedMethod, method_recipe, open_method
+from ida_rd.core.recipes import found_recipe, identity, stated_recipe, used_weights, user_files
 from ida_rd.upscale.contract import Descriptor
 
-__all__ = ["branch_recipe", "upscale_recipe"]
+__all__ = ["branch_recipe", "stated", "upscale_recipe"]
+
+
+def stated(
+    name: str, entry: Mapping[str, Any], factor: int, seed: int, samples: int
+) -> tuple[dict[str, Any], Descriptor, OpenedMethod]:
+    """What an entry of ``upscalers`` alone decides of its recipe, what its method says of itself, and the method."""
+    begun = method_recipe("upscale", name, entry)
+    method = open_method(begun)
+    descriptor = method.module.describe(method.parameters, factor)
+    recipe = stated_recipe(begun, method) | {
+        "factor": factor,
+        "seed": seed,
+        "samples": samples if descriptor.stochastic else 1,
+        "settings": descriptor.settings,
+    }
+    return recipe, descriptor, method
 
 
 def upscale_recipe(
@@ -35,17 +51,11 @@ def upscale_recipe(
     download : bool
         Whether missing weights may be downloaded.
     """
-    begun = method_recipe("upscale", name, entry)
-    method = open_method(begun)
-    descriptor = method.module.describe(method.parameters, factor)
+    recipe, descriptor, method = stated(name, entry, factor, seed, samples)
     if size is not None and (problem := descriptor.size.problem(size[0] // factor, size[1] // factor, factor)):
         raise UserError(f"factor {factor}: {problem}; see images.crop")
-    recipe = described_recipe(begun, method, "ida_rd.upscale.work") | {
-        "factor": factor,
+    recipe |= found_recipe(method, "ida_rd.upscale.work") | {
         "files": user_files(method, factor),
-        "seed": seed,
-        "samples": samples if descriptor.stochastic else 1,
-        "settings": descriptor.settings,
         "weights": used_weights(descriptor.weights, download=download),
     }
     return recipe, descriptor
