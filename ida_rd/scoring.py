@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ida_rd.aggregate.rate import rates
-from ida_rd.aggregate.results import Results, aggregate
+from ida_rd.aggregate.results import Results, aggregate, rows_in
 from ida_rd.aggregate.tables import differences_markdown, markdown_table
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import ImageError, image_files, read_image, write_png
@@ -312,7 +312,7 @@ def _run(recipes: dict[str, Any], ids: list[str], project: Project, store: Store
     write_recipes(recipes, project.plan)
     compute_branches(project, branches, store)
     names = list(dict.fromkeys((branch.downscaler, branch.factor) for branch in branches))
-    results = aggregate(recipe, ids, project.distortion, rates(project.lr, names, ids))
+    results = aggregate(recipe, ids, rows_in(project.distortion), rates(project.lr, names, ids))
     tables = []
     for branch in branches:
         rows = read_table(project.rows_of(branch), hint="")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ida_rd.aggregate.power import components, images_needed, paired_rows
-from ida_rd.aggregate.results import read_rows
+from ida_rd.aggregate.results import check_rows, rows_in
 from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.files import read_json
 from ida_rd.core.project import Branch
@@ -56,7 +56,9 @@ def plan_size(
         if name not in names:
             raise UserError(f"no downscaler of this run is called {name!r}; {did_you_mean(name, names)}")
         branch = Branch(upscaler, factor, name)
-        rows.append(read_rows(root / "data/distortion", branch, images, [distortion]))
+        found = rows_in(root / "data/distortion")(branch)
+        check_rows(found, branch, images, [distortion])
+        rows.append(found)
     parts = components(paired_rows(rows[0], rows[1], distortion), distortion)
     counts = SAMPLES if parts.within is not None else (1,)
     return {

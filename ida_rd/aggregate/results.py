@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,15 @@ from ida_rd.aggregate.comparisons import differences, halves, losses, rank_agree
 from ida_rd.aggregate.power import components
 from ida_rd.aggregate.statistics import summarise
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json, sha256_file
+from ida_rd.core.files import read_json
 from ida_rd.core.project import Branch
 from ida_rd.core.tables import read_table
 
-__all__ = ["METRICS_SCHEMA", "Results", "aggregate", "provenance", "read_rows"]
+__all__ = ["METRICS_SCHEMA", "Results", "aggregate", "check_rows", "environments_in", "provenance", "rows_in"]
 
 METRICS_SCHEMA = 3
+# What provenance.json repeats of the recipe.
+REPEATED = ("seed", "images", "attributes", "balance", "confidence", "resamples", "upscalers", "skipped")
 Rates = dict[tuple[str, int, str], float]
 
 
@@ -81,18 +85,26 @@ class Results:
         }
 
 
-def read_rows(folder: Path, branch: Branch, images: list[str], distortions: list[str]) -> pd.DataFrame:
-    """Read a branch's rows and check that they are of the test set and have the distortions."""
-    path = folder / f"{branch.path}.csv"
-    rows = read_table(path, hint="run `dvc repro distort`")
+def rows_in(folder: Path) -> Callable[[Branch], pd.DataFrame]:
+    """The function that reads a branch's rows in ``data/distortion``."""
+    return partial(_read_rows, folder)
+
+
+def _read_rows(folder: Path, branch: Branch) -> pd.DataFrame:
+    return read_table(folder / f"{branch.path}.csv", hint="run `dvc repro distort`")
+
+
+def check_rows(rows: pd.DataFrame, branch: Branch, images: list[str], distortions: list[str]) -> None:
+    """Refuse rows that are not of the test set, or lack a distortion."""
     if sorted(set(rows.image_id)) != sorted(images):
-        raise UserError(f"{path}: its images are not those of data/subset.csv: run `dvc repro distort`")
+        raise UserError(f"{branch.path}.csv: its images are not those of data/subset.csv: run `dvc repro distort`")
     if missing := [name for name in distortions if name not in rows]:
-        raise UserError(f"{path}: has no column {', '.join(missing)}: run `dvc repro distort`")
-    return rows
+        raise UserError(f"{branch.path}.csv: has no column {', '.join(missing)}: run `dvc repro distort`")
 
 
-def aggregate(recipe: dict[str, Any], images: list[str], folder: Path, rates: Rates) -> Results:
+def aggregate(
+    recipe: dict[str, Any], images: list[str], rows_of: Callable[[Branch], pd.DataFrame], rates: Rates
+) -> Results:
     """Score every branch of a run, and compare the branches.
 
     Parameters
@@ -101,8 +113,8 @@ def aggregate(recipe: dict[str, Any], images: list[str], folder: Path, rates: Ra
         ``data/plan/aggregate.json``.
     images : list of str
         Image ids of the test set.
-    folder : Path
-        ``data/distortion``.
+    rows_of : callable
+        Gives the rows of a branch: see `rows_in`.
     rates : dict
         (downscaler, factor, image id) to bits per HR pixel.
     """
@@ -113,7 +125,8 @@ def aggregate(recipe: dict[str, Any], images: list[str], folder: Path, rates: Ra
     for record in recipe["branches"]:
         branch = Branch.of(record)
         columns = asdict(branch)
-        rows = read_rows(folder, branch, images, names)
+        rows = rows_of(branch)
+        check_rows(rows, branch, images, names)
         upscaler = recipe["upscalers"][f"x{branch.factor}/{branch.upscaler}"]
         rate = pd.Series({i: rates[branch.downscaler, branch.factor, i] for i in sorted(images)})
         counts = {
@@ -132,7 +145,7 @@ def aggregate(recipe: dict[str, Any], images: list[str], folder: Path, rates: Ra
             try:
                 score, means[name] = summarise(rows, name, **settings)
             except UserError as error:
-                raise UserError(f"{folder / branch.path}.csv: {error}") from None
+                raise UserError(f"{branch.path}.csv: {error}") from None
             entry[name] = asdict(score)
             scores.append({**columns, "distortion": name, **asdict(score), **counts})
             parts = components(rows[rows.finite], name)
@@ -198,21 +211,28 @@ def _compare(
     }
 
 
-def provenance(recipe: dict[str, Any], subset_path: Path, folder: Path) -> dict[str, Any]:
-    """Collect what a reader needs to trust or repeat the numbers: recipes, data set, environments."""
+def environments_in(folder: Path, recipe: dict[str, Any]) -> dict[str, Any]:
+    """What computed the rows of every branch, by its path below ``data/distortion``."""
     paths = [Branch.of(record).path for record in recipe["branches"]]
-    environments = {path: read_json(folder / f"{path}.json", hint="run `dvc repro distort`") for path in paths}
+    return {path: read_json(folder / f"{path}.json", hint="run `dvc repro distort`") for path in paths}
+
+
+def provenance(recipe: dict[str, Any], dataset_sha256: str, environments: dict[str, Any]) -> dict[str, Any]:
+    """Collect what a reader needs to trust or repeat the numbers: recipes, data set, environments.
+
+    Parameters
+    ----------
+    recipe : dict
+        ``data/plan/aggregate.json``.
+    dataset_sha256 : str
+        Of ``data/subset.csv``.
+    environments : dict
+        From `environments_in`.
+    """
     return {
         "schema": METRICS_SCHEMA,
-        "seed": recipe["seed"],
-        "images": recipe["images"],
-        "attributes": recipe["attributes"],
-        "balance": recipe["balance"],
-        "dataset_sha256": sha256_file(subset_path),
-        "confidence": recipe["confidence"],
-        "resamples": recipe["resamples"],
+        "dataset_sha256": dataset_sha256,
         "methods": recipe["recipes"],
-        "upscalers": recipe["upscalers"],
-        "skipped": recipe["skipped"],
         "environments": environments,
+        **{key: recipe[key] for key in REPEATED},
     }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ida_rd.aggregate.rate import rates
-from ida_rd.aggregate.results import Results, aggregate, provenance
+from ida_rd.aggregate.results import Results, aggregate, environments_in, provenance, rows_in
 from ida_rd.aggregate.write import write_tables
-from ida_rd.core.files import atomic_folder, write_json
+from ida_rd.core.files import atomic_folder, sha256_file, write_json
 from ida_rd.core.project import Project
 from ida_rd.core.recipes import read_recipe
 from ida_rd.core.tables import read_table
@@ -18,9 +18,11 @@ def write_results(project: Project) -> Results:
     recipe = read_recipe(project, "aggregate")
     images = list(read_table(project.subset, hint="run `dvc repro balance`").image_id)
     branches = list(dict.fromkeys((b["downscaler"], b["factor"]) for b in recipe["branches"]))
-    results = aggregate(recipe, images, project.distortion, rates(project.lr, branches, images))
+    results = aggregate(recipe, images, rows_in(project.distortion), rates(project.lr, branches, images))
     with atomic_folder(project.tables) as folder:
         write_tables(folder, recipe, results)
-    write_json(project.metrics / "provenance.json", provenance(recipe, project.subset, project.distortion))
+    environments = environments_in(project.distortion, recipe)
+    found = provenance(recipe, sha256_file(project.subset), environments)
+    write_json(project.metrics / "provenance.json", found)
     write_json(project.metrics / "ida_rd.json", results.metrics())
     return results

@@ -9,11 +9,18 @@ from ida_rd.core.candidates import fingerprint, listing
 from ida_rd.core.code import code_hashes
 from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.hashes import digest, file_hashes
-from ida_rd.core.methods import open_method
+from ida_rd.core.methods import OpenedMethod, open_method
 from ida_rd.core.recipes import SCHEMA
 from ida_rd.core.software import package_version
 
-__all__ = ["attributes_recipe", "source_recipes"]
+__all__ = ["attributes_recipe", "source_recipes", "stated"]
+
+
+def stated(name: str, wanted: list[str] | None, settings: Mapping[str, Any]) -> tuple[dict[str, Any], OpenedMethod]:
+    """What ``params.yaml`` alone decides of a source's recipe, and its method; no file is opened."""
+    begun = {"stage": "attributes", "name": name, "method": name, "parameters": settings.get(name) or {}}
+    method = open_method(begun, where=f"attributes.{name}")
+    return begun | {"parameters": method.dump(), "attributes": wanted}, method
 
 
 def source_recipes(
@@ -39,15 +46,14 @@ def source_recipes(
     terms: dict[str, str] = {}
     for name, wanted in sources.items():
         where = f"attributes.{name}"
-        begun = {"stage": "attributes", "name": name, "method": name, "parameters": settings.get(name) or {}}
-        method = open_method(begun, where=where)
+        recipe, method = stated(name, wanted, settings)
         told = method.module.names(method.parameters)
         for attribute in wanted or []:
             if told is not None and attribute not in told:
                 raise UserError(
                     f"attributes.source.{attribute}: {name} does not provide it; {did_you_mean(attribute, told)}"
                 )
-        recipe = begun | {"parameters": method.dump(), "attributes": wanted, "code": code_hashes(method.file)}
+        recipe["code"] = code_hashes(method.file)
         try:
             if hasattr(method.module, "packages"):
                 packages = method.module.packages(method.parameters).items()

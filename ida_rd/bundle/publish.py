@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from ida_rd.bundle.schema import RESULTS_SCHEMA, PublishedResults, Tolerance, program
-from ida_rd.bundle.verify import SUMS, verify, weights_of
+from ida_rd.bundle.derived import citations, licences, readme, results_of
+from ida_rd.bundle.folder import SUMS
+from ida_rd.bundle.schema import PublishedResults, program
+from ida_rd.bundle.verify import verify
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, read_json, sha256_file, write_json, write_text
 from ida_rd.core.project import Branch, Project
-from ida_rd.core.typeset import markdown_table
-from ida_rd.core.weights import catalogue
 
-__all__ = ["bibliography", "citations", "publish", "write_checksums"]
+__all__ = ["publish", "write_checksums"]
 
-PACKAGE = Path(__file__).resolve().parent.parent
 SHOWS_IMAGES = "contact_sheet"
-# On one machine and versions, distances are the same to the last digits. Another processor or version sums in another
-# order: an SR image can differ by a grey level here and there.
-TOLERANCE = Tolerance(same_software=1e-6, other_software=1e-2)
 
 
 def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
@@ -91,53 +84,35 @@ def _write(project: Project, folder: Path, recipe: dict[str, Any], *, images: bo
         _copy_folder(project.page, folder / "page")
     commit, changed = _commit(project.root)
     results = PublishedResults.model_validate(
-        {
-            "schema_version": RESULTS_SCHEMA,
-            "program": program(),
-            "commit": commit,
-            "uncommitted_changes": changed,
-            "samples": report["parameters"]["samples"],
-            **{key: recipe[key] for key in ("seed", "confidence", "resamples", "distortions", "distortion_order")},
-            "dataset_sha256": provenance["dataset_sha256"],
-            "weights": weights_of(recipe["recipes"]),
-            "skipped": recipe["skipped"],
-            "tolerance": TOLERANCE,
-            "branches": _branches(project, folder, recipe),
-        }
+        results_of(
+            recipe,
+            samples=report["parameters"]["samples"],
+            summary=read_json(project.tables / "ida_rd.json", hint=hint),
+            dataset_sha256=provenance["dataset_sha256"],
+            rows=_copy_rows(project, folder, recipe),
+        )
+        | {"program": program(), "commit": commit, "uncommitted_changes": changed}
     )
     write_json(folder / "results.json", results.model_dump())
     write_json(folder / "results.schema.json", PublishedResults.json_schema())
     write_text(folder / "CITATIONS.bib", citations(recipe["recipes"], recipe["attributes"]))
-    write_text(folder / "LICENCES.md", _licences(recipe, results.weights))
-    write_text(folder / "README.md", _readme(project, results, images=images))
+    write_text(folder / "LICENCES.md", licences(recipe, results.weights))
+    table = (project.tables / "ida_rd.md").read_text(encoding="utf-8")
+    write_text(folder / "README.md", readme(table, results, images=images))
     return results
 
 
-def _branches(project: Project, folder: Path, recipe: dict[str, Any]) -> list[dict[str, Any]]:
-    """Copy the rows of every branch; return what ``results.json`` says about each."""
-    summary = read_json(project.tables / "ida_rd.json", hint="run `make repro` first")
-    branches = []
+def _copy_rows(project: Project, folder: Path, recipe: dict[str, Any]) -> dict[Branch, str]:
+    """Copy the rows of every branch; return the hash of each."""
+    hashes = {}
     for record in recipe["branches"]:
         branch = Branch.of(record)
-        rows = Path("rows") / f"{branch.path}.csv"
-        (folder / rows).parent.mkdir(parents=True, exist_ok=True)
+        target = folder / "rows" / f"{branch.path}.csv"
+        target.parent.mkdir(parents=True, exist_ok=True)
         for suffix in (".csv", ".json"):
-            shutil.copyfile(project.rows_of(branch).with_suffix(suffix), (folder / rows).with_suffix(suffix))
-        upscaler = recipe["upscalers"][f"x{branch.factor}/{branch.upscaler}"]
-        entry = summary[branch.upscaler][f"x{branch.factor}"][branch.downscaler]
-        scores = {name: entry[name] for name in recipe["distortion_order"]}
-        branches.append(
-            {
-                **asdict(branch),
-                **{key: value for key, value in entry.items() if key not in scores},
-                "marks": upscaler["marks"],
-                "kind": upscaler["kind"],
-                "rows": rows.as_posix(),
-                "sha256": sha256_file(folder / rows),
-                "scores": scores,
-            }
-        )
-    return branches
+            shutil.copyfile(project.rows_of(branch).with_suffix(suffix), target.with_suffix(suffix))
+        hashes[branch] = sha256_file(target)
+    return hashes
 
 
 def _copy_folder(source: Path, target: Path, ignore: Any = None) -> None:
@@ -163,112 +138,6 @@ def _commit(root: Path) -> tuple[str | None, bool | None]:
     if any(done.returncode for done in found):
         return None, None
     return found[0].stdout.strip(), bool(found[1].stdout.strip())
-
-
-def citations(recipes: dict[str, Any], attributes: dict[str, Any]) -> str:
-    """Return BibTeX of IDA-RD and of every method, weight file and source of attributes that the recipes use."""
-    wanted = {"all"} | {f"weights/{key}" for key in weights_of(recipes)}
-    for entry in [*recipes.values(), *recipes["distort"]["distortions"].values(), *attributes.values()]:
-        if "method" in entry:
-            method = f"{entry['stage']}/{entry['method']}"
-            wanted |= {method} | {
-                f"{method}/{value}" for value in entry["parameters"].values() if isinstance(value, str)
-            }
-    # IDA-RD itself first, then by key: moving a file changes no bundle.
-    cited = sorted((entry for entry in bibliography() if wanted & entry.keywords), key=lambda e: e.order)
-    return "\n\n".join(entry.text for entry in cited) + "\n"
-
-
-class Entry(NamedTuple):
-    """A BibTeX entry: its key, the methods that it describes, and its text without these."""
-
-    key: str
-    keywords: frozenset[str]
-    text: str
-
-    @property
-    def order(self) -> tuple[bool, str]:
-        return "all" not in self.keywords, self.key
-
-
-@cache
-def bibliography(package: Path = PACKAGE) -> tuple[Entry, ...]:
-    """All entries of the ``.bib`` files beside the methods.
-
-    Raises
-    ------
-    UserError
-        A key that is there twice, or an entry without keywords.
-    """
-    found: dict[str, Entry] = {}
-    for path in sorted(package.rglob("*.bib")):
-        for text in re.split(r"\n(?=@)", "\n" + path.read_text(encoding="utf-8"))[1:]:
-            key = text.partition("{")[2].partition(",")[0].strip()
-            keywords = re.search(r"  keywords = \{([^}]*)\},\n", text)
-            if keywords is None:
-                raise UserError(f"{path}: {key} has no line of keywords: name the stage/method that it describes")
-            if key in found:
-                raise UserError(f"{path}: {key} is also in another .bib file, or twice here: keep one")
-            words = frozenset(word.strip() for word in keywords[1].split(","))
-            found[key] = Entry(key, words, text.strip().replace(keywords[0], ""))
-    return tuple(found.values())
-
-
-def _licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:
-    lines = ["# Terms of what made these numbers", "", "The program: Apache-2.0.", "", "## Upscalers", ""]
-    for path, upscaler in recipe["upscalers"].items():
-        factor, _, name = path.partition("/")
-        lines.append(f"* {name} {factor}: {upscaler['licence'] or 'not stated'}.")
-    lines += ["", "## Weights", ""]
-    known = catalogue()
-    for key, sha in weights.items():
-        source = "" if known[key].file else f" {known[key].citation}."
-        lines.append(f"* {key} (sha256 `{sha}`): {known[key].licence}.{source}")
-    if not weights:
-        lines.append("None.")
-    if terms := [
-        f"* by {name}: {source['terms']}." for name, source in recipe["attributes"].items() if source["terms"]
-    ]:
-        lines += ["", "## Attributes of the images", "", *terms]
-    lines += ["", "## Images", ""]
-    if recipe["images"]["source"] == "sample-photos":
-        lines.append("Photographs inside the packages scikit-image and scikit-learn; their terms are in the project's")
-        lines.append("docs/data.md.")
-    else:
-        lines.append(
-            "The publisher's own folder. The publisher must state their terms; `subset.csv` names each image and"
-        )
-        lines.append("the hash of its pixels.")
-    return "\n".join(lines) + "\n"
-
-
-def _readme(project: Project, results: PublishedResults, *, images: bool) -> str:
-    table = (project.tables / "ida_rd.md").read_text(encoding="utf-8")
-    lines = [
-        "# IDA-RD results",
-        "",
-        table,
-        f"Made by {results.program}, commit {results.commit or 'unknown'}"
-        + (" with uncommitted changes" if results.uncommitted_changes else "")
-        + ". To check them, install the program and run, beside this folder:",
-        "",
-        "    ida-rd verify FOLDER             # checksums, completeness, every summary against the rows",
-        "    ida-rd verify FOLDER --rerun 2   # and two branches again from the images",
-        "",
-    ]
-    files = [
-        ("`results.json`", "scores and what made them, by the schema beside it"),
-        ("`rows/`", "every sample's distances, and the software and device that computed them"),
-        ("`tables/`, `figures/`", "the same for people; paired differences, ranks, agreement"),
-        ("`recipes/`, `params.yaml`, `provenance.json`", "parameters, hashes of code, weights and files"),
-        ("`subset.csv`, `balance.json`, `balance.csv`", "the test set: hash of every image; its groups"),
-        ("`CITATIONS.bib`, `LICENCES.md`", "what to cite; terms of the weights"),
-        (f"`{SUMS}`", "checksums of all files"),
-    ]
-    if images:
-        files.append(("`page/index.html`", "the page, with images to look at"))
-    lines += markdown_table([None, None], files)
-    return "\n".join(lines) + "\n"
 
 
 def write_checksums(folder: Path) -> None:

@@ -6,13 +6,11 @@ A version that was published once is read forever. Any change to the file is a n
 from __future__ import annotations
 
 import importlib.metadata
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json
 from ida_rd.core.methods import NAME
 from ida_rd.core.project import Branch
 
@@ -25,16 +23,21 @@ __all__ = [
     "Results",
     "Results1",
     "ScoreRecord",
-    "Tolerance",
     "program",
     "read_results",
 ]
 
 RESULTS_SCHEMA = 2
 
-Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+# A bundle is a stranger's: every length and number has a bound.
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$", max_length=100)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$", max_length=64)]
+Commit = Annotated[str, Field(pattern="^[0-9a-f]{40,64}$", max_length=64)]
+Text = Annotated[str, Field(max_length=2000)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Number = Annotated[float, Field(ge=-1e300, le=1e300)]
+MOST_BRANCHES = 10_000
+MOST_DISTORTIONS = 100
 
 
 class InvalidResults(UserError):
@@ -48,86 +51,95 @@ class _Record(BaseModel):
 class DistortionInfo1(_Record):
     """Name as shown in tables, direction and range of a distortion."""
 
-    label: str
+    label: Text
     better: Literal["lower", "higher"]
-    perfect: float
-    low: float | None
-    high: float | None
+    perfect: Number
+    low: Number | None
+    high: Number | None
     squared: bool
-    minimum_side: int
-    weights: dict[str, str | None]
+    minimum_side: int = Field(ge=1, le=2**20)
+    weights: Annotated[dict[Text, Text | None], Field(max_length=100)]
 
 
 class DistortionInfo(DistortionInfo1):
     """Of version 2: also what kind of distortion it is, such as ``learned``."""
 
-    kind: str
+    kind: Text
 
 
 class ScoreRecord(_Record):
     """Score of a branch by a distortion, in its unit; None where one sample per image does not suffice."""
 
-    mean: float
-    std_images: float = Field(ge=0)
-    std_samples: float | None
-    ci_low: float
-    ci_high: float
-    variance: float | None
-    bias: float | None
-    variance_to_bias: float | None
+    mean: Number
+    std_images: Number = Field(ge=0)
+    std_samples: Number | None
+    ci_low: Number
+    ci_high: Number
+    variance: Number | None
+    bias: Number | None
+    variance_to_bias: Number | None
 
 
-class BranchResult1(_Record):
-    """An upscaler, factor and downscaler; ``sha256`` is of the file of its rows."""
+class _Branch(_Record):
+    """An upscaler, factor and downscaler; ``sha256`` is of the file of its rows, ``rows/<branch>.csv``."""
 
     upscaler: Name
-    factor: int = Field(ge=2)
+    factor: int = Field(ge=2, le=1024)
     downscaler: Name
     stochastic: bool
-    images: int = Field(ge=2)
-    samples: int = Field(ge=1)
-    rate_bpp: float = Field(gt=0)
+    images: int = Field(ge=2, le=10**6)
+    samples: int = Field(ge=1, le=1000)
+    rate_bpp: float = Field(gt=0, le=1000)
     nonfinite_rate: Share
     clipped_rate: Share
-    rows: str
     sha256: Digest
-    scores: dict[Name, ScoreRecord]
+    scores: Annotated[dict[Name, ScoreRecord], Field(max_length=MOST_DISTORTIONS)]
 
     @property
     def branch(self) -> Branch:
         """Its names."""
         return Branch(self.upscaler, self.factor, self.downscaler)
 
+    @property
+    def file(self) -> str:
+        """Where its rows are; what the record says of that is not asked."""
+        return f"rows/{self.branch.path}.csv"
 
-class BranchResult(BranchResult1):
+
+class BranchResult1(_Branch):
+    """Of version 1: also where its rows are."""
+
+    rows: Text
+
+
+class BranchResult(_Branch):
     """Of version 2: also what a reader must know about its upscaler, and the family of models that it belongs to."""
 
-    marks: list[str]
-    kind: str
+    marks: Annotated[list[Text], Field(max_length=20)]
+    kind: Text
 
 
 class Tolerance(_Record):
-    """How far a distance may lie from the published one when it is computed again, relative to max(1, its size)."""
+    """Of version 1: how far a distance may lie from the published one, as the publisher thinks. Nobody asks for it."""
 
-    same_software: float
-    other_software: float
+    same_software: Number
+    other_software: Number
 
 
 class _Results(_Record):
     """What all versions have in common."""
 
-    program: str
-    commit: str | None
+    program: Annotated[str, Field(pattern=r"^ida-rd [0-9A-Za-z.+!-]{1,100}$")]
+    commit: Commit | None
     uncommitted_changes: bool | None
-    seed: int
-    samples: int
-    confidence: float
-    resamples: int
+    seed: int = Field(ge=0, le=2**63 - 1)
+    samples: int = Field(ge=1, le=1000)
+    confidence: float = Field(gt=0, lt=1)
+    resamples: int = Field(ge=100, le=100_000)
     dataset_sha256: Digest
-    weights: dict[str, Digest]
-    distortion_order: list[Name]
-    skipped: dict[str, str]
-    tolerance: Tolerance
+    weights: Annotated[dict[Text, Digest], Field(max_length=1000)]
+    distortion_order: Annotated[list[Name], Field(min_length=1, max_length=MOST_DISTORTIONS)]
+    skipped: Annotated[dict[Text, Text], Field(max_length=1000)]
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -140,16 +152,17 @@ class Results1(_Results):
     """The whole file, version 1: of ida-rd 0.1.0."""
 
     schema_version: Literal[1]
-    distortions: dict[Name, DistortionInfo1]
-    branches: list[BranchResult1]
+    tolerance: Tolerance
+    distortions: Annotated[dict[Name, DistortionInfo1], Field(max_length=MOST_DISTORTIONS)]
+    branches: Annotated[list[BranchResult1], Field(min_length=1, max_length=MOST_BRANCHES)]
 
 
 class PublishedResults(_Results):
     """The whole file, version 2: what `ida_rd.bundle.publish.publish` writes."""
 
     schema_version: Literal[2]
-    distortions: dict[Name, DistortionInfo]
-    branches: list[BranchResult]
+    distortions: Annotated[dict[Name, DistortionInfo], Field(max_length=MOST_DISTORTIONS)]
+    branches: Annotated[list[BranchResult], Field(min_length=1, max_length=MOST_BRANCHES)]
 
 
 Results = Results1 | PublishedResults
@@ -161,29 +174,32 @@ def program() -> str:
     return f"ida-rd {importlib.metadata.version('ida-rd')}"
 
 
-def read_results(bundle: Path) -> Results:
-    """Read ``results.json`` of a bundle, of whatever version.
+def read_results(data: Any) -> Results:
+    """Check the content of ``results.json``, of whatever version.
+
+    Parameters
+    ----------
+    data : Any
+        The file's content, as it was decoded.
 
     Raises
     ------
     InvalidResults
-        Its content does not follow its schema; the first place is named.
+        It does not follow its schema; the first place is named.
     UserError
-        There is none, or it is of a newer version than this program knows.
+        It is of a newer version than this program knows.
     """
-    path = bundle / "results.json"
-    if not path.is_file():
-        raise UserError(f"{bundle}: is not a published bundle: it has no results.json")
-    data = read_json(path, hint="the bundle is damaged")
     version = data.get("schema_version") if isinstance(data, dict) else None
-    if isinstance(version, int) and version > RESULTS_SCHEMA:
+    if isinstance(version, int) and not isinstance(version, bool) and RESULTS_SCHEMA < version < 10**6:
+        wrote = data.get("program")
         raise UserError(
-            f"{path}: has schema version {version}, and {program()} reads up to {RESULTS_SCHEMA}: update it to the"
-            f" version that wrote the bundle ({data.get('program', 'unknown')}) or a later one"
+            f"results.json: has schema version {version}, and {program()} reads up to {RESULTS_SCHEMA}: update it to"
+            f" the version that wrote the bundle ({str(wrote)[:100] if wrote else 'unknown'}) or a later one"
         )
     model = MODELS.get(version, PublishedResults) if isinstance(version, int) else PublishedResults
     try:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InvalidResults(f"results.json: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        where = ".".join(map(str, first["loc"]))[:200]
+        raise InvalidResults(f"results.json: {where}: {first['msg'][:200]}") from None

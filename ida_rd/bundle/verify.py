@@ -1,140 +1,199 @@
-"""Check a published bundle: is it complete, and do its summaries follow from its rows?"""
+"""Check a published bundle: is it complete, and does all in it follow from its rows and its parameters?"""
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from ida_rd.aggregate.results import aggregate
+from ida_rd.aggregate.results import Results as Numbers
+from ida_rd.aggregate.results import aggregate, provenance
 from ida_rd.aggregate.write import write_tables
-from ida_rd.bundle.numbers import branch_problems, table_problems
-from ida_rd.bundle.schema import InvalidResults, Results, read_results
+from ida_rd.bundle.claims import claims_of
+from ida_rd.bundle.derived import citations, licences, readme, results_of, weights_of
+from ida_rd.bundle.folder import DAMAGED, SUMS, Bundle, refusal
+from ida_rd.bundle.numbers import branch_problems, of_this_program, result_problems, table_problems
+from ida_rd.bundle.rows import row_problems, test_set
+from ida_rd.bundle.schema import InvalidResults, PublishedResults, Results, read_results
+from ida_rd.bundle.source import source_problems
 from ida_rd.bundle.versions import RELEASED_WEIGHTS, version_of
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json, sha256_file
-from ida_rd.core.tables import read_table
+from ida_rd.core.foreign import reason
+from ida_rd.core.methods import validate
+from ida_rd.core.project import Branch
+from ida_rd.core.readers import parse_yaml
 from ida_rd.core.weights import MissingWeights, catalogue, locate
+from ida_rd.plan.schema import RunParameters
 
-__all__ = ["DAMAGED", "NOT_WHOLE", "SUMS", "Verification", "refusal", "verify", "weights_of"]
+__all__ = ["Verified", "verify"]
 
-SUMS = "SHA256SUMS"
-ROW = ["image_id", "sample", "finite", "attempts", "clipped"]
-SHOWN = 8
-NOT_WHOLE = "the bundle is incomplete"
-DAMAGED = "the bundle is damaged"
+FIXED = (
+    "CITATIONS.bib",
+    "LICENCES.md",
+    "README.md",
+    SUMS,
+    "balance.csv",
+    "balance.json",
+    "params.yaml",
+    "provenance.json",
+    "recipes/aggregate.json",
+    "recipes/attributes.json",
+    "recipes/balance.json",
+    "recipes/report.json",
+    "results.json",
+    "results.schema.json",
+    "subset.csv",
+)
+FIGURE = re.compile(r"figures/[a-z_]+(-[a-z0-9_-]+)?\.(png|svg|pdf)")
+PAGE = re.compile(
+    r"page/(index\.html|provenance\.json|[a-z_]+\.csv|[a-z_]+(-[a-z0-9_-]+)?\.png|images/\d+/[a-z0-9-]+\.(png|webp))"
+)
+COPIES = {"page/provenance.json": "provenance.json", "page/balance.csv": "balance.csv"}
+# Of what is computed again: resampling costs images x resamples for each score and each pair. A small file must not
+# ask for hours.
+LEAST_WORK, WORK_PER_BYTE = 10**9, 10**5
 
 
-class Verification(UserError):
-    """A bundle that does not hold up; the message names every problem found."""
+@dataclass(frozen=True)
+class Verified:
+    """A bundle that holds up, and all that was read of it: what else is done with it is done with this.
+
+    Attributes
+    ----------
+    bundle : Bundle
+    results : Results
+    parameters : RunParameters
+    recipe : dict
+        ``recipes/aggregate.json``.
+    rows : dict
+        Rows by branch.
+    rates : dict
+        (downscaler, factor, image id) to bits per HR pixel.
+    numbers : Results
+        What was computed from the rows.
+    unverified : list of str
+        What stands in the bundle and was not verified.
+    notes : list of str
+        What a reader of the bundle should know besides.
+    """
+
+    bundle: Bundle
+    results: Results
+    parameters: RunParameters
+    recipe: dict[str, Any]
+    rows: dict[Branch, pd.DataFrame]
+    rates: dict[tuple[str, int, str], float]
+    numbers: Numbers
+    unverified: list[str]
+    notes: list[str]
 
 
-def verify(bundle: Path) -> Results:
+def verify(folder: Path) -> Verified:
     """Check a bundle of any version against itself and against this program.
 
-    Checked are: checksums, and that no file is missing or added; ``results.json`` against the schema of its version;
-    that every image of the test set has every sample, once; that recipes, provenance and results say the same, and
-    name weights with hashes that the catalogue accepts and that the files shipped with the program have or had; that
-    every table and every summary is what the rows give (by the rules of `ida_rd.bundle.numbers`); and that no two
-    branches have the same values, which is most likely a mix-up. Hashes of code are for `ida_rd.bundle.rerun.rerun`:
-    here they decide nothing.
+    Every file is read once, from where this program expects it. Checked are: checksums, and that no file is missing,
+    added, a link or a device; ``results.json`` against the schema of its version; that the recipes say what
+    ``params.yaml`` says, and methods what they are; that every image of the test set has every sample, once; that
+    weights are those that the methods ask for, with hashes that the catalogue accepts and that the files shipped with
+    the program have or had; that every table, every summary and every text is what rows and recipes give (by the rules
+    of `ida_rd.bundle.numbers`); and that no two branches have the same values, which is most likely a mix-up.
+    What is left is listed in `Verified.unverified`.
 
     Parameters
     ----------
-    bundle : Path
+    folder : Path
         Folder written by `ida_rd.bundle.publish.publish`, of this version or an earlier one.
 
     Raises
     ------
-    Verification
+    Refused
         With every problem found.
     UserError
         Not a bundle, or one of a newer version.
     """
+    bundle = Bundle(folder)
+    problems = [*bundle.odd, *bundle.checksums()]
     try:
-        results = read_results(bundle)
+        results = read_results(bundle.json("results.json"))
     except InvalidResults as error:
-        raise refusal(bundle, [*_checksums(bundle), str(error)]) from None
-    problems = _checksums(bundle)
+        raise refusal(folder, [*problems, str(error)]) from None
+    checked: Verified | None = None
     try:
-        problems += _contents(bundle, results)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        problems.append(f"a recipe or table does not have the form that this program writes ({reason})")
+        found, checked = _contents(bundle, results)
+        problems += found
     except UserError as error:  # a file that is missing, or not JSON or CSV
         problems.append(str(error))
-    if problems:
-        raise refusal(bundle, problems)
-    return results
+    except Exception as error:  # whatever a form that nobody expected does
+        problems.append(
+            "a recipe or table does not have the form that this program writes"
+            f" ({type(error).__name__}: {reason(error)})"
+        )
+    if problems or checked is None:
+        raise refusal(folder, problems)
+    return checked
 
 
-def refusal(bundle: Path, problems: list[str]) -> Verification:
-    """One line of all problems."""
-    shown = problems[:SHOWN] + ([f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else [])
-    return Verification(f"{bundle} is refused: " + "; ".join(shown))
-
-
-def _contents(bundle: Path, results: Results) -> list[str]:
+def _contents(bundle: Bundle, results: Results) -> tuple[list[str], Verified | None]:
     """Compare recipes, rows and summaries with each other."""
-    recipe = read_json(bundle / "recipes/aggregate.json", hint=NOT_WHOLE)
-    images = list(read_table(bundle / "subset.csv", hint=NOT_WHOLE).image_id)
-    problems = _agreement(bundle, results, recipe) + _weights(results, recipe)
-    broken = _rows(bundle, results, images)
-    if broken:
-        return problems + broken
-    return [*problems, *_mix_ups(bundle, results), *_summaries(bundle, results, recipe, images)]
+    recipe = bundle.json("recipes/aggregate.json")
+    parameters = validate(RunParameters, parse_yaml(bundle.bytes("params.yaml"), "params.yaml", hint=DAMAGED), where="")
+    if results.skipped != recipe["skipped"]:
+        return ["results.json: skipped differs from recipes/aggregate.json"], None
+    version = version_of(results)
+    claims = claims_of(parameters, results.skipped)
+    problems = source_problems(bundle, results, recipe, parameters, claims, version)
+    problems += _said_twice(results, recipe)
+    paths = [*version.files(recipe["recipes"])] if not problems else []
+    problems += _names(bundle, results, paths) if paths else []
+    images, odd = test_set(bundle, parameters, results)
+    rows, broken = row_problems(bundle, results, images)
+    problems += odd + broken
+    problems += _weights(results, recipe)
+    if problems:
+        return problems, None
+    _refuse_costly(bundle, results, parameters, len(images))
+    rates, missing = _rates(bundle, recipe, images)
+    if missing:
+        return missing, None
+    today = version.upgrade(recipe)
+    numbers = aggregate(today, images, lambda branch: rows[branch], rates)
+    problems += _mix_ups(rows, results)
+    problems += _derived(bundle, results, parameters, recipe, today, numbers)
+    unverified = [*claims.unknown, *_unverified(bundle, results, recipe)]
+    notes = _called_otherwise(parameters)
+    return problems, Verified(bundle, results, parameters, recipe, rows, rates, numbers, unverified, notes)
 
 
-def _checksums(bundle: Path) -> list[str]:
-    try:
-        lines = (bundle / SUMS).read_text(encoding="utf-8").splitlines()
-        sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-    except (OSError, ValueError):
-        return [f"{SUMS}: missing or damaged"]
-    present = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()} - {SUMS}
-    problems = [f"{name}: listed in {SUMS}, but missing" for name in sorted(sums.keys() - present)]
-    problems += [f"{name}: not listed in {SUMS}" for name in sorted(present - sums.keys())]
-    for name in sorted(sums.keys() & present):
-        if sha256_file(bundle / name) != sums[name]:
-            problems.append(f"{name}: its checksum differs from {SUMS}")
+def _said_twice(results: Results, recipe: dict[str, Any]) -> list[str]:
+    """What ``results.json`` repeats of the recipe."""
+    said = results.model_dump()
+    keys = ("seed", "confidence", "resamples", "distortions", "distortion_order")
+    problems = [f"results.json: {key} differs from recipes/aggregate.json" for key in keys if said[key] != recipe[key]]
+    if [record.branch for record in results.branches] != [Branch.of(record) for record in recipe["branches"]]:
+        problems.append("results.json: its branches are not those of recipes/aggregate.json")
     return problems
 
 
-def weights_of(recipes: Mapping[str, Any]) -> dict[str, str]:
-    """Return the hashes of the weights of all recipes, by id."""
-    entries = [*recipes.values(), *recipes["distort"]["distortions"].values()]
-    return {key: sha for entry in entries for key, sha in entry.get("weights", {}).items()}
-
-
-def _agreement(bundle: Path, results: Results, recipe: dict[str, Any]) -> list[str]:
-    """What is said in several places must agree: in results, provenance and the files of recipes."""
-    problems = []
-    version = version_of(results)
-    provenance = read_json(bundle / "provenance.json", hint=NOT_WHOLE)
-    if provenance["methods"] != recipe["recipes"]:
-        problems.append("provenance.json: its methods are not those of recipes/aggregate.json")
-    for key in version.provenance:
-        if provenance.get(key) != recipe.get(key):
-            problems.append(f"provenance.json: {key} differs from recipes/aggregate.json")
-    for path, method in version.files(recipe["recipes"]).items():
-        if read_json(bundle / "recipes" / f"{path}.json", hint=NOT_WHOLE) != method:
-            problems.append(f"recipes/{path}.json: differs from recipes/aggregate.json")
-    said = results.model_dump()
-    for key in ("seed", "confidence", "resamples", "distortions", "distortion_order", "skipped"):
-        if said[key] != recipe[key]:
-            problems.append(f"results.json: {key} differs from recipes/aggregate.json")
-    parameters = read_json(bundle / "recipes/report.json", hint=NOT_WHOLE)["parameters"]
-    if results.samples != parameters["samples"]:
-        problems.append("results.json: samples differs from recipes/report.json")
-    keys = [(b["upscaler"], b["factor"], b["downscaler"]) for b in recipe["branches"]]
-    if [(b.upscaler, b.factor, b.downscaler) for b in results.branches] != keys:
-        problems.append("results.json: its branches are not those of recipes/aggregate.json")
-    if sha256_file(bundle / "subset.csv") != results.dataset_sha256:
-        problems.append("subset.csv: is not the test set whose hash results.json has")
+def _names(bundle: Bundle, results: Results, recipes: list[str]) -> list[str]:
+    """Which files a bundle has: those that its version writes, and nothing else."""
+    version, own = version_of(results), of_this_program(results)
+    rows = [record.file for record in results.branches]
+    wanted = {*FIXED, *rows, *(name.removesuffix(".csv") + ".json" for name in rows)}
+    wanted |= {f"recipes/{path}.json" for path in recipes}
+    wanted |= {"tables/ida_rd.json", *(f"tables/{stem}.csv" for stem in version.columns)}
+    wanted |= {f"tables/{name}" for name in version.texts}
+    problems = [f"{name}: missing" for name in sorted(wanted - set(bundle.files))]
+    for name in bundle.files:
+        more = not own and name.startswith("tables/")  # another version may write more tables
+        if name not in wanted and not FIGURE.fullmatch(name) and not PAGE.fullmatch(name) and not more:
+            problems.append(f"{name}: is no file of a bundle")
     return problems
 
 
@@ -149,9 +208,9 @@ def _weights(results: Results, recipe: dict[str, Any]) -> list[str]:
     for key, sha in results.weights.items():
         if key not in known:
             problems.append(f"results.json: no weights are called {key}")
-        elif not known[key].accepts(sha):
-            problems.append(f"results.json: {sha[:12]}... is not the hash of {key}")
-        elif known[key].file is not None and sha not in RELEASED_WEIGHTS.get(key, ()):
+        elif known[key].file is not None:
+            if sha in RELEASED_WEIGHTS.get(key, ()):
+                continue
             try:
                 here = locate(key, download=False).sha256
             except (MissingWeights, UserError):
@@ -160,72 +219,162 @@ def _weights(results: Results, recipe: dict[str, Any]) -> list[str]:
                 problems.append(
                     f"results.json: {key} has the hash {sha[:12]}..., but the file of this version has {here[:12]}..."
                 )
+        elif not known[key].accepts(sha):
+            problems.append(f"results.json: {sha[:12]}... is not the hash of {key}")
     return problems
 
 
-def _rows(bundle: Path, results: Results, images: list[str]) -> list[str]:
-    """Every sample of every image, once, and distances where there is a sample."""
-    problems = []
-    for branch in results.branches:
-        path = bundle / branch.rows
-        if not path.is_file():
-            problems.append(f"{branch.rows}: missing")
-            continue
-        if sha256_file(path) != branch.sha256:
-            problems.append(f"{branch.rows}: its hash differs from results.json")
-        try:
-            rows = read_table(path, hint=DAMAGED)
-        except UserError as error:
-            problems.append(str(error))
-            continue
-        wanted = {(image, k) for image in images for k in range(branch.samples)}
-        columns = [*ROW, *results.distortion_order]
-        if absent := [name for name in columns if name not in rows]:
-            problems.append(f"{branch.rows}: has no column {', '.join(absent)}")
-            continue
-        found = list(zip(rows.image_id, rows["sample"], strict=True))
-        if gone := sorted(wanted - set(found)):
-            problems.append(
-                f"{branch.rows}: {len(gone)} rows are missing, the first of image {gone[0][0]}, sample {gone[0][1]}"
-            )
-        elif len(found) != len(wanted):
-            problems.append(f"{branch.rows}: has {len(found)} rows, expected {len(wanted)}")
-        elif rows.loc[rows.finite, results.distortion_order].isna().to_numpy().any():
-            problems.append(f"{branch.rows}: a finite sample has no distance")
-    return problems
+def _refuse_costly(bundle: Bundle, results: Results, parameters: RunParameters, images: int) -> None:
+    size = sum(len(bundle.bytes(record.file)) for record in results.branches)
+    count = len(parameters.downscalers)
+    cells = len(parameters.upscalers) * len(parameters.factors) * len(results.distortion_order)
+    work = images * results.resamples * cells * (count + count * (count - 1) // 2)
+    if work > LEAST_WORK + WORK_PER_BYTE * size:
+        raise UserError(
+            f"results.json: {results.resamples} resamples of {cells} tables of {count} downscalers are more than"
+            " rows of this size are worth: publish it with fewer aggregate.resamples"
+        )
 
 
-def _summaries(bundle: Path, results: Results, recipe: dict[str, Any], images: list[str]) -> list[str]:
-    """Compute every summary from the rows, and compare."""
-    table = read_table(bundle / "tables/images.csv", hint=NOT_WHOLE)
+def _rates(
+    bundle: Bundle, recipe: dict[str, Any], images: list[str]
+) -> tuple[dict[tuple[str, int, str], float], list[str]]:
+    """Bits per HR pixel of every LR image: they are in no row, but in the table of images."""
+    table = bundle.table("tables/images.csv")
     rates = {
         (str(d), int(f), str(i)): float(rate)
         for d, f, i, rate in zip(table.downscaler, table.factor, table.image_id, table.rate_bpp, strict=True)
     }
     wanted = [(b["downscaler"], b["factor"], i) for b in recipe["branches"] for i in images]
     if missing := [key for key in wanted if key not in rates]:
-        return [f"tables/images.csv: has no row of {missing[0][0]}, image {missing[0][2]}"]
-    today = version_of(results).upgrade(recipe)
-    try:
-        again = aggregate(today, images, bundle / "rows", rates)
-    except UserError as error:
-        return [str(error)]
-    problems = branch_problems(results, again.summary, today["upscalers"])
+        return {}, [f"tables/images.csv: has no row of {missing[0][0]}, image {missing[0][2]}"]
+    if odd := [key for key in wanted if not 0 < rates[key] < 1000]:
+        return {}, [f"tables/images.csv: rate_bpp of {odd[0][0]}, image {odd[0][2]} is {rates[odd[0]]}"]
+    return rates, []
+
+
+def _derived(
+    bundle: Bundle,
+    results: Results,
+    parameters: RunParameters,
+    recipe: dict[str, Any],
+    today: dict[str, Any],
+    numbers: Numbers,
+) -> list[str]:
+    """Make again every file that follows from rows and recipes, and compare."""
+    version, own = version_of(results), of_this_program(results)
+    problems = branch_problems(results, numbers.summary, today["upscalers"])
+    environments = {
+        record.branch.path: bundle.json(record.file.removesuffix(".csv") + ".json") for record in results.branches
+    }
+    published = bundle.json("provenance.json")
+    fresh = provenance(today, bundle.sha256("subset.csv"), environments)
+    for key in sorted(published.keys() | fresh.keys()) if own else ("methods", "environments", *version.provenance):
+        # As the bundle's own version has it, not as it was made fit for today's.
+        wanted = (
+            recipe["recipes"]
+            if key == "methods"
+            else recipe[key]
+            if key in recipe and key != "schema"
+            else fresh.get(key)
+        )
+        if published.get(key) != wanted:
+            problems.append(f"provenance.json: {key} differs from recipes/aggregate.json")
     with tempfile.TemporaryDirectory(prefix="ida-rd-") as folder:
-        write_tables(Path(folder), today, again)
+        write_tables(Path(folder), today, numbers)
         problems += table_problems(bundle, Path(folder), results)
+        table = (Path(folder) / "ida_rd.md").read_text(encoding="utf-8")
+    if not own:
+        return problems
+    assert isinstance(results, PublishedResults)
+    hashes = {record.branch: bundle.sha256(record.file) for record in results.branches}
+    made = results_of(
+        recipe,
+        samples=parameters.samples,
+        summary=numbers.summary,
+        dataset_sha256=bundle.sha256("subset.csv"),
+        rows=hashes,
+    )
+    problems += result_problems(results.model_dump(), made)
+    images = any(name.startswith("page/") for name in bundle.files)
+    texts = {
+        "README.md": readme(table, results, images=images),
+        "LICENCES.md": licences(recipe, results.weights),
+        "CITATIONS.bib": citations(recipe["recipes"], recipe["attributes"]),
+    }
+    problems += [f"{name}: is not what the program writes" for name, text in texts.items() if bundle.text(name) != text]
+    if bundle.json("results.schema.json") != PublishedResults.json_schema():
+        problems.append("results.schema.json: is not that of its version")
+    for name in bundle.files:
+        original = COPIES.get(name) or (name.replace("page/", "tables/") if name.endswith(".csv") else "")
+        if (
+            name.startswith("page/")
+            and original
+            and (original not in bundle.files or bundle.sha256(name) != bundle.sha256(original))
+        ):
+            problems.append(f"{name}: is no copy of {original}")
+        figure = name.replace("page/", "figures/")
+        if re.fullmatch(r"page/[^/]+\.png", name) and (
+            figure not in bundle.files or bundle.sha256(name) != bundle.sha256(figure)
+        ):
+            problems.append(f"{name}: is no copy of {figure}")
     return problems
 
 
-def _mix_ups(bundle: Path, results: Results) -> list[str]:
+def _mix_ups(rows: Mapping[Branch, pd.DataFrame], results: Results) -> list[str]:
     """Two branches with the same value on every image: a file copied to the wrong place, most likely."""
     names = results.distortion_order
-    found = {}
-    for record in results.branches:
-        rows = read_table(bundle / record.rows, hint=DAMAGED)
-        found[record.branch.title] = rows[rows.finite].groupby("image_id")[names].mean().sort_index()
-    problems = []
-    for (a, x), (b, y) in combinations(found.items(), 2):
-        if x.index.equals(y.index) and np.array_equal(x.to_numpy(), y.to_numpy(), equal_nan=True):
-            problems.append(f"{a} and {b} have the same values on every image: most likely a mix-up; leave one out")
-    return problems
+    found = {
+        branch.title: table[table.finite].groupby("image_id")[names].mean().sort_index()
+        for branch, table in rows.items()
+    }
+    groups: dict[bytes, list[str]] = {}
+    for title, table in found.items():
+        groups.setdefault(table.to_numpy().tobytes() + repr(list(table.index)).encode(), []).append(title)
+    return [
+        f"{a} and {b} have the same values on every image: most likely a mix-up; leave one out"
+        for titles in groups.values()
+        for a, b in combinations(titles, 2)
+    ]
+
+
+def _called_otherwise(parameters: RunParameters) -> list[str]:
+    """Downscalers whose name is that of a filter or method that they are not."""
+    from ida_rd.core.methods import known_methods
+
+    known = {*known_methods("downscale"), "nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"}
+    notes = []
+    for name, entry in parameters.downscalers.items():
+        is_ = entry.get("filter") or entry.get("method")
+        if name in known and str(is_) != name:
+            notes.append(
+                f"the downscaler called {name} is {entry.get('method')}" + (f", {is_}" if "filter" in entry else "")
+            )
+    return notes
+
+
+def _unverified(bundle: Bundle, results: Results, recipe: dict[str, Any]) -> list[str]:
+    """What nothing here can check, for people to know."""
+    own = of_this_program(results)
+    figures = sum(name.startswith("figures/") for name in bundle.files)
+    page = sum(name.startswith("page/") for name in bundle.files)
+    found = [
+        "that the rows come from these methods and images (--rerun computes some again)",
+        "program, commit, environments, hashes of code and of files, and why something was skipped, as the publisher says",
+        "balance.json, balance.csv: how the test set was chosen (--rerun chooses it again)",
+    ]
+    if figures:
+        found.append(f"figures/: {figures} files, as they were drawn")
+    if page:
+        found.append(f"page/: {page} files, as they were made; only its tables and figures are compared")
+    if not own:
+        found.append(
+            f"README.md, LICENCES.md, CITATIONS.bib, results.schema.json, Markdown and LaTeX tables: their wording is"
+            f" that of {results.program}"
+        )
+    known = catalogue()
+    if unknown := [key for key in results.weights if known[key].file is None and not known[key].sha256]:
+        found.append(f"weights {', '.join(unknown)}: nobody has published their hash")
+    if data := [name for name, source in recipe["attributes"].items() if source.get("terms")]:
+        found.append(f"attributes by {', '.join(data)}")
+    return found

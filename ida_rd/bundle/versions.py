@@ -55,6 +55,11 @@ class Version:
     upgrade: Callable[[Recipe], Recipe]
     files: Callable[[Recipe], Recipe]
 
+    def path(self, claim: str) -> str:
+        """Where the recipe of a method lies that lies at `claim` today."""
+        parts = claim.split("/")
+        return "/".join(parts[:3]) if self.number == 1 and parts[0] == "upscale" else claim
+
     def promised(self, table: str, distortions: list[str]) -> list[str]:
         """Columns that a table must have."""
         columns: list[str] = []

@@ -1,0 +1,184 @@
+"""What in a bundle follows from its recipes and rows: ``results.json``, README, terms, citations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ida_rd.bundle.folder import SUMS
+from ida_rd.bundle.schema import RESULTS_SCHEMA, PublishedResults
+from ida_rd.core.errors import UserError
+from ida_rd.core.project import Branch
+from ida_rd.core.typeset import markdown_table
+from ida_rd.core.weights import catalogue
+
+__all__ = ["bibliography", "citations", "licences", "readme", "results_of", "weights_of"]
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def weights_of(recipes: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hashes of the weights of all recipes, by id."""
+    entries = [*recipes.values(), *recipes["distort"]["distortions"].values()]
+    return {key: sha for entry in entries for key, sha in entry.get("weights", {}).items()}
+
+
+def results_of(
+    recipe: dict[str, Any],
+    *,
+    samples: int,
+    summary: dict[str, Any],
+    dataset_sha256: str,
+    rows: dict[Branch, str],
+) -> dict[str, Any]:
+    """What ``results.json`` says, apart from who wrote it.
+
+    Parameters
+    ----------
+    recipe : dict
+        ``recipes/aggregate.json``.
+    samples : int
+        K, as ``params.yaml`` asks for it.
+    summary : dict
+        ``tables/ida_rd.json``.
+    dataset_sha256 : str
+        Of ``subset.csv``.
+    rows : dict
+        Hash of each branch's rows.
+    """
+    branches = []
+    for record in recipe["branches"]:
+        branch = Branch.of(record)
+        upscaler = recipe["upscalers"][f"x{branch.factor}/{branch.upscaler}"]
+        entry = summary[branch.upscaler][f"x{branch.factor}"][branch.downscaler]
+        scores = {name: entry[name] for name in recipe["distortion_order"]}
+        branches.append(
+            {
+                **asdict(branch),
+                **{key: value for key, value in entry.items() if key not in scores},
+                "marks": upscaler["marks"],
+                "kind": upscaler["kind"],
+                "sha256": rows[branch],
+                "scores": scores,
+            }
+        )
+    return {
+        "schema_version": RESULTS_SCHEMA,
+        "samples": samples,
+        **{key: recipe[key] for key in ("seed", "confidence", "resamples", "distortions", "distortion_order")},
+        "dataset_sha256": dataset_sha256,
+        "weights": weights_of(recipe["recipes"]),
+        "skipped": recipe["skipped"],
+        "branches": branches,
+    }
+
+
+def citations(recipes: dict[str, Any], attributes: dict[str, Any]) -> str:
+    """Return BibTeX of IDA-RD and of every method, weight file and source of attributes that the recipes use."""
+    wanted = {"all"} | {f"weights/{key}" for key in weights_of(recipes)}
+    for entry in [*recipes.values(), *recipes["distort"]["distortions"].values(), *attributes.values()]:
+        if "method" in entry:
+            method = f"{entry['stage']}/{entry['method']}"
+            wanted |= {method} | {
+                f"{method}/{value}" for value in entry["parameters"].values() if isinstance(value, str)
+            }
+    # IDA-RD itself first, then by key: moving a file changes no bundle.
+    cited = sorted((entry for entry in bibliography() if wanted & entry.keywords), key=lambda e: e.order)
+    return "\n\n".join(entry.text for entry in cited) + "\n"
+
+
+class Entry(NamedTuple):
+    """A BibTeX entry: its key, the methods that it describes, and its text without these."""
+
+    key: str
+    keywords: frozenset[str]
+    text: str
+
+    @property
+    def order(self) -> tuple[bool, str]:
+        return "all" not in self.keywords, self.key
+
+
+@cache
+def bibliography(package: Path = PACKAGE) -> tuple[Entry, ...]:
+    """All entries of the ``.bib`` files beside the methods.
+
+    Raises
+    ------
+    UserError
+        A key that is there twice, or an entry without keywords.
+    """
+    found: dict[str, Entry] = {}
+    for path in sorted(package.rglob("*.bib")):
+        for text in re.split(r"\n(?=@)", "\n" + path.read_text(encoding="utf-8"))[1:]:
+            key = text.partition("{")[2].partition(",")[0].strip()
+            keywords = re.search(r"  keywords = \{([^}]*)\},\n", text)
+            if keywords is None:
+                raise UserError(f"{path}: {key} has no line of keywords: name the stage/method that it describes")
+            if key in found:
+                raise UserError(f"{path}: {key} is also in another .bib file, or twice here: keep one")
+            words = frozenset(word.strip() for word in keywords[1].split(","))
+            found[key] = Entry(key, words, text.strip().replace(keywords[0], ""))
+    return tuple(found.values())
+
+
+def licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:
+    """Terms of the program, the upscalers, the weights, the attributes and the images."""
+    lines = ["# Terms of what made these numbers", "", "The program: Apache-2.0.", "", "## Upscalers", ""]
+    for path, upscaler in recipe["upscalers"].items():
+        factor, _, name = path.partition("/")
+        lines.append(f"* {name} {factor}: {upscaler['licence'] or 'not stated'}.")
+    lines += ["", "## Weights", ""]
+    known = catalogue()
+    for key, sha in weights.items():
+        source = "" if known[key].file else f" {known[key].citation}."
+        lines.append(f"* {key} (sha256 `{sha}`): {known[key].licence}.{source}")
+    if not weights:
+        lines.append("None.")
+    if terms := [
+        f"* by {name}: {source['terms']}." for name, source in recipe["attributes"].items() if source["terms"]
+    ]:
+        lines += ["", "## Attributes of the images", "", *terms]
+    lines += ["", "## Images", ""]
+    if recipe["images"]["source"] == "sample-photos":
+        lines.append("Photographs inside the packages scikit-image and scikit-learn; their terms are in the project's")
+        lines.append("docs/data.md.")
+    else:
+        lines.append(
+            "The publisher's own folder. The publisher must state their terms; `subset.csv` names each image and"
+        )
+        lines.append("the hash of its pixels.")
+    return "\n".join(lines) + "\n"
+
+
+def readme(table: str, results: PublishedResults, *, images: bool) -> str:
+    """What the folder is; `table` is that of the scores, in Markdown."""
+    lines = [
+        "# IDA-RD results",
+        "",
+        table,
+        f"Made by {results.program}, commit {results.commit or 'unknown'}"
+        + (" with uncommitted changes" if results.uncommitted_changes else "")
+        + ". To check them, install the program and run, beside this folder:",
+        "",
+        "    ida-rd verify FOLDER             # checksums, completeness, every summary against the rows",
+        "    ida-rd verify FOLDER --rerun 2   # and two branches again from the images",
+        "",
+    ]
+    files = [
+        ("`results.json`", "scores and what made them, by the schema beside it"),
+        ("`rows/`", "every sample's distances, and the software and device that computed them"),
+        ("`tables/`, `figures/`", "the same for people; paired differences, ranks, agreement"),
+        ("`recipes/`, `params.yaml`, `provenance.json`", "parameters, hashes of code, weights and files"),
+        ("`subset.csv`, `balance.json`, `balance.csv`", "the test set: hash of every image; its groups"),
+        ("`CITATIONS.bib`, `LICENCES.md`", "what to cite; terms of the weights"),
+        (f"`{SUMS}`", "checksums of all files"),
+    ]
+    if images:
+        files.append(("`page/index.html`", "the page, with images to look at"))
+    lines += markdown_table([None, None], files)
+    return "\n".join(lines) + "\n"

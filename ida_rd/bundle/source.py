@@ -1,0 +1,226 @@
+"""Do the recipes of a bundle say what its ``params.yaml`` says? A difference in method, parameters or seed is a refusal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ida_rd.aggregate.recipe import aggregate_recipe
+from ida_rd.balance.recipe import balance_recipe
+from ida_rd.bundle.claims import Claims
+from ida_rd.bundle.folder import Bundle
+from ida_rd.bundle.numbers import of_this_program
+from ida_rd.bundle.schema import Results
+from ida_rd.bundle.versions import Version
+from ida_rd.core.project import Branch
+from ida_rd.plan.schema import RunParameters
+from ida_rd.report.recipe import report_recipe
+
+__all__ = ["code_differences", "source_problems"]
+
+# What a recipe holds besides what params.yaml decides: found on the publisher's machine.
+FOUND = ("code", "files", "looking", "packages", "schema", "weights")
+HASH = re.compile(r"[0-9a-f]{64}")
+CLAIMED = ("stochastic", "blind", "matched", "kind", "marks", "factor")  # of an upscaler, whoever wrote the bundle
+DESCRIBED = ("label", "better", "perfect", "low", "high", "squared", "kind", "minimum_side")
+
+
+def _stated(recipe: Any) -> Any:
+    """A recipe without what was found, at any depth but within the parameters."""
+    if not isinstance(recipe, dict):
+        return recipe
+    return {key: value if key == "parameters" else _stated(value) for key, value in recipe.items() if key not in FOUND}
+
+
+def _differ(published: Any, wanted: Any, where: str, *, exact: bool) -> list[str]:
+    """Where two values differ; unless `exact`, only in what both of them have: another version may say more or less."""
+    if isinstance(published, dict) and isinstance(wanted, dict):
+        found = []
+        for key in sorted(published.keys() | wanted.keys(), key=str):
+            place = f"{where}.{key}"
+            if key in published and key in wanted:
+                found += _differ(published[key], wanted[key], place, exact=exact)
+            elif exact:
+                found.append(f"{place}: {'does not follow from params.yaml' if key in published else 'missing'}")
+        return found
+    if type(published) is bool or type(wanted) is bool:
+        same = published is wanted
+    else:
+        same = published == wanted
+    return [] if same else [f"{where}: is {published!r}, params.yaml says {wanted!r}"[:300]]
+
+
+def source_problems(
+    bundle: Bundle,
+    results: Results,
+    recipe: dict[str, Any],
+    parameters: RunParameters,
+    claims: Claims,
+    version: Version,
+) -> list[str]:
+    """Compare every recipe of a bundle with what its parameters decide.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    results : Results
+    recipe : dict
+        ``recipes/aggregate.json``.
+    parameters : RunParameters
+        From its ``params.yaml``.
+    claims : Claims
+        What follows from them.
+    version : Version
+    """
+    exact = of_this_program(results)
+    where = "recipes/aggregate.json"
+    said = parameters.model_dump(mode="json")
+    report = bundle.json("recipes/report.json")
+    problems = _differ(report["parameters"], said, "recipes/report.json: parameters", exact=True)
+    if results.samples != parameters.samples:
+        problems.append(f"results.json: samples is {results.samples}, params.yaml says {parameters.samples}")
+    for key in ("seed", "confidence", "resamples", "images", "balance"):
+        problems += _differ(recipe[key], claims.data[key], f"{where}: {key}", exact=exact)
+    if [Branch.of(record) for record in recipe["branches"]] != claims.branches:
+        problems.append(f"{where}: its branches are not those of params.yaml")
+    order = recipe["distortion_order"]
+    if order != list(claims.distortions):
+        problems.append(f"{where}: distortion_order is {order}, params.yaml says {list(claims.distortions)}"[:300])
+    problems += _methods(recipe, claims, version, exact=exact)
+    problems += _descriptions(version.upgrade(recipe), claims, exact=exact)
+    problems += _files(bundle, recipe, parameters, claims, version, exact=exact)
+    return problems
+
+
+def _methods(recipe: dict[str, Any], claims: Claims, version: Version, *, exact: bool) -> list[str]:
+    published = dict(version.files(recipe["recipes"]))
+    published |= {f"distort/{name}": entry for name, entry in published.pop("distort")["distortions"].items()}
+    wanted = {version.path(path): path for path in claims.methods}
+    if odd := sorted(published.keys() ^ wanted.keys()):
+        which = "is of no method of params.yaml" if odd[0] in published else "is missing"
+        return [f"recipes/{odd[0]}.json: {which}"]
+    problems = []
+    for path, claim in wanted.items():
+        entry, where = published[path], f"recipes/{path}.json"
+        stated = claims.methods[claim]
+        unknown = claim not in claims.packages and "skipped" not in stated  # a module of the publisher's own
+        said = {key: value for key, value in _stated(entry).items() if key != "settings" or key in stated}
+        problems += _differ(said, _stated(stated), where, exact=exact and not unknown)
+        for key in ("parameters", "method", "stage"):
+            if key in stated and key not in entry:
+                problems.append(f"{where}: {key}: missing")
+        given = set(stated.get("parameters", {})) - set(entry.get("parameters", {}))
+        if given and not exact:
+            problems.append(f"{where}: parameters.{min(given)}: missing")
+        problems += _found(entry, where)
+        if claim in claims.weights and set(entry.get("weights", {})) != claims.weights[claim]:
+            names = ", ".join(sorted(claims.weights[claim])) or "none"
+            problems.append(f"{where}: its weights are not those of the method ({names})")
+        if exact and claim in claims.packages and set(entry.get("packages", {})) != claims.packages[claim]:
+            problems.append(f"{where}: its packages are not those of the method")
+    return problems
+
+
+def _found(entry: Mapping[str, Any], where: str) -> list[str]:
+    """What was found on the publisher's machine must at least have its form."""
+    for key in ("code", "files", "weights"):
+        value = entry.get(key, {})
+        if not isinstance(value, dict) or not all(isinstance(v, str) and HASH.fullmatch(v) for v in value.values()):
+            return [f"{where}: {key}: is no mapping of names to hashes"]
+    packages = entry.get("packages", {})
+    if not isinstance(packages, dict) or not all(isinstance(v, str) and len(v) < 200 for v in packages.values()):
+        return [f"{where}: packages: is no mapping of names to versions"]
+    return []
+
+
+def _descriptions(today: dict[str, Any], claims: Claims, *, exact: bool) -> list[str]:
+    """Marks, labels and directions are what the methods say of themselves."""
+    problems = []
+    for section, known, keys in (
+        ("upscalers", claims.upscalers, CLAIMED),
+        ("distortions", claims.distortions, DESCRIBED),
+    ):
+        where = f"recipes/aggregate.json: {section}"
+        if today[section].keys() != known.keys():
+            problems.append(f"{where}: are not those of params.yaml")
+            continue
+        for name, wanted in known.items():
+            if wanted is None:
+                continue
+            said = today[section][name]
+            # Paths of weights are the publisher's; that their ids are right is checked with the recipes.
+            wanted, said = ({k: v for k, v in d.items() if k != "weights"} for d in (wanted, said))
+            open_ = {"settings"} - wanted.keys()
+            said = {k: v for k, v in said.items() if k not in open_}
+            if exact:
+                problems += _differ(said, wanted, f"{where}.{name}", exact=True)
+                continue
+            for key in keys:
+                if key in wanted and said.get(key, wanted[key] if key == "matched" else None) != wanted[key]:
+                    problems.append(
+                        f"{where}.{name}.{key}: is {said.get(key)!r}, the method says {wanted[key]!r}"[:300]
+                    )
+    return problems
+
+
+def _files(
+    bundle: Bundle,
+    recipe: dict[str, Any],
+    parameters: RunParameters,
+    claims: Claims,
+    version: Version,
+    *,
+    exact: bool,
+) -> list[str]:
+    """The other files below ``recipes/``, and what ``aggregate.json`` says of the sources of attributes."""
+    problems = []
+    for path, method in version.files(recipe["recipes"]).items():
+        if bundle.json(f"recipes/{path}.json") != method:
+            problems.append(f"recipes/{path}.json: differs from recipes/aggregate.json")
+    attributes = bundle.json("recipes/attributes.json")
+    said = parameters.model_dump(mode="json")
+    wanted = {
+        "recipes/attributes.json": (
+            attributes | {"images": {k: v for k, v in attributes["images"].items() if k != "files"}},
+            {
+                "images": claims.data["images"],
+                "sources": {n: {k: v for k, v in s.items() if k != "terms"} for n, s in claims.sources.items()},
+                "opens_images": attributes["opens_images"],
+                "multiple": claims.data["multiple"],
+            },
+        ),
+        "recipes/balance.json": (
+            bundle.json("recipes/balance.json"),
+            balance_recipe(claims.data["balance"], said["images"]["path"], claims.data["multiple"], parameters.seed),
+        ),
+        "recipes/report.json": (bundle.json("recipes/report.json"), report_recipe(recipe, said) if exact else {}),
+    }
+    for name, (published, fresh) in wanted.items():
+        problems += _differ(_stated(published), _stated(fresh), name, exact=exact)
+    problems += _differ(
+        _stated(recipe["attributes"]), _stated(claims.sources), "recipes/aggregate.json: attributes", exact=exact
+    )
+    if exact:
+        keys = aggregate_recipe(
+            {}, branches=[], upscalers={}, distortions={}, skipped={}, methods={}, data=dict.fromkeys(claims.data)
+        ).keys() - {"multiple"} | {"attributes"}
+        if odd := sorted(recipe.keys() ^ keys):
+            problems.append(f"recipes/aggregate.json: {odd[0]}: {'is no key of it' if odd[0] in recipe else 'missing'}")
+        if recipe["branches"] != [branch.record() for branch in claims.branches]:
+            problems.append("recipes/aggregate.json: branches: differ from those of params.yaml")
+    return problems
+
+
+def code_differences(published: Mapping[str, Any], fresh: Mapping[str, Any]) -> list[str]:
+    """Files of code whose hash differs between recipes of one version, sorted."""
+    before, now = (_code(recipes) for recipes in (published, fresh))
+    return sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
+
+
+def _code(value: Any) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            found |= dict(inner) if key in ("code", "looking") and isinstance(inner, Mapping) else _code(inner)
+    return found
