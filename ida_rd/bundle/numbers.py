@@ -21,7 +21,7 @@ from typing import Any
 
 from ida_rd.bundle.schema import RESULTS_SCHEMA, Results, program
 from ida_rd.bundle.versions import Version, version_of
-from ida_rd.core.files import read_json
+from ida_rd.core.readers import read_json
 from ida_rd.core.tables import read_table
 
 __all__ = ["branch_problems", "equal", "of_this_program", "table_problems"]

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from ida_rd.bundle.schema import RESULTS_SCHEMA, PublishedResults, Tolerance, program
 from ida_rd.bundle.verify import SUMS, verify, weights_of
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import atomic_folder, read_json, sha256_file, write_json, write_text
+from ida_rd.core.files import atomic_folder, sha256_file, write_json, write_text
 from ida_rd.core.project import Branch, Project
+from ida_rd.core.readers import read_json
 from ida_rd.core.typeset import markdown_table
 from ida_rd.core.weights import catalogue
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json
 from ida_rd.core.methods import NAME
 from ida_rd.core.project import Branch
+from ida_rd.core.readers import read_json
 
 __all__ = [
     "RESULTS_SCHEMA",

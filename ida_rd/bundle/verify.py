@@ -16,7 +16,8 @@ from ida_rd.bundle.numbers import branch_problems, table_problems
 from ida_rd.bundle.schema import InvalidResults, Results, read_results
 from ida_rd.bundle.versions import RELEASED_WEIGHTS, version_of
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json, sha256_file
+from ida_rd.core.files import sha256_file
+from ida_rd.core.readers import read_json
 from ida_rd.core.tables import read_table
 from ida_rd.core.weights import MissingWeights, catalogue, locate
 
