@@ -100,7 +100,7 @@ def pipeline(rows: int, method: str) -> dict[str, float]:
         # The chosen ones become images: all others stay empty, and would be refused if opened.
         sys.path.insert(0, str(ROOT))
         from ida_rd.balance.stage import select
-        from ida_rd.core.files import read_json
+        from ida_rd.core.readers import read_json
         from ida_rd.core.tables import read_table
 
         recipe = read_json(folder / "data/plan/balance.json", hint="")

@@ -16,7 +16,7 @@ from scipy import stats
 from ida_rd.aggregate.comparisons import holm
 from ida_rd.aggregate.statistics import bootstrap_interval
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json
+from ida_rd.core.readers import read_json
 from ida_rd.core.tables import TEXT, read_table
 from ida_rd.core.typeset import interval, markdown_table, number, p_value, places_of
 from ida_rd.report.page import software

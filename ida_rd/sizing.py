@@ -8,8 +8,8 @@ from typing import Any
 from ida_rd.aggregate.power import components, images_needed, paired_rows
 from ida_rd.aggregate.results import check_rows, rows_in
 from ida_rd.core.errors import UserError, did_you_mean
-from ida_rd.core.files import read_json
 from ida_rd.core.project import Branch
+from ida_rd.core.readers import read_json
 from ida_rd.core.tables import read_table
 from ida_rd.core.typeset import markdown_table
 

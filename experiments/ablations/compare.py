@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 
 from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.core.files import read_json, write_text
+from ida_rd.core.files import write_text
+from ida_rd.core.readers import read_json
 from ida_rd.core.typeset import markdown_table, number
 
 HERE = Path(__file__).resolve().parent

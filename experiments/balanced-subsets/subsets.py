@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from ida_rd.balance.groups import cells, entropy, maximum_entropy
 from ida_rd.balance.stage import Selection, select
 from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.core.files import atomic_folder, read_yaml, write_text
+from ida_rd.core.files import atomic_folder, write_text
 from ida_rd.core.methods import validate
+from ida_rd.core.readers import read_yaml
 from ida_rd.core.tables import write_table
 from ida_rd.core.typeset import markdown_table, number
 from ida_rd.plan.schema import AttributeGroups

@@ -27,8 +27,9 @@ from pydantic import Field
 from ida_rd.aggregate.comparisons import holm
 from ida_rd.aggregate.statistics import summarise
 from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
+from ida_rd.core.files import atomic_folder, write_json, write_text
 from ida_rd.core.methods import Parameters, validate
+from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.seeds import generator
 from ida_rd.core.tables import read_table, write_table
 from ida_rd.core.typeset import interval, markdown_table, number, p_value

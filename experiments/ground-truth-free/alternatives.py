@@ -29,10 +29,11 @@ from scipy import stats
 
 from ida_rd.aggregate.statistics import summarise
 from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.core.files import atomic_folder, read_json, read_yaml, sha256_file, write_json, write_text
+from ida_rd.core.files import atomic_folder, sha256_file, write_json, write_text
 from ida_rd.core.images import read_image
 from ida_rd.core.methods import Parameters, open_method, validate
 from ida_rd.core.project import Project
+from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.recipes import identity, read_recipe
 from ida_rd.core.tables import read_table, spread_column, write_table
 from ida_rd.core.typeset import markdown_table, number

@@ -21,8 +21,9 @@ import torch
 from PIL import Image
 
 from ida_rd.core.errors import exit_with_line
-from ida_rd.core.files import read_json, sha256_file, write_text
+from ida_rd.core.files import sha256_file, write_text
 from ida_rd.core.images import read_image
+from ida_rd.core.readers import read_json
 from ida_rd.core.seeds import Draw
 from ida_rd.models.flow import FlowNet, load_network
 from ida_rd.training.card import credits, draw_heats, earlier_phases, licences

@@ -15,8 +15,8 @@ from ida_rd.aggregate.comparisons import differences, halves, losses, rank_agree
 from ida_rd.aggregate.power import components
 from ida_rd.aggregate.statistics import summarise
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json
 from ida_rd.core.project import Branch
+from ida_rd.core.readers import read_json
 from ida_rd.core.tables import read_table
 
 __all__ = ["METRICS_SCHEMA", "Results", "aggregate", "check_rows", "environments_in", "provenance", "rows_in"]

@@ -10,28 +10,38 @@ References
 
 from __future__ import annotations
 
-import json
+import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pandas as pd
 from pydantic import Field
 
 from ida_rd.core.errors import UserError
+from ida_rd.core.foreign import MEBIBYTE, decoding
 from ida_rd.core.methods import Parameters as Base
+from ida_rd.core.readers import parse_json, read_content
 
 __all__ = ["NAMES", "TERMS", "Parameters", "files", "lookup", "names"]
 
 HARMLESS = ()
 TERMS = "CC BY-NC-SA 4.0, non-commercial"
+FILE_LIMIT = MEBIBYTE  # the largest of the 70,000 has 50 kB
+TOTAL_LIMIT = 2048 * MEBIBYTE
+RATIO = 100  # such text shrinks to a tenth
+MEMBERS = 1_000_000
+HINT = "get the archive again"
 NAMES = ("age", "gender", "smile", "glasses", "yaw", "pitch", "roll", "faces")
 
 
 class Parameters(Base):
     """Parameters of `lookup`."""
 
-    path: str = Field(description="folder of the JSON files, or zip archive that holds them")
+    path: str = Field(
+        min_length=1, max_length=4096, description="folder of the JSON files, or zip archive that holds them"
+    )
 
 
 def names(parameters: Parameters) -> tuple[str, ...]:
@@ -56,17 +66,39 @@ def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of every JSON file."""
     if path.is_dir():
         for file in sorted(path.rglob("*.json")):
-            yield str(file), file.read_bytes()
+            yield str(file), read_content(file, hint="remove it", limit=FILE_LIMIT)
         return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = sorted(name for name in archive.namelist() if name.endswith(".json"))
-            if not members:
-                raise UserError(f"{path}: holds no .json file")
-            for name in members:
-                yield name, archive.read(name)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{path}: not a complete zip archive ({error})") from None
+    with decoding(f"{path}: not a complete zip archive", HINT):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        members = sorted(
+            (member for member in archive.infolist() if member.filename.endswith(".json")),
+            key=lambda member: member.filename,
+        )
+        if not members:
+            raise UserError(f"{path}: holds no .json file")
+        _check_members(path, archive, members)
+        for member in members:
+            with decoding(f"{path}: {member.filename} cannot be extracted", HINT):
+                content = archive.read(member)
+            yield member.filename, content
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse, before anything is extracted, what would take more than labels do."""
+    if len(archive.infolist()) > MEMBERS:
+        raise UserError(f"{path}: holds more than {MEMBERS:,} files: {HINT}")
+    for member in members:
+        if member.file_size > FILE_LIMIT:
+            raise UserError(
+                f"{path}: {member.filename} has {member.file_size:,} bytes, more than the {FILE_LIMIT:,} of a file of"
+                f" labels: {HINT}"
+            )
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise UserError(f"{path}: {member.filename} is neither stored nor deflated: pack the archive again")
+    total = sum(member.file_size for member in members)
+    if total > min(TOTAL_LIMIT, max(32 * MEBIBYTE, RATIO * path.stat().st_size)):
+        raise UserError(f"{path}: would have {total:,} bytes when extracted, too many for files of labels: {HINT}")
 
 
 def lookup(parameters: Parameters) -> pd.DataFrame:
@@ -88,12 +120,9 @@ def lookup(parameters: Parameters) -> pd.DataFrame:
         image_id = PurePosixPath(name).stem
         if image_id in rows:
             raise UserError(f"{parameters.path}: {image_id} has two files; keep one")
-        try:
-            faces = json.loads(content)
+        faces = parse_json(content, f"{name}: is not a file of ffhq-features: it")
+        with decoding(f"{name}: is not a file of ffhq-features"):
             rows[image_id] = _row(faces)
-        except (ValueError, KeyError, TypeError) as error:
-            reason = f"has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-            raise UserError(f"{name}: is not a file of ffhq-features ({reason})") from None
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(NAMES)).rename_axis("image_id")
 
 
@@ -102,16 +131,30 @@ def _row(faces: list[dict]) -> dict[str, object]:
         raise TypeError("it is not a list of faces")
     if not faces:
         return {"faces": 0}
+    try:
+        return _described(faces)
+    except KeyError as error:
+        raise ValueError(f"has no {error}") from None
+
+
+def _described(faces: list[dict]) -> dict[str, object]:
     largest = max(faces, key=lambda face: face["faceRectangle"]["width"] * face["faceRectangle"]["height"])
     found = largest["faceAttributes"]
     pose = found["headPose"]
     return {
-        "age": float(found["age"]),
+        "age": _number(found["age"]),
         "gender": str(found["gender"]),
-        "smile": float(found["smile"]),
+        "smile": _number(found["smile"]),
         "glasses": str(found["glasses"]),
-        "yaw": float(pose["yaw"]),
-        "pitch": float(pose["pitch"]),
-        "roll": float(pose["roll"]),
+        "yaw": _number(pose["yaw"]),
+        "pitch": _number(pose["pitch"]),
+        "roll": _number(pose["roll"]),
         "faces": len(faces),
     }
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value} is not a finite number")
+    return number

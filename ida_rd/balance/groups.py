@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ida_rd.core.errors import UserError, did_you_mean
 
-__all__ = ["Cells", "cells", "entropy", "group_names", "grouped", "maximum_entropy"]
+__all__ = ["OTHERS", "Cells", "cells", "edge_labels", "entropy", "group_names", "grouped", "maximum_entropy"]
 
 OTHERS = "others"
+MOST_CELLS = 1_000_000
 
 
 def group_names(rule: dict[str, Any], values: pd.Series) -> list[str]:
@@ -37,8 +38,10 @@ def group_names(rule: dict[str, Any], values: pd.Series) -> list[str]:
 
 def edge_labels(edges: list[float]) -> list[str]:
     """Name the groups between edges: below the first, from one up to the next, from the last up."""
-    middle = [f"{a:g} to {b:g}" for a, b in pairwise(edges)]
-    return [f"below {edges[0]:g}", *middle, f"{edges[-1]:g} up"]
+    # A cell that begins with a minus and is no number would be a formula to a spreadsheet.
+    first = [f"from {edge:g}" if edge < 0 else f"{edge:g}" for edge in edges]
+    middle = [f"{a} to {b:g}" for a, b in zip(first, edges[1:], strict=False)]
+    return [f"below {edges[0]:g}", *middle, f"{first[-1]} up"]
 
 
 def grouped(name: str, values: pd.Series, rule: dict[str, Any]) -> pd.Series:
@@ -121,6 +124,12 @@ def cells(table: pd.DataFrame, rules: dict[str, dict[str, Any]]) -> Cells:
         code = pd.Categorical(found, categories=names[attribute]).codes.astype(np.int64)
         missing |= code < 0
         place = place * len(names[attribute]) + code
+    sizes = [len(groups) for groups in names.values()]
+    if math.prod(sizes) > MOST_CELLS:
+        raise UserError(
+            f"balance.attributes: {' x '.join(map(str, sizes))} joint groups are more than {MOST_CELLS:,}: group the"
+            " labels, or balance by fewer attributes"
+        )
     index = pd.MultiIndex.from_product(names.values(), names=list(names))
     return Cells(index.to_frame(index=False), np.where(missing, -1, place))
 

@@ -16,6 +16,7 @@ from ida_rd.core.seeds import generator
 __all__ = ["even_quotas", "features", "k_means_groups", "sequence"]
 
 STARTS = 20
+ONE_HOT = 20_000_000  # numbers: labels that differ from image to image say nothing, and take much memory
 
 
 def features(table: pd.DataFrame, names: list[str]) -> NDArray[np.float64]:
@@ -33,6 +34,10 @@ def features(table: pd.DataFrame, names: list[str]) -> NDArray[np.float64]:
             columns.append(values.to_numpy(np.float64)[:, None])
         else:
             labels = sorted(values.map(str).unique())
+            if len(labels) * len(values) > ONE_HOT:
+                raise UserError(
+                    f"balance.attributes.{name}: {len(labels)} different labels are too many for K-means: group them"
+                )
             columns.append((values.map(str).to_numpy()[:, None] == np.array(labels)[None]).astype(np.float64))
     return np.concatenate(columns, axis=1)
 

@@ -17,7 +17,8 @@ import pandas as pd
 
 from ida_rd.core.errors import UserError, printable
 from ida_rd.core.foreign import MEBIBYTE, decoding, read_bytes
-from ida_rd.core.readers import parse_json, parse_table
+from ida_rd.core.readers import parse_json
+from ida_rd.core.tables import parse_table
 
 __all__ = ["DAMAGED", "NOT_WHOLE", "SUMS", "Bundle", "refusal"]
 

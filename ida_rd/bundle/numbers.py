@@ -19,15 +19,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ida_rd.bundle.folder import Bundle
 from ida_rd.bundle.schema import RESULTS_SCHEMA, Results, program
 from ida_rd.bundle.versions import Version, version_of
-from ida_rd.core.files import read_json
+from ida_rd.core.readers import read_json
 from ida_rd.core.tables import read_table
 
-__all__ = ["branch_problems", "equal", "of_this_program", "table_problems"]
+__all__ = ["branch_problems", "equal", "of_this_program", "result_problems", "table_problems"]
 
 RELATIVE = 1e-9  # another version of a library may sum in another order
-DAMAGED = "the bundle is damaged"
 SUMMARY = "ida_rd.json"
 
 
@@ -77,12 +77,33 @@ def branch_problems(results: Results, summary: Mapping[str, Any], marks: Mapping
     return problems
 
 
-def table_problems(bundle: Path, fresh: Path, results: Results) -> list[str]:
+def result_problems(said: Any, made: Any, where: str = "results.json") -> list[str]:
+    """Where ``results.json`` is not what rows and recipes give, whole; keys that `made` lacks are the publisher's word.
+
+    Parameters
+    ----------
+    said, made : Any
+        Its content, and what it should be: mappings, lists, values.
+    where : str
+        Place, for messages.
+    """
+    if isinstance(said, dict) and isinstance(made, dict):
+        if where != "results.json" and (odd := sorted(said.keys() ^ made.keys())):
+            return [f"{where}: {odd[0]}: {'does not follow' if odd[0] in said else 'missing'}"]
+        return [p for key in made for p in result_problems(said.get(key), made[key], f"{where}: {key}")]
+    if isinstance(said, list) and isinstance(made, list) and len(said) == len(made):
+        return [
+            p for i, pair in enumerate(zip(said, made, strict=True)) for p in result_problems(*pair, f"{where}.{i}")
+        ]
+    return [] if equal(said, made) else [f"{where} is {said!r}, rows and recipes give {made!r}"[:300]]
+
+
+def table_problems(bundle: Bundle, fresh: Path, results: Results) -> list[str]:
     """Compare ``tables/`` of a bundle with tables that were written from its rows.
 
     Parameters
     ----------
-    bundle : Path
+    bundle : Bundle
     fresh : Path
         Folder of the tables as this program writes them.
     results : Results
@@ -91,24 +112,23 @@ def table_problems(bundle: Path, fresh: Path, results: Results) -> list[str]:
     wanted = {SUMMARY, *(f"{table}.csv" for table in version.columns), *version.texts}
     problems = []
     for path in sorted(fresh.iterdir()):
-        published = bundle / "tables" / path.name
-        if not published.is_file():
-            problems += [f"tables/{path.name}: missing"] if own or path.name in wanted else []
-        elif published.read_bytes() == path.read_bytes():
+        name = f"tables/{path.name}"
+        if name not in bundle.files:
+            problems += [f"{name}: missing"] if own or path.name in wanted else []
+        elif bundle.bytes(name) == path.read_bytes():
             continue
         elif path.suffix == ".csv":
-            problems += _columns(published, path, version.promised(path.stem, results.distortion_order), own)
+            problems += _columns(bundle, name, path, version.promised(path.stem, results.distortion_order), own)
         elif path.suffix == ".json":
-            problems += _leaves(published, path, version, own)
+            problems += _leaves(bundle, name, path, version, own)
         elif own:
-            problems.append(f"tables/{path.name}: differs from what the rows give")
+            problems.append(f"{name}: differs from what the rows give")
     return problems
 
 
-def _columns(published: Path, fresh: Path, promised: list[str], own: bool) -> list[str]:
+def _columns(bundle: Bundle, name: str, fresh: Path, promised: list[str], own: bool) -> list[str]:
     """Column by column; the first place where a table differs is named."""
-    name = f"tables/{published.name}"
-    a, b = read_table(published, hint=DAMAGED), read_table(fresh, hint=DAMAGED)
+    a, b = bundle.table(name), read_table(fresh, hint="")
     if absent := [column for column in promised if column not in a]:
         return [f"{name}: has no column {', '.join(absent)}"]
     if own and (odd := sorted(set(a) ^ set(b))):
@@ -124,10 +144,9 @@ def _columns(published: Path, fresh: Path, promised: list[str], own: bool) -> li
     return []
 
 
-def _leaves(published: Path, fresh: Path, version: Version, own: bool) -> list[str]:
+def _leaves(bundle: Bundle, name: str, fresh: Path, version: Version, own: bool) -> list[str]:
     """The same for JSON: a value is named by its path, and promised by the last part of that."""
-    name = f"tables/{published.name}"
-    a, b = (_flat(read_json(path, hint=DAMAGED)) for path in (published, fresh))
+    a, b = _flat(bundle.json(name)), _flat(read_json(fresh, hint=""))
     promised = version.columns["ida_rd"]
     if odd := sorted(path for path in a.keys() ^ b.keys() if own or path[-1] in promised):
         which = "the rows do not give it" if odd[0] in a else "missing"

@@ -14,8 +14,9 @@ from ida_rd.bundle.folder import SUMS
 from ida_rd.bundle.schema import PublishedResults, program
 from ida_rd.bundle.verify import verify
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import atomic_folder, read_json, sha256_file, write_json, write_text
+from ida_rd.core.files import atomic_folder, sha256_file, write_json, write_text
 from ida_rd.core.project import Branch, Project
+from ida_rd.core.readers import read_json
 
 __all__ = ["publish", "write_checksums"]
 

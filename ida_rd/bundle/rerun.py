@@ -18,8 +18,9 @@ from ida_rd.bundle.schema import RESULTS_SCHEMA, Results, read_results
 from ida_rd.bundle.verify import DAMAGED, NOT_WHOLE, Verification, refusal
 from ida_rd.bundle.versions import VERSIONS, version_of
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json, sha256_file
+from ida_rd.core.files import sha256_file
 from ida_rd.core.project import Branch, Project
+from ida_rd.core.readers import read_json
 from ida_rd.core.seeds import generator
 from ida_rd.core.tables import read_table, spread_column
 from ida_rd.engine.script import store_of

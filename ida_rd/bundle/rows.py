@@ -9,7 +9,6 @@ import pandas as pd
 
 from ida_rd.bundle.folder import Bundle
 from ida_rd.bundle.schema import Results
-from ida_rd.bundle.versions import version_of
 from ida_rd.core.errors import UserError
 from ida_rd.core.project import Branch
 from ida_rd.core.tables import spread_column

@@ -1,4 +1,4 @@
-"""Do the recipes of a bundle say what its ``params.yaml`` says? A difference in method, parameters or seed is a refusal."""
+"""Do the recipes of a bundle say what its ``params.yaml`` says? Another method, parameter or seed is a refusal."""
 
 from __future__ import annotations
 
@@ -44,10 +44,7 @@ def _differ(published: Any, wanted: Any, where: str, *, exact: bool) -> list[str
             elif exact:
                 found.append(f"{place}: {'does not follow from params.yaml' if key in published else 'missing'}")
         return found
-    if type(published) is bool or type(wanted) is bool:
-        same = published is wanted
-    else:
-        same = published == wanted
+    same = (isinstance(published, bool), published) == (isinstance(wanted, bool), wanted)  # 1 is not True
     return [] if same else [f"{where}: is {published!r}, params.yaml says {wanted!r}"[:300]]
 
 
@@ -156,8 +153,8 @@ def _descriptions(today: dict[str, Any], claims: Claims, *, exact: bool) -> list
             if exact:
                 problems += _differ(said, wanted, f"{where}.{name}", exact=True)
                 continue
-            for key in keys:
-                if key in wanted and said.get(key, wanted[key] if key == "matched" else None) != wanted[key]:
+            for key in keys:  # those that its version has
+                if key in wanted and key in said and said[key] != wanted[key]:
                     problems.append(
                         f"{where}.{name}.{key}: is {said.get(key)!r}, the method says {wanted[key]!r}"[:300]
                     )

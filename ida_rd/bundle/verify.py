@@ -10,7 +10,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ida_rd.aggregate.results import Results as Numbers
@@ -360,7 +359,7 @@ def _unverified(bundle: Bundle, results: Results, recipe: dict[str, Any]) -> lis
     page = sum(name.startswith("page/") for name in bundle.files)
     found = [
         "that the rows come from these methods and images (--rerun computes some again)",
-        "program, commit, environments, hashes of code and of files, and why something was skipped, as the publisher says",
+        "program, commit, environments, hashes of code and files, reasons why something was skipped: the publisher's word",
         "balance.json, balance.csv: how the test set was chosen (--rerun chooses it again)",
     ]
     if figures:

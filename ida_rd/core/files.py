@@ -14,14 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ida_rd.core.errors import UserError
-
 __all__ = [
     "atomic_folder",
     "atomic_path",
     "canonical_json",
-    "read_json",
-    "read_yaml",
     "sha256_file",
     "write_bytes",
     "write_json",
@@ -129,28 +125,6 @@ def canonical_json(value: Any) -> str:
 def write_json(path: Path | str, value: Any) -> None:
     """Write `value` to `path` as `canonical_json`, atomically."""
     write_text(path, canonical_json(value))
-
-
-def read_json(path: Path | str, *, hint: str) -> Any:
-    """Read a JSON file; `hint` says what to do if it is missing or broken."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {hint}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}): {hint}") from None
-
-
-def read_yaml(path: Path | str, *, hint: str) -> Any:
-    """Read a YAML file; `hint` says what to do if it is missing."""
-    import yaml
-
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {hint}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def sha256_file(path: Path | str) -> str:

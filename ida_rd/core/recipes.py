@@ -13,9 +13,10 @@ from typing import Any
 
 from ida_rd.core.code import code_hashes
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json, sha256_file
+from ida_rd.core.files import sha256_file
 from ida_rd.core.methods import OpenedMethod
 from ida_rd.core.project import Project
+from ida_rd.core.readers import read_json
 from ida_rd.core.software import package_version
 from ida_rd.core.weights import locate
 

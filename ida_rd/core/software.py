@@ -11,7 +11,8 @@ import importlib.util
 from pathlib import Path
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json, write_json
+from ida_rd.core.files import write_json
+from ida_rd.core.readers import read_json
 
 __all__ = ["MissingSoftware", "package_version", "skip_note", "write_skip_note"]
 

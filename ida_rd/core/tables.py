@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import warnings
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_text
+from ida_rd.core.foreign import MEBIBYTE, decoding
+from ida_rd.core.names import looks_like_formula
+from ida_rd.core.readers import read_content
 
-__all__ = ["marked_name", "read_table", "spread_column", "write_table"]
+__all__ = ["CELLS", "TEXT", "marked_name", "parse_table", "read_table", "spread_column", "write_table"]
 
 # An image may be called "001", and a downscaler "nan": pandas would make numbers of them.
 TEXT = ("image_id", "file", "upscaler", "downscaler", "distortion", "loses_less", "loses_more", "marks")
+CSV_LIMIT = 256 * MEBIBYTE
+COLUMNS = 10_000
+CELLS = 50_000_000
 
 
 def spread_column(distortion: str) -> str:
@@ -25,16 +35,88 @@ def marked_name(upscaler: str, marks: object) -> str:
     return f"{upscaler} ({marks})" if isinstance(marks, str) and marks else upscaler
 
 
-def read_table(path: Path | str, *, hint: str) -> pd.DataFrame:
-    """Read a CSV table; `hint` says what to do if it is missing or broken."""
-    try:
-        return pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=[""])
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {hint}") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a CSV table ({' '.join(str(error).split())}): {hint}") from None
+def read_table(path: Path | str, *, hint: str, limit: int = CSV_LIMIT) -> pd.DataFrame:
+    """Read a CSV table of at most `limit` bytes; `hint` says what to do if it is missing or broken."""
+    return parse_table(read_content(path, hint=hint, limit=limit), str(path), hint)
+
+
+def parse_table(data: bytes, what: str, hint: str = "") -> pd.DataFrame:
+    """Decode a CSV table, UTF-8. Nothing is decompressed.
+
+    Parameters
+    ----------
+    data : bytes
+    what : str
+        What it is, for messages: the path.
+    hint : str
+        What to do.
+
+    Raises
+    ------
+    UserError
+        It is not a CSV table, two columns have one name, rows are longer than the head, or it has more than `COLUMNS`
+        columns or `CELLS` cells.
+    """
+    with decoding(f"{what} is not a CSV table", hint):
+        _check_head(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they name columns, and have no line of their own
+            return pd.read_csv(
+                io.BytesIO(data),
+                dtype=dict.fromkeys(TEXT, str),
+                keep_default_na=False,
+                na_values=[""],
+                compression=None,
+            )
+
+
+def _check_head(data: bytes) -> None:
+    """Refuse what would cost memory, or be read otherwise than it is written, before pandas sees it."""
+    if b"\0" in data:
+        raise ValueError("it holds zero bytes")
+    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
+    rows = list(islice((row for row in csv.reader(text) if row), 2))
+    if not rows:
+        raise ValueError("it is empty")
+    head = rows[0]
+    if len(head) > COLUMNS:
+        raise ValueError(f"it has {len(head):,} columns, more than the {COLUMNS:,} that are read")
+    seen: set[str] = set()
+    for name in head:
+        if name and name in seen:
+            raise ValueError(f"two columns are called {name!r}")
+        seen.add(name)
+    if len(rows) > 1 and len(rows[1]) > len(head):
+        raise ValueError(f"its rows have {len(rows[1]):,} cells, its head has {len(head):,}")
+    lines = data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n") + 1
+    # Even an empty cell takes a byte, unless rows end early.
+    if lines * len(head) > min(CELLS, max(MEBIBYTE, 2 * len(data))):
+        raise ValueError(f"{lines:,} rows of {len(head):,} columns are too many, or most of them end early")
 
 
 def write_table(path: Path | str, table: pd.DataFrame) -> None:
-    """Write a table as CSV, atomically; floats in full (they read back to the same bits)."""
+    """Write a table as CSV, atomically; floats in full (they read back to the same bits).
+
+    Raises
+    ------
+    UserError
+        A cell that a spreadsheet would take for a formula.
+    """
+    _check_cells(path, table)
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def _check_cells(path: Path | str, table: pd.DataFrame) -> None:
+    for name in table.columns:
+        if looks_like_formula(str(name)):
+            raise UserError(
+                f"{path}: the name of the column {name!r} begins like a formula of a spreadsheet: rename it"
+            )
+        column = table[name]
+        if pd.api.types.is_numeric_dtype(column):
+            continue
+        for cell in column.drop_duplicates():
+            if isinstance(cell, str) and looks_like_formula(cell):
+                raise UserError(
+                    f"{path}: in column {name!r}, {cell!r} begins like a formula of a spreadsheet: rename it"
+                )

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json, sha256_file, write_json
+from ida_rd.core.files import sha256_file, write_json
 from ida_rd.core.images import image_files
 from ida_rd.core.project import Branch, Project
+from ida_rd.core.readers import read_json
 from ida_rd.core.recipes import identity, read_recipe
 from ida_rd.core.software import skip_note
 from ida_rd.core.tables import read_table, spread_column, write_table

@@ -19,9 +19,10 @@ from ida_rd.attributes.recipe import attributes_recipe, source_recipes
 from ida_rd.balance.recipe import balance_recipe
 from ida_rd.core.candidates import check_sizes
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import atomic_folder, canonical_json, read_json, read_yaml, write_json
+from ida_rd.core.files import atomic_folder, canonical_json, write_json
 from ida_rd.core.methods import validate
 from ida_rd.core.project import Branch, Project
+from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.recipes import SCHEMA
 from ida_rd.core.software import MissingSoftware
 from ida_rd.core.weights import MissingWeights

@@ -13,8 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from ida_rd.core import typeset
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json, write_text
+from ida_rd.core.files import write_text
 from ida_rd.core.project import Branch, Project
+from ida_rd.core.readers import read_json
 from ida_rd.core.tables import read_table
 from ida_rd.report.figures import SHOWN_SAMPLES, telling_images
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.core.files import atomic_folder, read_json, read_yaml, write_json, write_text
+from ida_rd.core.files import atomic_folder, write_json, write_text
 from ida_rd.core.methods import validate
+from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.tables import write_table
 from ida_rd.report.figures import save
 from ida_rd.study.draw import draw

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json, sha256_file, write_json
+from ida_rd.core.files import sha256_file, write_json
+from ida_rd.core.readers import read_json
 from ida_rd.training.loop import LOG
 
 __all__ = ["RECORD", "read_run", "write_record"]

@@ -27,7 +27,7 @@ from PIL import Image
 
 from ida_rd.attributes import deepface
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json
+from ida_rd.core.readers import read_json
 from ida_rd.core.weights import MissingWeights
 
 pytest.importorskip("deepface", reason="needs the package deepface: pip install 'ida-rd[deepface]'")

@@ -100,7 +100,7 @@ def lab(project: Path) -> Path:
 def test_a_module_of_the_users_own_is_an_upscaler_or_a_distortion(lab: Path) -> None:
     import pandas as pd
 
-    from ida_rd.core.files import read_json
+    from ida_rd.core.readers import read_json
 
     for name, arguments in (
         ("plan", []),

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import read_json
 from ida_rd.core.methods import Parameters as Base
+from ida_rd.core.readers import read_json
 from ida_rd.core.weights import catalogue
 from ida_rd.upscale.cascade import Cascade, combine
 from ida_rd.upscale.contract import Descriptor, Problem
