@@ -8,6 +8,7 @@ listed as not verified.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 from ida_rd.attributes.recipe import stated as stated_source
 from ida_rd.bundle.confine import is_own, objections, opens_nothing
 from ida_rd.core.errors import UserError
+from ida_rd.core.files import canonical_json
 from ida_rd.core.methods import SECTION, method_recipe, open_method
 from ida_rd.core.project import Branch
 from ida_rd.core.recipes import SCHEMA, identity
@@ -121,6 +123,8 @@ def claims_of(parameters: RunParameters, skipped: Mapping[str, str]) -> Claims:
         "balance": parameters.balance.model_dump(),
         "multiple": math.lcm(*parameters.factors),
     }
+    for part in (claims.methods, claims.upscalers, claims.distortions, claims.sources, claims.data):
+        part |= json.loads(canonical_json(part))  # tuples as the lists that a recipe has
     return claims
 
 

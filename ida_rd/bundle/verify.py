@@ -22,6 +22,7 @@ from ida_rd.bundle.numbers import branch_problems, of_this_program, result_probl
 from ida_rd.bundle.rows import row_problems, test_set
 from ida_rd.bundle.schema import InvalidResults, PublishedResults, Results, read_results
 from ida_rd.bundle.source import source_problems
+from ida_rd.bundle.unverified import called_otherwise, left_open
 from ida_rd.bundle.versions import RELEASED_WEIGHTS, version_of
 from ida_rd.core.errors import UserError
 from ida_rd.core.foreign import reason
@@ -165,8 +166,8 @@ def _contents(bundle: Bundle, results: Results) -> tuple[list[str], Verified | N
     numbers = aggregate(today, images, lambda branch: rows[branch], rates)
     problems += _mix_ups(rows, results)
     problems += _derived(bundle, results, parameters, recipe, today, numbers)
-    unverified = [*claims.unknown, *_unverified(bundle, results, recipe)]
-    notes = _called_otherwise(parameters)
+    unverified = [*claims.unknown, *left_open(bundle, results, recipe)]
+    notes = called_otherwise(parameters)
     return problems, Verified(bundle, results, parameters, recipe, rows, rates, numbers, unverified, notes)
 
 
@@ -335,45 +336,3 @@ def _mix_ups(rows: Mapping[Branch, pd.DataFrame], results: Results) -> list[str]
         for titles in groups.values()
         for a, b in combinations(titles, 2)
     ]
-
-
-def _called_otherwise(parameters: RunParameters) -> list[str]:
-    """Downscalers whose name is that of a filter or method that they are not."""
-    from ida_rd.core.methods import known_methods
-
-    known = {*known_methods("downscale"), "nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"}
-    notes = []
-    for name, entry in parameters.downscalers.items():
-        is_ = entry.get("filter") or entry.get("method")
-        if name in known and str(is_) != name:
-            notes.append(
-                f"the downscaler called {name} is {entry.get('method')}" + (f", {is_}" if "filter" in entry else "")
-            )
-    return notes
-
-
-def _unverified(bundle: Bundle, results: Results, recipe: dict[str, Any]) -> list[str]:
-    """What nothing here can check, for people to know."""
-    own = of_this_program(results)
-    figures = sum(name.startswith("figures/") for name in bundle.files)
-    page = sum(name.startswith("page/") for name in bundle.files)
-    found = [
-        "that the rows come from these methods and images (--rerun computes some again)",
-        "program, commit, environments, hashes of code and files, reasons why something was skipped: the publisher's word",
-        "balance.json, balance.csv: how the test set was chosen (--rerun chooses it again)",
-    ]
-    if figures:
-        found.append(f"figures/: {figures} files, as they were drawn")
-    if page:
-        found.append(f"page/: {page} files, as they were made; only its tables and figures are compared")
-    if not own:
-        found.append(
-            f"README.md, LICENCES.md, CITATIONS.bib, results.schema.json, Markdown and LaTeX tables: their wording is"
-            f" that of {results.program}"
-        )
-    known = catalogue()
-    if unknown := [key for key in results.weights if known[key].file is None and not known[key].sha256]:
-        found.append(f"weights {', '.join(unknown)}: nobody has published their hash")
-    if data := [name for name, source in recipe["attributes"].items() if source.get("terms")]:
-        found.append(f"attributes by {', '.join(data)}")
-    return found
