@@ -1,77 +1,118 @@
-"""Do the rows of a bundle follow from the images? Compute branches again, and compare sample by sample."""
+"""Do the rows of a bundle follow from the images? Compute branches again, and compare sample by sample.
+
+What is run is decided here, from the bundle's parameters, by `ida_rd.bundle.confine`; it runs in another process,
+offline, in a temporary folder, with limits on time and memory.
+"""
 
 from __future__ import annotations
 
-import io
+import os
+import secrets
+import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import psutil
 import yaml
 from tqdm import tqdm
 
-from ida_rd.bundle.schema import RESULTS_SCHEMA, Results, read_results
-from ida_rd.bundle.verify import DAMAGED, NOT_WHOLE, Verification, refusal
-from ida_rd.bundle.versions import VERSIONS, version_of
-from ida_rd.core.errors import UserError
-from ida_rd.core.files import sha256_file
+from ida_rd.bundle.compared import Branched, compare
+from ida_rd.bundle.confine import objections, with_own_files
+from ida_rd.bundle.folder import refusal
+from ida_rd.bundle.verify import Verified
+from ida_rd.core.errors import UserError, printable
+from ida_rd.core.files import sha256_file, write_json, write_text
+from ida_rd.core.methods import SECTION
 from ida_rd.core.project import Branch, Project
-from ida_rd.core.readers import read_json
 from ida_rd.core.seeds import generator
-from ida_rd.core.tables import read_table, spread_column
-from ida_rd.engine.script import store_of
-from ida_rd.pipeline import choose_images, compute_branches
-from ida_rd.plan.stage import write_plan
 
-__all__ = ["rerun"]
+__all__ = ["Rerun", "rerun"]
 
-OWN = ("command", "folder", "python")  # their files are the publisher's
-NOT_COMPARED = {"schema", "code"}  # of recipes of another version: files had other names
+TIME_LIMIT_S = 3600.0
+SHARE_OF_MEMORY = 0.8  # of what is free
+POLL_S = 0.2
+LAST_BYTES = 4096
 
 
-def rerun(bundle: Path, count: int, *, seed: int, images: Path | None) -> list[dict[str, Any]]:
+@dataclass
+class Rerun:
+    """What came out.
+
+    Attributes
+    ----------
+    seed : int
+        Of the draw: the same one draws the same branches of this bundle.
+    branches : list of Branched
+        Those that were computed again.
+    left_out : dict
+        Branches and distortions that cannot be computed here, by name, and why.
+    missing : int
+        How many branches fewer than were asked for.
+    unseen : list of str
+        Upscalers and factors of which no branch was drawn.
+    """
+
+    seed: int
+    branches: list[Branched] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    missing: int = 0
+    unseen: list[str] = field(default_factory=list)
+
+
+def rerun(
+    checked: Verified,
+    count: int,
+    *,
+    seed: int | None = None,
+    files: Mapping[str, Path] | None = None,
+    time_limit_s: float = TIME_LIMIT_S,
+    memory_limit: int | None = None,
+) -> Rerun:
     """Compute a random choice of branches again from the images, and compare sample by sample.
-
-    The work is done in this process, in a temporary project with a store of its own: nothing that was computed before
-    is reused, and nothing is left behind.
 
     Parameters
     ----------
-    bundle : Path
-        A bundle that `ida_rd.bundle.verify.verify` accepts.
+    checked : Verified
+        What `ida_rd.bundle.verify.verify` has accepted.
     count : int
-        How many branches.
-    seed : int
-        Of the choice.
-    images : Path, optional
-        Folder of the HR images, if it is not where the publisher's was.
-
-    Returns
-    -------
-    list of dict
-        Per branch: its name, the largest difference relative to max(1, size), its distortion, the tolerance, and
-        whether the code differs from the publisher's.
+        How many branches: each upscaler and factor is drawn from in turn.
+    seed : int, optional
+        Of the draw; default: the system's randomness, which no publisher can foresee.
+    files : mapping, optional
+        Files of whoever verifies in the place of the publisher's, by their key in ``params.yaml``: the HR images are
+        ``images.path``.
+    time_limit_s : float
+        Of all the work.
+    memory_limit : int, optional
+        Bytes that its processes may use together; default: most of what is free.
 
     Raises
     ------
-    Verification
+    Refused
         A difference beyond the tolerance, or another test set.
     UserError
-        Nothing can be run here, and why.
+        Nothing can be run here, and why; or a limit was reached.
     """
-    results = read_results(bundle)
-    recipe = read_json(bundle / "recipes/aggregate.json", hint=NOT_WHOLE)
-    parameters = read_json(bundle / "recipes/report.json", hint=NOT_WHOLE)["parameters"]
-    possible = _possible(results, parameters)
-    order = generator("verify", seed, len(possible)).permutation(len(possible))
-    chosen = [possible[i] for i in sorted(order[:count])]
-    names = [name for name in results.distortion_order if not _is_own(parameters["distortions"][name])]
+    files = dict(files or {})
+    parameters, vouched = with_own_files(checked.parameters.model_dump(mode="json"), files)
+    _refuse_foreign_data(parameters, vouched)
+    left_out = _left_out(checked, parameters, vouched)
+    names = [name for name in checked.results.distortion_order if name not in left_out]
     if not names:
-        raise UserError("verify: every distortion is a method of the publisher's own: none can be run here")
+        raise UserError(f"verify: no distortion can be computed here: {_why(left_out)}")
+    possible = [record.branch for record in checked.results.branches if record.branch.title not in left_out]
+    if not possible:
+        raise UserError(f"verify: no branch can be computed here: {_why(left_out)}")
+    drawn = secrets.randbits(32) if seed is None else seed
+    chosen, unseen = _draw(possible, count, drawn)
+    found = Rerun(drawn, left_out=left_out, missing=max(0, count - len(chosen)), unseen=unseen)
     parameters |= {
         "downscalers": _only(parameters["downscalers"], {b.downscaler for b in chosen}),
         "upscalers": _only(parameters["upscalers"], {b.upscaler for b in chosen}),
@@ -80,128 +121,142 @@ def rerun(bundle: Path, count: int, *, seed: int, images: Path | None) -> list[d
         "missing_software": "error",
         "missing_weights": "error",
     }
-    if images is not None:
-        parameters["images"]["path"] = str(images.expanduser().resolve())
-    found, problems = [], []
     with tempfile.TemporaryDirectory(prefix="ida-rd-") as work:
         project = Project(Path(work))
-        project.parameters.write_text(yaml.safe_dump(parameters, sort_keys=False), encoding="utf-8")
-        store = store_of(project)
-        with _quietly("the test set"):
-            recipes = write_plan(project)
-            choose_images(project, store)
-        if sha256_file(project.subset) != results.dataset_sha256:
-            raise Verification(
-                f"{bundle} is refused: these images give another test set; name the publisher's by --images"
-            )
-        for branch in tqdm(chosen, desc="branches", unit="branch", disable=not sys.stderr.isatty()):
-            with _quietly(branch.title):
-                compute_branches(project, [branch], store)
-            entry = _compare(bundle, project, branch, results, names)
-            entry["differs"] = _recipes_that_differ(results, recipe, recipes, branch, names)
-            found.append(entry)
-            if entry["largest"] > entry["tolerance"]:
-                problems.append(
-                    f"{entry['branch']}: {entry['distortion']} of {entry['where']} differs by {entry['largest']:.3g},"
-                    f" more than {entry['tolerance']:g}" + (f" (but {entry['differs']})" if entry["differs"] else "")
-                )
+        write_text(project.parameters, yaml.safe_dump(parameters, sort_keys=False, allow_unicode=True))
+        write_json(project.root / "branches.json", [branch.record() for branch in chosen])
+        if memory_limit is None:
+            memory_limit = int(SHARE_OF_MEMORY * psutil.virtual_memory().available)
+        with tqdm(total=len(chosen), desc="branches", unit="branch", disable=not sys.stderr.isatty()) as bar:
+            _run(project, chosen, bar, time_limit_s, memory_limit)
+        if sha256_file(project.subset) != checked.results.dataset_sha256:
+            raise refusal(checked.bundle.root, ["these images give another test set; name the publisher's by --images"])
+        found.branches, problems = compare(checked, project, chosen, names)
     if problems:
-        raise refusal(bundle, problems)
+        raise refusal(checked.bundle.root, problems)
     return found
 
 
-def _is_own(entry: Any) -> bool:
-    """Whether a method is the publisher's own, or needs files that are; or one within it is, at any depth."""
-    if isinstance(entry, list):
-        return any(_is_own(part) for part in entry)
-    if not isinstance(entry, Mapping):
-        return False
-    method = str(entry.get("method", ""))
-    return method in OWN or "." in method or any(_is_own(part) for part in entry.values())
+def _refuse_foreign_data(parameters: Mapping[str, Any], vouched: Mapping[str, Path]) -> None:
+    """The images and the attributes must be those of whoever verifies."""
+    images = parameters["images"]
+    if images["source"] == "folder" and "images.path" not in vouched:
+        raise UserError(
+            f"verify: the HR images were in a folder of the publisher's ({images['path']}): name yours by --images"
+        )
+    attributes = parameters["attributes"]
+    source = attributes["source"]
+    problems: list[str] = []
+    for name in dict.fromkeys([source] if isinstance(source, str) else source.values()):
+        entry = {"method": name, **(attributes.get(name) or {})}
+        problems += objections("attributes", f"attributes.{name}", entry, vouched)
+    if problems:
+        raise UserError("verify: the test set cannot be chosen again: " + "; ".join(problems))
 
 
-def _possible(results: Results, parameters: Mapping[str, Any]) -> list[Branch]:
-    own = {
-        name
-        for section in ("downscalers", "upscalers")
-        for name, entry in parameters[section].items()
-        if _is_own(entry)
-    }
-    possible = [b.branch for b in results.branches if not {b.downscaler, b.upscaler} & own]
-    if not possible:
-        raise UserError("verify: every branch uses the publisher's own programs or images: none can be run here")
-    return possible
+def _left_out(checked: Verified, parameters: Mapping[str, Any], vouched: Mapping[str, Path]) -> dict[str, str]:
+    """Why branches and distortions may not run here: branches by their title, distortions by their name."""
+    found: dict[tuple[str, str], str] = {}
+    for stage in ("downscale", "upscale", "distort"):
+        for name, entry in parameters[SECTION[stage]].items():
+            if problems := objections(stage, f"{SECTION[stage]}.{name}", entry, vouched):
+                found[stage, name] = "; ".join(problems)
+    left = {name: why for (stage, name), why in found.items() if stage == "distort"}
+    for record in checked.results.branches:
+        branch = record.branch
+        reasons = [found.get(("downscale", branch.downscaler)), found.get(("upscale", branch.upscaler))]
+        if any(reasons):
+            left[branch.title] = "; ".join(filter(None, reasons))
+    return left
+
+
+def _why(left_out: Mapping[str, str]) -> str:
+    return printable("; ".join(dict.fromkeys(left_out.values())))
+
+
+def _draw(possible: Sequence[Branch], count: int, seed: int) -> tuple[list[Branch], list[str]]:
+    """Draw branches, from each upscaler and factor in turn; and name those that were not drawn from."""
+    rng = generator("verify", seed, len(possible))
+    sections: dict[str, list[Branch]] = {}
+    for branch in possible:
+        sections.setdefault(f"{branch.upscaler} x{branch.factor}", []).append(branch)
+    names = [list(sections)[i] for i in rng.permutation(len(sections))]
+    shuffled = {name: [sections[name][i] for i in rng.permutation(len(sections[name]))] for name in names}
+    chosen: list[Branch] = []
+    for turn in range(len(possible)):
+        for name in names:
+            if turn < len(shuffled[name]) and len(chosen) < count:
+                chosen.append(shuffled[name][turn])
+    seen = {f"{branch.upscaler} x{branch.factor}" for branch in chosen}
+    return sorted(chosen, key=list(possible).index), [name for name in sections if name not in seen]
 
 
 def _only(section: dict[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: entry for name, entry in section.items() if name in names}
 
 
-@contextmanager
-def _quietly(what: str) -> Iterator[None]:
-    """Do not show the stages' own messages: only why `what` cannot be computed."""
-    try:
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            yield
-    except UserError as error:
-        raise UserError(f"verify: {what} cannot be computed again here: {error}") from None
+def _run(project: Project, chosen: Sequence[Branch], bar: Any, time_limit_s: float, memory_limit: int) -> None:
+    """Run `ida_rd.bundle.again` in the project's folder, and end it when it takes too long or too much."""
+    variables = os.environ | {"IDA_RD_OFFLINE": "1", "PYTHONSAFEPATH": "1", "TMPDIR": str(project.root / "tmp")}
+    (project.root / "tmp").mkdir()
+    end = time.monotonic() + time_limit_s
+    with tempfile.TemporaryFile() as messages:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ida_rd.bundle.again"],
+            cwd=project.root,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=messages,
+            start_new_session=True,
+        )
+        try:
+            while process.poll() is None:
+                time.sleep(POLL_S)
+                bar.update(sum(project.rows_of(branch).is_file() for branch in chosen) - bar.n)
+                if time.monotonic() > end:
+                    raise UserError(
+                        f"verify: computing the branches again took more than {time_limit_s:g} s and was stopped:"
+                        " choose fewer, or a longer --time-limit"
+                    )
+                if (used := _memory(process.pid)) > memory_limit:
+                    raise UserError(
+                        f"verify: computing the branches again took {used / 2**30:.1f} GiB of memory, more than"
+                        f" {memory_limit / 2**30:.1f}, and was stopped: allow more by --memory-limit"
+                    )
+        finally:
+            _end(process)
+        messages.seek(max(0, messages.seek(0, os.SEEK_END) - LAST_BYTES))
+        lines = messages.read().decode(errors="replace").strip().splitlines()
+    if process.returncode:
+        said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        last = (
+            said[-1] if said else f"verify: the branches could not be computed again ({(lines or ['no message'])[-1]})"
+        )
+        raise UserError(printable(last))
 
 
-def _compare(bundle: Path, project: Project, branch: Branch, results: Results, names: list[str]) -> dict[str, Any]:
-    """Largest difference of a branch's rows from the published ones."""
-    rows = next(bundle / record.rows for record in results.branches if record.branch == branch)
-    path = project.rows_of(branch)
-    published = read_table(rows, hint=DAMAGED)
-    both = published.merge(read_table(path, hint=""), on=["image_id", "sample"], suffixes=("", ":again"), how="outer")
-    columns = [c for name in names for c in (name, spread_column(name)) if c in published]
-    largest, where, distortion = 0.0, "", columns[0]
-    for column in columns:
-        a, b = both[column].to_numpy(float), both[f"{column}:again"].to_numpy(float)
-        difference = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b) / np.maximum(1.0, np.abs(a)))
-        difference = np.where(np.isnan(difference), np.inf, difference)
-        worst = int(difference.argmax())
-        if difference[worst] > largest:
-            largest, distortion = float(difference[worst]), column
-            where = f"{both.image_id[worst]}, sample {both['sample'][worst]}"
-    before = read_json(rows.with_suffix(".json"), hint=NOT_WHOLE)
-    same = before == read_json(path.with_suffix(".json"), hint="")
-    return {
-        "branch": branch.title,
-        "largest": largest,
-        "distortion": distortion,
-        "where": where,
-        "tolerance": results.tolerance.same_software if same else results.tolerance.other_software,
-        "same_software": same,
-    }
+def _memory(process: int) -> int:
+    """Bytes that a process and those that it started use."""
+    total = 0
+    with suppress(psutil.Error):
+        parent = psutil.Process(process)
+        for one in [parent, *parent.children(recursive=True)]:
+            with suppress(psutil.Error):
+                total += one.memory_info().rss
+    return total
 
 
-def _recipes_that_differ(
-    results: Results, recipe: dict[str, Any], here: dict[str, Any], branch: Branch, names: list[str]
-) -> str:
-    """Which recipes of a branch are not the publisher's here; empty if all are.
-
-    For a bundle of an earlier version, whose code lay in other files, parameters, seeds and weights are compared.
-    """
-    version = version_of(results)
-    fresh = VERSIONS[RESULTS_SCHEMA].methods({"recipes": here}, branch)
-    published = version.methods(recipe, branch)
-    published["distort"] = published["distort"] | {
-        "distortions": _only(published["distort"]["distortions"], set(names))
-    }
-    same_schema = version.number == RESULTS_SCHEMA
-    odd = [
-        path
-        for (path, before), now in zip(published.items(), fresh.values(), strict=True)
-        if (before != now if same_schema else _contradict(before, now))
-    ]
-    notes = [f"the recipe of {', '.join(odd)} is different here"] if odd else []
-    if not same_schema:
-        notes.append(f"the code was that of {results.program}")
-    return ", ".join(notes)
-
-
-def _contradict(before: Any, now: Any) -> bool:
-    """Whether two recipes differ in something that both of them say."""
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        return bool(before != now)
-    return any(_contradict(before[key], now[key]) for key in before.keys() & now.keys() - NOT_COMPARED)
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it started, if it still runs."""
+    if process.poll() is not None:
+        return
+    started: list[psutil.Process] = []
+    with suppress(psutil.Error):
+        started = psutil.Process(process.pid).children(recursive=True)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for one in started:
+        with suppress(psutil.Error):
+            one.kill()
+    process.wait()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 __all__ = ["environment", "joined"]
 
 
 def environment(device: str, packages: tuple[str, ...]) -> dict[str, str]:
-    """Versions of `packages`, Python's, the processor's type, and the torch device (with a GPU's name)."""
+    """Versions of `packages`, Python's, the processor, and the torch device (with a GPU's name)."""
     record = {"python": platform.python_version(), "machine": platform.machine(), "device": device}
+    record["processor"] = _processor()  # libraries choose their code by it, and sum in another order
     for package in packages:
         try:
             record[package] = version(package)
@@ -22,6 +26,16 @@ def environment(device: str, packages: tuple[str, ...]) -> dict[str, str]:
 
         record["gpu"] = torch.cuda.get_device_name(device)
     return record
+
+
+@cache
+def _processor() -> str:
+    """Name of the processor's model, where the system tells it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())[:100]
+    return platform.processor()[:100] or "unknown"
 
 
 def joined(records: Iterable[dict[str, str]]) -> dict[str, str]:
