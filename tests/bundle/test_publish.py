@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,11 @@ import jsonschema
 import pandas as pd
 import pytest
 from conftest import run
+from forger import change_rows, make_fit
 
+from ida_rd.bundle.folder import Refused
 from ida_rd.bundle.publish import write_checksums
-from ida_rd.bundle.rerun import rerun
-from ida_rd.bundle.schema import PublishedResults
-from ida_rd.bundle.verify import Verification, verify
+from ida_rd.bundle.verify import verify
 from ida_rd.core.files import sha256_file, write_json
 
 IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b.c")
@@ -269,7 +270,7 @@ def test_a_bundle_that_was_changed_is_refused_with_the_reason(
     bundle: Path, tamper: Callable[[Path], None], plain: str, hidden: str
 ) -> None:
     tamper(bundle)
-    with pytest.raises(Verification) as refusal:
+    with pytest.raises(Refused) as refusal:
         verify(bundle)
     assert plain in str(refusal.value)
     if not hidden:
@@ -278,11 +279,11 @@ def test_a_bundle_that_was_changed_is_refused_with_the_reason(
     results = bundle / "results.json"
     data = json.loads(results.read_text())
     for branch in data["branches"]:
-        path = bundle / branch["rows"]
+        path = bundle / "rows" / branch["upscaler"] / f"x{branch['factor']}" / f"{branch['downscaler']}.csv"
         branch["sha256"] = sha256_file(path) if path.is_file() else branch["sha256"]
     write_json(results, data)
     write_checksums(bundle)
-    with pytest.raises(Verification) as refusal:
+    with pytest.raises(Refused) as refusal:
         verify(bundle)
     assert hidden in str(refusal.value)
     assert "checksum" not in str(refusal.value)
@@ -297,18 +298,18 @@ def test_a_refusal_is_one_line_and_exit_code_2(bundle: Path) -> None:
 
 def test_branches_run_again_from_the_images_give_the_same(bundle: Path, finished: Path) -> None:
     photos = str(finished / "photos")
-    out = json.loads(_ida_rd("verify", str(bundle), "--rerun", "9", "--images", photos, "--json", cwd=bundle.parent))
+    out = json.loads(_ida_rd("verify", str(bundle), "--rerun", "1", "--images", photos, "--json", cwd=bundle.parent))
     # `mine` is the publisher's own program.
-    assert [entry["branch"] for entry in out["rerun"]] == ["flow-compact x4 bicubic"]
-    assert out["rerun"][0]["largest"] == 0
-    assert out["rerun"][0]["same_software"] is True
-    rows = bundle / "rows/flow-compact/x4/bicubic.csv"
-    table = pd.read_csv(rows)
-    table["psnr"] += 0.5
-    table.to_csv(rows, index=False)
-    assert PublishedResults.model_validate_json((bundle / "results.json").read_text()).tolerance.same_software == 1e-6
-    with pytest.raises(Verification, match=r"flow-compact x4 bicubic: psnr of photo-\d, sample \d differs by 0\.0"):
-        rerun(bundle, 1, seed=0, images=finished / "photos")
+    assert [entry["branch"] for entry in out["rerun"]["branches"]] == ["flow-compact x4 bicubic"]
+    assert out["rerun"]["branches"][0]["largest"] == 0
+    assert out["rerun"]["branches"][0]["same_software"] is True
+    assert out["rerun"]["branches"][0]["notes"] == []
+    assert "may not run with a stranger's parameters" in out["rerun"]["left_out"]["flow-compact x4 mine"]
+    assert any("the rows come from these methods" in what for what in out["not_verified"])
+    change_rows(bundle, "flow-compact/x4/bicubic", lambda rows: rows.assign(psnr=rows.psnr + 0.5))
+    make_fit(bundle)
+    error = _ida_rd("verify", str(bundle), "--rerun", "1", "--images", photos, cwd=bundle.parent, refused=True)
+    assert re.search(r"bicubic: psnr of photo-\d, sample \d differs by 0\.\d+ of the spread over images", error)
 
 
 def test_other_images_are_recognised(bundle: Path, finished: Path, tmp_path: Path) -> None:
