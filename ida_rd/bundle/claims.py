@@ -112,9 +112,11 @@ def claims_of(parameters: RunParameters, skipped: Mapping[str, str]) -> Claims:
         if downscaler not in skipped
     ]
     settings = parameters.attributes.model_extra or {}
+    measures = False
     for name, wanted in parameters.attributes.sources().items():
         recipe, method = stated_source(name, wanted, settings)
         claims.sources[name] = recipe | {"terms": getattr(method.module, "TERMS", "")}
+        measures = measures or hasattr(method.module, "measure")
     claims.data = {
         "seed": parameters.seed,
         "confidence": parameters.aggregate.confidence,
@@ -122,6 +124,7 @@ def claims_of(parameters: RunParameters, skipped: Mapping[str, str]) -> Claims:
         "images": parameters.images.model_dump(),
         "balance": parameters.balance.model_dump(),
         "multiple": math.lcm(*parameters.factors),
+        "opens_images": measures or parameters.images.crop is not None,
     }
     for part in (claims.methods, claims.upscalers, claims.distortions, claims.sources, claims.data):
         part |= json.loads(canonical_json(part))  # tuples as the lists that a recipe has

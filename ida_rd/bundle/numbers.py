@@ -152,7 +152,7 @@ def _leaves(bundle: Bundle, name: str, fresh: Path, version: Version, own: bool)
         which = "the rows do not give it" if odd[0] in a else "missing"
         return [f"{name}: {'.'.join(odd[0])}: {which}"]
     for path in sorted(a.keys() & b.keys()):
-        if path != ("schema",) and not equal(a[path], b[path]):
+        if (own or path != ("schema",)) and not equal(a[path], b[path]):
             return [f"{name}: {'.'.join(path)} is {a[path]}, the rows give {b[path]}"]
     return []
 

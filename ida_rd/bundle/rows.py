@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -55,8 +56,20 @@ def test_set(bundle: Bundle, parameters: RunParameters, results: Results) -> tup
     return images, problems
 
 
-def row_problems(bundle: Bundle, results: Results, images: list[str]) -> tuple[dict[Branch, pd.DataFrame], list[str]]:
-    """Rows of every branch, and what is wrong with them: every sample of every image, once, and values that may be."""
+def row_problems(
+    bundle: Bundle, results: Results, images: list[str], samples: Mapping[Branch, int]
+) -> tuple[dict[Branch, pd.DataFrame], list[str]]:
+    """Rows of every branch, and what is wrong with them: every sample of every image, once, and values that may be.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    results : Results
+    images : list of str
+        Ids of the test set.
+    samples : mapping
+        How many samples an image has in each branch, by the recipes.
+    """
     rows, problems = {}, []
     own = {name: info.model_dump() for name, info in results.distortions.items()}
     for record in results.branches:
@@ -71,6 +84,8 @@ def row_problems(bundle: Bundle, results: Results, images: list[str]) -> tuple[d
             continue
         if bundle.sha256(name) != record.sha256:
             problems.append(f"{name}: its hash differs from results.json")
+        if record.samples != samples[record.branch]:
+            problems.append(f"{name}: has {record.samples} samples of each image, expected {samples[record.branch]}")
         problem = _shape(table, images, record.samples, results.distortion_order, own) or _values(
             table, results.distortion_order, own
         )

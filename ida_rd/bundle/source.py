@@ -14,23 +14,29 @@ from ida_rd.bundle.numbers import of_this_program
 from ida_rd.bundle.schema import Results
 from ida_rd.bundle.versions import Version
 from ida_rd.core.project import Branch
+from ida_rd.core.recipes import SCHEMA
 from ida_rd.plan.schema import RunParameters
 from ida_rd.report.recipe import report_recipe
 
 __all__ = ["code_differences", "source_problems"]
 
 # What a recipe holds besides what params.yaml decides: found on the publisher's machine.
-FOUND = ("code", "files", "looking", "packages", "schema", "weights")
+FOUND = ("code", "files", "looking", "packages", "weights")
 HASH = re.compile(r"[0-9a-f]{64}")
 CLAIMED = ("stochastic", "blind", "matched", "kind", "marks", "factor")  # of an upscaler, whoever wrote the bundle
 DESCRIBED = ("label", "better", "perfect", "low", "high", "squared", "kind", "minimum_side")
 
 
-def _stated(recipe: Any) -> Any:
+def _stated(recipe: Any, *, exact: bool) -> Any:
     """A recipe without what was found, at any depth but within the parameters."""
     if not isinstance(recipe, dict):
         return recipe
-    return {key: value if key == "parameters" else _stated(value) for key, value in recipe.items() if key not in FOUND}
+    left_out = FOUND if exact else (*FOUND, "schema")  # the form of a recipe is its version's
+    return {
+        key: value if key == "parameters" else _stated(value, exact=exact)
+        for key, value in recipe.items()
+        if key not in left_out
+    }
 
 
 def _differ(published: Any, wanted: Any, where: str, *, exact: bool) -> list[str]:
@@ -102,8 +108,8 @@ def _methods(recipe: dict[str, Any], claims: Claims, version: Version, *, exact:
         entry, where = published[path], f"recipes/{path}.json"
         stated = claims.methods[claim]
         unknown = claim not in claims.packages and "skipped" not in stated  # a module of the publisher's own
-        said = {key: value for key, value in _stated(entry).items() if key != "settings" or key in stated}
-        problems += _differ(said, _stated(stated), where, exact=exact and not unknown)
+        said = {key: value for key, value in _stated(entry, exact=exact).items() if key != "settings" or key in stated}
+        problems += _differ(said, _stated(stated, exact=exact), where, exact=exact and not unknown)
         for key in ("parameters", "method", "stage"):
             if key in stated and key not in entry:
                 problems.append(f"{where}: {key}: missing")
@@ -146,9 +152,7 @@ def _descriptions(today: dict[str, Any], claims: Claims, *, exact: bool) -> list
             if wanted is None:
                 continue
             said = today[section][name]
-            # Paths of weights are the publisher's; that their ids are right is checked with the recipes.
-            wanted, said = ({k: v for k, v in d.items() if k != "weights"} for d in (wanted, said))
-            open_ = {"settings"} - wanted.keys()
+            open_ = {"settings", "weights"} - wanted.keys()  # where a file of the publisher's decides
             said = {k: v for k, v in said.items() if k not in open_}
             if exact:
                 problems += _differ(said, wanted, f"{where}.{name}", exact=True)
@@ -183,25 +187,36 @@ def _files(
             {
                 "images": claims.data["images"],
                 "sources": {n: {k: v for k, v in s.items() if k != "terms"} for n, s in claims.sources.items()},
-                "opens_images": attributes["opens_images"],
+                "opens_images": claims.data["opens_images"],
                 "multiple": claims.data["multiple"],
+                "schema": SCHEMA,
             },
         ),
         "recipes/balance.json": (
             bundle.json("recipes/balance.json"),
             balance_recipe(claims.data["balance"], said["images"]["path"], claims.data["multiple"], parameters.seed),
         ),
-        "recipes/report.json": (bundle.json("recipes/report.json"), report_recipe(recipe, said) if exact else {}),
     }
     for name, (published, fresh) in wanted.items():
-        problems += _differ(_stated(published), _stated(fresh), name, exact=exact)
+        problems += _differ(_stated(published, exact=exact), _stated(fresh, exact=exact), name, exact=exact)
     problems += _differ(
-        _stated(recipe["attributes"]), _stated(claims.sources), "recipes/aggregate.json: attributes", exact=exact
+        _stated(recipe["attributes"], exact=exact),
+        _stated(claims.sources, exact=exact),
+        "recipes/aggregate.json: attributes",
+        exact=exact,
     )
     if exact:
+        report, again = (
+            {key: value for key, value in one.items() if key != "code"}
+            for one in (bundle.json("recipes/report.json"), report_recipe(recipe, said))
+        )
+        problems += _differ(report, again, "recipes/report.json", exact=True)
+        problems += [] if recipe["schema"] == SCHEMA else [f"recipes/aggregate.json: schema: is not {SCHEMA}"]
+        if bundle.json("recipes/distort.json")["schema"] != SCHEMA:
+            problems.append(f"recipes/distort.json: schema: is not {SCHEMA}")
         keys = aggregate_recipe(
             {}, branches=[], upscalers={}, distortions={}, skipped={}, methods={}, data=dict.fromkeys(claims.data)
-        ).keys() - {"multiple"} | {"attributes"}
+        ).keys() - {"multiple", "opens_images"} | {"attributes"}
         if odd := sorted(recipe.keys() ^ keys):
             problems.append(f"recipes/aggregate.json: {odd[0]}: {'is no key of it' if odd[0] in recipe else 'missing'}")
         if recipe["branches"] != [branch.record() for branch in claims.branches]:

@@ -153,7 +153,14 @@ def _contents(bundle: Bundle, results: Results) -> tuple[list[str], Verified | N
     paths = [*version.files(recipe["recipes"])] if not problems else []
     problems += _names(bundle, results, paths) if paths else []
     images, odd = test_set(bundle, parameters, results)
-    rows, broken = row_problems(bundle, results, images)
+    methods = version.files(recipe["recipes"])
+    samples = {
+        record.branch: methods[version.path(f"upscale/x{record.factor}/{record.upscaler}/{record.downscaler}")][
+            "samples"
+        ]
+        for record in results.branches
+    }
+    rows, broken = row_problems(bundle, results, images, samples)
     problems += odd + broken
     problems += _weights(results, recipe)
     if problems:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ida_rd.bundle.publish import bibliography, citations
+from ida_rd.bundle.derived import bibliography, citations
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import ENTRY, known_methods
 from ida_rd.core.weights import catalogue

