@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from html import escape
@@ -20,6 +20,7 @@ from ida_rd.aggregate.results import Results, aggregate
 from ida_rd.aggregate.tables import differences_markdown, markdown_table
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, write_text
+from ida_rd.core.foreign import decoding
 from ida_rd.core.images import ImageError, image_files, read_image, write_png
 from ida_rd.core.methods import NAME, known_methods, validate
 from ida_rd.core.names import check_ids
@@ -255,6 +256,8 @@ def _distortions(given: Any) -> dict[str, Any]:
         given = [given]
     if isinstance(given, Mapping):
         return {name: dict(entry) if isinstance(entry, Mapping) else entry for name, entry in given.items()}
+    if not isinstance(given, Iterable):
+        raise UserError(f"distortions: give a list of names or a mapping, not {type(given).__name__}")
     return {name: named_distortion(str(name)) for name in given}
 
 
@@ -307,7 +310,8 @@ def _write_images(images: Any, factor: int, target: Path, *, exact: bool) -> lis
             except ImageError as error:
                 raise UserError(f"{source}: {error}") from None
         else:
-            image = np.asarray(source)
+            with decoding(f"HR image {name}: is no array"):
+                image = np.asarray(source)
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise UserError(f"HR image {name}: is {image.dtype} {image.shape}, expected uint8 (H, W, 3)")
         height, width = (side - side % factor for side in image.shape[:2])
