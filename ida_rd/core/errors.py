@@ -18,7 +18,13 @@ ROOM_OR_RIGHTS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 class UserError(Exception):
-    """Bad input: the message names the file or key, what is wrong and what to do. Exit code 2."""
+    """Bad input: the message names the file or key, what is wrong and what to do. Exit code 2.
+
+    Names in it may be a stranger's: as text it is `printable`, wherever it is shown.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 def printable(text: object) -> str:
