@@ -30,7 +30,7 @@ from ida_rd.downscale.work import apply
 from ida_rd.engine.script import store_of
 from ida_rd.engine.store import Store
 from ida_rd.pipeline import compute_branches
-from ida_rd.plan.schema import RunParameters
+from ida_rd.plan.schema import LONGEST_NAME, RunParameters
 from ida_rd.plan.stage import make_recipes, write_recipes
 from ida_rd.upscale.contract import Upscaler
 from ida_rd.upscale.given import as_method
@@ -266,8 +266,11 @@ def _named(downscale: Any) -> dict[str, Downscaler]:
         if not downscale:
             raise UserError("downscale: give at least one downscaler")
         for name in downscale:  # folders are named like it
-            if not NAME.fullmatch(str(name)):
-                raise UserError(f"downscale: the name {str(name)!r} must consist of a-z, 0-9, - and _")
+            if not NAME.fullmatch(str(name)) or len(str(name)) > LONGEST_NAME:
+                shown = repr(str(name)[:60])
+                raise UserError(
+                    f"downscale: the name {shown} must consist of a-z, 0-9, - and _, at most {LONGEST_NAME} of them"
+                )
         return {str(name): value for name, value in downscale.items()}
     if isinstance(downscale, Mapping):
         name = str(downscale["method"]).rpartition(".")[2].lower()

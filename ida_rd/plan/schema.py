@@ -13,7 +13,7 @@ from ida_rd.core.errors import did_you_mean
 from ida_rd.core.methods import NAME, Parameters, known_methods
 from ida_rd.core.names import label_problem
 
-__all__ = ["Aggregate", "MethodEntry", "RunParameters"]
+__all__ = ["LONGEST_NAME", "Aggregate", "MethodEntry", "RunParameters"]
 
 # Upper bounds are far above what anyone wants: a file of others, or a slip of the keyboard, must not cost a day or all
 # memory before it is refused.
