@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +14,18 @@ from scipy import stats
 from ida_rd.aggregate.comparisons import holm
 from ida_rd.aggregate.statistics import bootstrap_interval
 from ida_rd.core.errors import UserError
-from ida_rd.core.readers import read_json
-from ida_rd.core.tables import TEXT, read_table
+from ida_rd.core.foreign import decoding
+from ida_rd.core.methods import validate
+from ida_rd.core.readers import parse_json, read_json
+from ida_rd.core.tables import parse_table, read_table
 from ida_rd.core.typeset import interval, markdown_table, number, p_value, places_of
+from ida_rd.plan.schema import Aggregate
 from ida_rd.report.page import software
 
 __all__ = ["Comparison", "compare", "comparison_markdown"]
 
 IMAGES, PROVENANCE = "metrics/tables/images.csv", "metrics/provenance.json"
+OTHER = "compare with a revision whose results this version has written"
 KEYS = ["upscaler", "factor", "downscaler"]
 
 
@@ -67,10 +69,27 @@ def compare(root: Path, revision: str) -> Comparison:
         No such revision, or it has no results.
     """
     new = read_table(root / IMAGES, hint="run `make repro` first")
-    old = _table(_show(root, revision, IMAGES))
+    old = parse_table(_show(root, revision, IMAGES), f"{revision}:{IMAGES}", OTHER)
     provenance = read_json(root / PROVENANCE, hint="run `make repro` first")
-    before = json.loads(_show(root, revision, PROVENANCE))
-    confidence, resamples, seed = (provenance[key] for key in ("confidence", "resamples", "seed"))
+    before = parse_json(_show(root, revision, PROVENANCE), f"{revision}:{PROVENANCE}", OTHER)
+    with decoding(f"{root / PROVENANCE} is not this program's", "run `make repro` first"):
+        settings = {key: provenance[key] for key in ("confidence", "resamples")}
+        given = validate(Aggregate, settings, where=str(root / PROVENANCE))
+        seed = int(provenance["seed"])
+    with decoding(f"this run and {revision} cannot be compared", OTHER):
+        changes = _changes(old, new, given.confidence, given.resamples, seed)
+        names, mine = (list(dict.fromkeys(map(tuple, table[KEYS].to_numpy()))) for table in (old, new))
+        return Comparison(
+            changes,
+            [_name(key) for key in mine if key not in names],
+            [_name(key) for key in names if key not in mine],
+            _causes(before, provenance),
+            revision,
+        )
+
+
+def _changes(old: pd.DataFrame, new: pd.DataFrame, confidence: float, resamples: int, seed: int) -> pd.DataFrame:
+    """One row per branch and distortion that both have; see `Comparison`."""
     distortions = [c for c in new.columns if c not in (*KEYS, "image_id", "samples", "rate_bpp")]
     names = {tuple(key): None for key in old[KEYS].to_numpy()}
     mine = {tuple(key): None for key in new[KEYS].to_numpy()}
@@ -103,20 +122,16 @@ def compare(root: Path, revision: str) -> Comparison:
         changes["p"] = values
         for _, group in changes[~changes.same].groupby("distortion"):
             changes.loc[group.index, "p_holm"] = holm(list(group.p))
-    return Comparison(
-        changes,
-        [_name(key) for key in mine if key not in names],
-        [_name(key) for key in names if key not in mine],
-        _causes(before, provenance),
-        revision,
-    )
+    return changes
 
 
-def _show(root: Path, revision: str, path: str) -> str:
+def _show(root: Path, revision: str, path: str) -> bytes:
     """Return a file as it is in a revision."""
+    if revision.startswith("-"):
+        raise UserError(f"compare: {revision!r} is no revision; `git branch --all` lists the branches")
     command = ["git", "show", f"{revision}:./{path}"]
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=root, capture_output=True, check=False)
     except FileNotFoundError:
         raise UserError("compare: git is not installed; it keeps the other version's results") from None
     if done.returncode == 0:
@@ -127,10 +142,6 @@ def _show(root: Path, revision: str, path: str) -> str:
     if known.returncode:
         raise UserError(f"compare: git knows no revision {revision!r} here; `git branch --all` lists the branches")
     raise UserError(f"compare: {revision} has no {path}: its results were not committed, or are older than this format")
-
-
-def _table(text: str) -> pd.DataFrame:
-    return pd.read_csv(io.StringIO(text), dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=[""])
 
 
 def _branch(table: pd.DataFrame, key: tuple[Any, ...]) -> pd.DataFrame:

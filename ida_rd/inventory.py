@@ -93,12 +93,16 @@ def _options(schema: dict[str, Any]) -> list[str]:
 def _bounds(schema: dict[str, Any]) -> list[str]:
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None:
-        return [f"{low:g} to {high:g}"]
-    found = [] if low is None else [f"{low:g} or more"]
+        return [f"{_number(low)} to {_number(high)}"]
+    found = [] if low is None else [f"{_number(low)} or more"]
     for key, word in (("exclusiveMinimum", "above"), ("maximum", "at most"), ("exclusiveMaximum", "below")):
         if key in schema:
-            found.append(f"{word} {schema[key]:g}")
+            found.append(f"{word} {_number(schema[key])}")
     return found
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:g}"
 
 
 def _weights_of(stage: str, module: Any, model: type[BaseModel]) -> list[str]:

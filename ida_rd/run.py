@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from ida_rd.core.errors import exit_with_line
+from ida_rd.core.errors import exit_with_line, printable_lines
 from ida_rd.core.project import Project
 from ida_rd.pipeline import run
 
@@ -21,7 +21,7 @@ def main() -> None:
     options = parser.parse_args()
     project = Project()
     run(project, with_report=not options.without_report)
-    print((project.tables / "ida_rd.md").read_text(encoding="utf-8"))
+    print(printable_lines((project.tables / "ida_rd.md").read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from html import escape
@@ -18,24 +19,29 @@ from ida_rd.aggregate.rate import rates
 from ida_rd.aggregate.results import Results, aggregate, rows_in
 from ida_rd.aggregate.tables import differences_markdown, markdown_table
 from ida_rd.core.errors import UserError
+from ida_rd.core.files import atomic_folder, write_text
+from ida_rd.core.foreign import decoding
 from ida_rd.core.images import ImageError, image_files, read_image, write_png
 from ida_rd.core.methods import NAME, known_methods, validate
+from ida_rd.core.names import check_ids
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.tables import read_table, write_table
 from ida_rd.downscale.work import apply
 from ida_rd.engine.script import store_of
 from ida_rd.engine.store import Store
 from ida_rd.pipeline import compute_branches
-from ida_rd.plan.schema import RunParameters
+from ida_rd.plan.schema import LONGEST_NAME, RunParameters
 from ida_rd.plan.stage import make_recipes, write_recipes
 from ida_rd.upscale.contract import Upscaler
 from ida_rd.upscale.given import as_method
 
-__all__ = ["DISTORTIONS", "Result", "named_distortion", "score"]
+__all__ = ["DISTORTIONS", "Result", "check_target", "named_distortion", "score"]
 
 Image = NDArray[np.uint8]
 Downscaler = Callable[..., Image] | Mapping[str, Any] | Path | str
 DISTORTIONS = ("lpips-alex", "fsim", "psnr")
+TABLES, TEXT = ("scores", "differences", "images", "rows"), "scores.md"
+SAVED = (*(f"{name}.csv" for name in TABLES), TEXT)
 FILTERS = ("box", "bilinear", "hamming", "bicubic", "lanczos", "nearest")
 
 
@@ -108,11 +114,38 @@ class Result:
         return wide.to_html() + f"<p>{note}{notes}</p>"
 
     def save(self, folder: Path | str) -> None:
-        """Write all tables as CSV, and the Markdown, into a folder."""
+        """Write all tables as CSV, and the Markdown, into a folder: all of them or none.
+
+        Raises
+        ------
+        UserError
+            Where `check_target` does.
+        """
         folder = Path(folder)
-        for name in ("scores", "differences", "images", "rows"):
+        check_target(folder)
+        if not folder.is_dir():
+            with atomic_folder(folder) as made:
+                self._write(made)
+            return
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
+            self._write(Path(partial))
+            for name in SAVED:
+                (Path(partial) / name).rename(folder / name)
+
+    def _write(self, folder: Path) -> None:
+        for name in TABLES:
             write_table(folder / f"{name}.csv", getattr(self, name))
-        (folder / "scores.md").write_text(self.markdown() + "\n" + self.differences_markdown(), encoding="utf-8")
+        write_text(folder / TEXT, self.markdown() + "\n" + self.differences_markdown())
+
+
+def check_target(folder: Path | str) -> None:
+    """Refuse a folder for `Result.save` that is a file, or has a file that would be overwritten."""
+    folder = Path(folder)
+    if folder.is_dir():
+        if there := [name for name in SAVED if os.path.lexists(folder / name)]:
+            raise UserError(f"{folder} has {' and '.join(there)} already: choose another folder, or move them away")
+    elif os.path.lexists(folder):
+        raise UserError(f"{folder} is a file: give a folder")
 
 
 def named_distortion(name: str) -> dict[str, Any]:
@@ -179,6 +212,7 @@ def score(
     sample, image or downscaler computes that one alone. `ida-rd gc` bounds its size.
     """
     named = _named(downscale)
+    factor = _factor(factor)
     with ExitStack() as stack:
         project = Project(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ida-rd-"))))
         store = store_of(Project())
@@ -191,8 +225,6 @@ def score(
         ids = _write_images(images, factor, project.hr, exact=exact)
         own = project.root / "own-lr"
         methods = {name: _entry(name, d, project.hr, own, factor, seed) for name, d in named.items()}
-        if not isinstance(distortions, Mapping):
-            distortions = {name: named_distortion(name) for name in distortions}
         parameters = {
             "seed": seed,
             "images": {"source": "folder", "path": str(project.hr)},
@@ -202,7 +234,7 @@ def score(
             "downscalers": methods,
             "upscalers": upscalers,
             "samples": samples,
-            "distortions": {name: dict(entry) for name, entry in distortions.items()},
+            "distortions": _distortions(distortions),
             "missing_weights": missing_weights,
             "aggregate": {"confidence": confidence, "resamples": resamples},
         }
@@ -212,13 +244,37 @@ def score(
     return Result(results.scores, results.differences, results.images, rows, recipe["skipped"], recipe)
 
 
+def _factor(factor: Any) -> int:
+    """Check it here: images are cut by it before ``plan`` sees it."""
+    if isinstance(factor, bool) or not isinstance(factor, int | np.integer) or factor < 2:
+        raise UserError(f"factor: give a whole number of at least 2 (it is {factor!r})")
+    return int(factor)
+
+
+def _distortions(given: Any) -> dict[str, Any]:
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given, Mapping):
+        return {name: dict(entry) if isinstance(entry, Mapping) else entry for name, entry in given.items()}
+    if not isinstance(given, Iterable):
+        raise UserError(f"distortions: give a list of names or a mapping, not {type(given).__name__}")
+    return {name: named_distortion(str(name)) for name in given}
+
+
 def _named(downscale: Any) -> dict[str, Downscaler]:
     if isinstance(downscale, Mapping) and "method" not in downscale:
         if not downscale:
             raise UserError("downscale: give at least one downscaler")
+        for name in downscale:  # folders are named like it
+            if not NAME.fullmatch(str(name)) or len(str(name)) > LONGEST_NAME:
+                shown = repr(str(name)[:60])
+                raise UserError(
+                    f"downscale: the name {shown} must consist of a-z, 0-9, - and _, at most {LONGEST_NAME} of them"
+                )
         return {str(name): value for name, value in downscale.items()}
     if isinstance(downscale, Mapping):
-        return {str(downscale["method"]): downscale}
+        name = str(downscale["method"]).rpartition(".")[2].lower()
+        return {name if NAME.fullmatch(name) else "mine": downscale}
     if callable(downscale):
         name = getattr(downscale, "__name__", "mine").lower().replace("<lambda>", "mine")
         return {name if NAME.fullmatch(name) else "mine": downscale}
@@ -239,10 +295,17 @@ def _write_images(images: Any, factor: int, target: Path, *, exact: bool) -> lis
         arrays = list(image_files(Path(images).expanduser(), what="HR images").items())
     elif isinstance(images, Mapping):
         arrays = [(str(name), image) for name, image in images.items()]
+    elif not isinstance(images, Sequence | np.ndarray):
+        raise UserError(
+            f"HR images: give a folder, a mapping of names to arrays or a list, not {type(images).__name__}"
+        )
     else:
         arrays = [(f"image-{i:04d}", image) for i, image in enumerate(images)]
     if len(arrays) < 2:
         raise UserError(f"HR images: {len(arrays)} given; an interval over images needs at least two")
+    check_ids((name for name, _ in arrays), "HR images")
+    if len({name for name, _ in arrays}) != len(arrays):
+        raise UserError("HR images: two have the same name: rename one of them")
     for name, source in arrays:
         if isinstance(source, Path):
             try:
@@ -250,7 +313,8 @@ def _write_images(images: Any, factor: int, target: Path, *, exact: bool) -> lis
             except ImageError as error:
                 raise UserError(f"{source}: {error}") from None
         else:
-            image = np.asarray(source)
+            with decoding(f"HR image {name}: is no array"):
+                image = np.asarray(source)
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise UserError(f"HR image {name}: is {image.dtype} {image.shape}, expected uint8 (H, W, 3)")
         height, width = (side - side % factor for side in image.shape[:2])

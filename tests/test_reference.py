@@ -104,7 +104,7 @@ def test_the_page_has_every_key_of_every_method() -> None:
         assert f"\n### {method['method']}\n" in text
         for key, entry in method["parameters"].items():
             assert f"| `{key}` | {entry['type']} |" in text
-    assert "| `balance.attributes.NAME.edges` | list of numbers or null |" in text
+    assert "| `balance.attributes.NAME.edges` | list of numbers of -1000000000000 to 1000000000000 or null |" in text
     assert "``" not in text
 
 

@@ -96,8 +96,11 @@ def _check_members(path: Path, archive: zipfile.ZipFile, members: list[zipfile.Z
             )
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UserError(f"{path}: {member.filename} is neither stored nor deflated: pack the archive again")
+    size = path.stat().st_size
+    if sum(member.compress_size for member in archive.infolist()) > size:
+        raise UserError(f"{path}: its files overlap: {HINT}")
     total = sum(member.file_size for member in members)
-    if total > min(TOTAL_LIMIT, max(32 * MEBIBYTE, RATIO * path.stat().st_size)):
+    if total > min(TOTAL_LIMIT, max(32 * MEBIBYTE, RATIO * size)):
         raise UserError(f"{path}: would have {total:,} bytes when extracted, too many for files of labels: {HINT}")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ida_rd.core.errors import UserError, did_you_mean
+from ida_rd.core.errors import UserError, did_you_mean, printable
+from ida_rd.core.foreign import decoding
 
 PLACE = 40
 ABOUT = "check that a method, yours included, keeps its contract"
@@ -33,6 +34,8 @@ def run(options: argparse.Namespace) -> None:
     checked = [stage for stage in ENTRY if stage != "attributes"]
     if stage not in checked or not name:
         raise UserError(f"check {options.method}: write STAGE/METHOD; {did_you_mean(stage, checked)}")
+    if not 2 <= options.factor <= 64:
+        raise UserError(f"--factor {options.factor}: give a whole number from 2 to 64")
     module = find_method(stage, name, where="check")
     parameters = _settings(options.set)
     if stage == "downscale":
@@ -44,19 +47,17 @@ def run(options: argparse.Namespace) -> None:
         check_upscaler(module, parameters, options.factor, device=device_name())
     else:
         check_distortion(module, parameters, device=device_name())
-    print(f"{options.method}: keeps its contract")
+    print(f"{printable(options.method)}: keeps its contract")
 
 
 def _settings(texts: list[str]) -> dict[str, Any]:
-    import yaml
+    from ida_rd.core.readers import parse_yaml
 
     found = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"--set {text}: write KEY=VALUE")
-        try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError(f"--set {text}: {value!r} is not a value as in params.yaml") from None
+        with decoding(f"--set {text}: {value!r} is not a value as in params.yaml"):
+            found[key] = parse_yaml(value.encode(), f"--set {text}: {value!r}")
     return found

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ida_rd.commands._output import json_option, print_json, records
+from ida_rd.core.errors import UserError, printable_lines
 
 PLACE = 60
 ABOUT = "compare this run with that of another git revision, in Markdown"
@@ -25,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from ida_rd.compare import compare, comparison_markdown
 
+    if not 0 < options.level < 1:
+        raise UserError(f"--level {options.level}: give a number between 0 and 1")
     found = compare(Path.cwd(), options.revision)
     if options.json:
         print_json(
@@ -36,4 +39,4 @@ def run(options: argparse.Namespace) -> None:
             }
         )
         return
-    print(comparison_markdown(found, options.level), end="")
+    print(printable_lines(comparison_markdown(found, options.level)), end="")

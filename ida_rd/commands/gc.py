@@ -7,7 +7,7 @@ import re
 import shutil
 
 from ida_rd.commands._output import json_option, print_json
-from ida_rd.core.errors import UserError
+from ida_rd.core.errors import UserError, printable
 
 PLACE = 100
 ABOUT = "remove the least recently used finished units, so that the others take at most a given size"
@@ -28,7 +28,10 @@ def bytes_of(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
     if match is None:
         raise UserError(f"--size {text}: give a size such as 500MB, 5GB or 0")
-    return int(float(match[1]) * UNITS[match[2].upper()])
+    size = float(match[1]) * UNITS[match[2].upper()]
+    if size > 2**63:
+        raise UserError(f"--size {text}: give a size such as 500MB, 5GB or 0")
+    return int(size)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -48,5 +51,5 @@ def run(options: argparse.Namespace) -> None:
         return
     print(
         f"removed {found.removed} units of {found.freed / 1e6:.1f} MB;"
-        f" {found.left} of {found.size / 1e6:.1f} MB are left in {store_of(project).root}"
+        f" {found.left} of {found.size / 1e6:.1f} MB are left in {printable(store_of(project).root)}"
     )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ida_rd.commands._output import json_option, print_json
-from ida_rd.core.errors import UserError
+from ida_rd.core.errors import UserError, printable_lines
 
 PLACE = 90
 ABOUT = "from a finished run: how many images and samples does it take for two downscalers to differ significantly?"
@@ -43,4 +43,4 @@ def run(options: argparse.Namespace) -> None:
         power=options.power,
         level=options.level,
     )
-    print_json(plan) if options.json else print(sizing_markdown(plan), end="")
+    print_json(plan) if options.json else print(printable_lines(sizing_markdown(plan)), end="")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ida_rd.commands._output import json_option, print_json, records
-from ida_rd.core.errors import UserError
+from ida_rd.core.errors import UserError, printable_lines
 
 PLACE = 10
 ABOUT = "score LR images, or downscalers, on a folder of HR images"
@@ -39,12 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--strict", action="store_true", help="fail if weights of a distortion are missing")
-    parser.add_argument("--save", type=Path, metavar="DIR", help="write all tables to this folder")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="write all tables to this folder, new or without them")
 
 
 def run(options: argparse.Namespace) -> None:
-    from ida_rd.scoring import score
+    from ida_rd.scoring import check_target, score
 
+    if options.save:
+        check_target(options.save)
     given: dict[str, Any] = {}
     for text in options.lr:
         name, _, folder = text.rpartition("=")
@@ -52,7 +54,9 @@ def run(options: argparse.Namespace) -> None:
         if not path.is_dir():
             raise UserError(f"--lr {folder}: is not a folder; give the folder of your LR images")
         _add(given, name or _name(path), path, "--lr")
-    factor = options.factor or (_factor(options.hr, next(iter(given.values()))) if given else 4)
+    factor = options.factor
+    if factor is None:
+        factor = _factor(options.hr, next(iter(given.values()))) if given else 4
     names = options.downscaler if options.downscaler is not None else (["bicubic"] if given else [])
     for name in names:
         _add(given, name, name, "--downscaler")
@@ -68,16 +72,16 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         missing_weights="error" if options.strict else "skip",
     )
-    if options.save:
-        result.save(options.save)
     if options.json:
         print_json(
             {"skipped": result.skipped} | {name: records(getattr(result, name)) for name in ("scores", "differences")}
         )
-        return
-    print(result.markdown())
-    if len(given) > 1:
-        print(result.differences_markdown())
+    else:
+        print(printable_lines(result.markdown()))
+        if len(given) > 1:
+            print(printable_lines(result.differences_markdown()))
+    if options.save:  # what was computed has been seen, whatever becomes of the files
+        result.save(options.save)
 
 
 def _add(given: dict[str, Any], name: str, value: Any, option: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ida_rd.commands._output import json_option, print_json
-from ida_rd.core.errors import UserError
+from ida_rd.core.errors import UserError, printable
 
 PLACE = 30
 ABOUT = "fetch or verify weight files"
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
         for entry in found:
             detail = entry.get("path") or entry["problem"]
             note = "" if entry["state"] != "present" or entry["checked"] else " (no published hash to compare with)"
-            print(f"{entry['state']:8} {entry['id']}{note}\n         {entry['licence']}\n         {detail}")
+            print(f"{entry['state']:8} {entry['id']}{note}\n         {entry['licence']}\n         {printable(detail)}")
     bad = [entry for entry in found if entry["state"] == "wrong" or (entry["state"] == "missing" and options.id)]
     if bad:
         raise UserError(f"weights {bad[0]['id']}: {bad[0]['problem']}")

@@ -18,7 +18,13 @@ ROOM_OR_RIGHTS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 class UserError(Exception):
-    """Bad input: the message names the file or key, what is wrong and what to do. Exit code 2."""
+    """Bad input: the message names the file or key, what is wrong and what to do. Exit code 2.
+
+    Names in it may be a stranger's: as text it is `printable`, wherever it is shown.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 def printable(text: object) -> str:
@@ -95,7 +101,7 @@ def _file_line(error: OSError) -> str:
             " finished work is kept."
         )
     file = f"{error.filename}: " if error.filename else ""
-    return f"error: {file}{error.strerror or error or type(error).__name__}; mend this, then run again"
+    return f"error: {file}{error.strerror or str(error) or type(error).__name__}; mend this, then run again"
 
 
 def _print_anything(stream: TextIO | None) -> None:
@@ -111,10 +117,10 @@ def _broken(stream: TextIO | None) -> bool:
         poll = select.poll()
         poll.register(stream.fileno(), select.POLLERR)  # type: ignore[union-attr]
         broken = bool(poll.poll(0))
-    except OSError:
-        broken = True
     except (AttributeError, ValueError):  # not a system that can tell, or no file
         return False
+    except OSError:
+        broken = True
     if broken:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[union-attr]

@@ -12,6 +12,7 @@ parameters.
 from __future__ import annotations
 
 import importlib
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -152,7 +153,26 @@ def open_method(recipe: Mapping[str, Any], *, where: str | None = None) -> Opene
     where = where or f"{SECTION[stage]}.{recipe['name']}"
     module = find_method(stage, recipe["method"], where=where)
     model: type[BaseModel] = getattr(module, "Parameters", Parameters)
-    return OpenedMethod(where, module, validate(model, dict(recipe["parameters"]), where=where))
+    opened = OpenedMethod(where, module, validate(model, dict(recipe["parameters"]), where=where))
+    _check_plain(recipe["parameters"], where)
+    return opened
+
+
+def _check_plain(value: Any, where: str) -> None:
+    """Refuse what a recipe, which is JSON, cannot hold: dates, bytes, numbers that are not finite, keys of no text."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                raise UserError(f"{where}: the key {key!r} is not text: put it in quotes")
+            _check_plain(part, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for i, part in enumerate(value):
+            _check_plain(part, f"{where}.{i}")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise UserError(f"{where}: {value} is not a finite number")
+    elif not (value is None or isinstance(value, str | int)):
+        raise UserError(f"{where}: {str(value)[:60]!r} is a {type(value).__name__}: put it in quotes, to make it text")
 
 
 def validate(model: type[BaseModel], values: Any, *, where: str) -> Any:

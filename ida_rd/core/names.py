@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from ida_rd.core.errors import UserError
 
-__all__ = ["LONGEST", "check_ids", "looks_like_formula", "name_problem"]
+__all__ = ["LONGEST", "cell_problem", "check_ids", "label_problem", "looks_like_formula", "name_problem"]
 
 LONGEST = 200  # bytes: suffixes and the prefixes of temporary files fit into the 255 of a file name
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
@@ -27,12 +27,28 @@ def looks_like_formula(text: str) -> bool:
     return any(part.lstrip(" ").startswith(FORMULA) and not NUMBER.fullmatch(part.strip(" ")) for part in parts)
 
 
+def cell_problem(text: str) -> str | None:
+    """What keeps a text from being a cell of a table, in words; None if nothing does."""
+    if looks_like_formula(text):
+        return "begins like a formula of a spreadsheet"
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+        return "has a control character"
+    return None
+
+
+def label_problem(label: str) -> str | None:
+    """What keeps a text from being the name of a group, in words; None if nothing does."""
+    if not label.strip():
+        return "is empty"
+    if any(unicodedata.category(c) in UNPRINTABLE for c in label):
+        return "has a character that cannot be printed"
+    return cell_problem(label)
+
+
 def name_problem(name: str) -> str | None:
     """What keeps a text from being a name of a file and of a row, in words; None if nothing does."""
-    if not name:
-        return "is empty"
-    if any(unicodedata.category(c) in UNPRINTABLE for c in name):
-        return "has a character that cannot be printed"
+    if problem := label_problem(name):
+        return problem
     if "/" in name or "\\" in name:
         return "has a slash in it"
     if name.startswith("."):
@@ -41,8 +57,6 @@ def name_problem(name: str) -> str | None:
         return "is not in Unicode's normal form NFC"
     if len(name.encode()) > LONGEST:
         return f"has more than {LONGEST} bytes"
-    if looks_like_formula(name):
-        return "begins like a formula of a spreadsheet"
     return None
 
 

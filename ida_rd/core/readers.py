@@ -23,7 +23,8 @@ __all__ = ["parse_json", "parse_yaml", "read_content", "read_json", "read_yaml"]
 JSON_LIMIT = 32 * MEBIBYTE
 JSON_VALUES = 2_000_000  # an empty list takes 20 times as much memory as its text
 YAML_LIMIT = MEBIBYTE // 4
-YAML_VALUES = 100_000  # as they are written and also with every alias replaced by what it stands for
+YAML_VALUES = 30_000
+YAML_EXPANDED = 100_000  # with every alias replaced by what it stands for
 DEPTH = 64  # recipes and bundles have fewer than ten levels
 DIGITS = 40  # of a number in YAML
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -41,6 +42,8 @@ def read_content(path: Path | str, *, hint: str, limit: int) -> bytes:
         return read_bytes(path, limit)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: {hint}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, expected a file: {hint}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         what = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read ({what}): {hint}") from None
@@ -136,8 +139,8 @@ def parse_yaml(data: bytes, what: str, hint: str = "") -> Any:
     Raises
     ------
     UserError
-        It is not YAML, has a key twice, a value that contains itself, more than `YAML_VALUES` values (where an alias
-        counts as all that it stands for) or more than `DEPTH` levels.
+        It is not YAML, has a key twice, a value that contains itself, more than `YAML_VALUES` values, more than
+        `YAML_EXPANDED` where an alias counts as all that it stands for, or more than `DEPTH` levels.
     """
     with decoding(f"{what} is not valid YAML", hint):
         if len(data) > YAML_LIMIT:
@@ -208,8 +211,8 @@ class _Size:
             inner = [self.of(part) for part in node.value]
         size = 1 + sum(values for values, _ in inner)
         levels = 1 + max((levels for _, levels in inner), default=0)
-        if size > YAML_VALUES:
-            raise ValueError(f"it stands for more than {YAML_VALUES:,} values")
+        if size > YAML_EXPANDED:
+            raise ValueError(f"it stands for more than {YAML_EXPANDED:,} values")
         if levels > DEPTH:
             raise RecursionError
         self.open.remove(id(node))

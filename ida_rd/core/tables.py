@@ -13,7 +13,7 @@ import pandas as pd
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_text
 from ida_rd.core.foreign import MEBIBYTE, decoding
-from ida_rd.core.names import looks_like_formula
+from ida_rd.core.names import cell_problem
 from ida_rd.core.readers import read_content
 
 __all__ = ["CELLS", "TEXT", "marked_name", "parse_table", "read_table", "spread_column", "write_table"]
@@ -100,7 +100,7 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
     Raises
     ------
     UserError
-        A cell that a spreadsheet would take for a formula.
+        A cell that a spreadsheet would take for a formula, or has control characters.
     """
     _check_cells(path, table)
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
@@ -108,15 +108,10 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
 
 def _check_cells(path: Path | str, table: pd.DataFrame) -> None:
     for name in table.columns:
-        if looks_like_formula(str(name)):
-            raise UserError(
-                f"{path}: the name of the column {name!r} begins like a formula of a spreadsheet: rename it"
-            )
-        column = table[name]
-        if pd.api.types.is_numeric_dtype(column):
+        if problem := cell_problem(str(name)):
+            raise UserError(f"{path}: the name of the column {name!r} {problem}: rename it")
+        if pd.api.types.is_numeric_dtype(table[name]):
             continue
-        for cell in column.drop_duplicates():
-            if isinstance(cell, str) and looks_like_formula(cell):
-                raise UserError(
-                    f"{path}: in column {name!r}, {cell!r} begins like a formula of a spreadsheet: rename it"
-                )
+        for cell in table[name].drop_duplicates():
+            if isinstance(cell, str) and (problem := cell_problem(cell)):
+                raise UserError(f"{path}: in column {name!r}, {cell[:60]!r} {problem}: rename it")

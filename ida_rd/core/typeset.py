@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+
+from ida_rd.core.errors import printable
 
 __all__ = ["interval", "latex_tabular", "latex_text", "markdown_table", "number", "p_value", "places_of"]
 
+LINE_ENDS = re.compile("[\t\n\v\f\r\x85\u2028\u2029]+")
 LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
@@ -54,13 +58,13 @@ def markdown_table(head: Sequence[str | None], rows: Iterable[Sequence[str]]) ->
     return [
         "|" + "|".join(" " if title is None else f" {title} " for title in head) + "|",
         "|---" * len(head) + "|",
-        *("| " + " | ".join(cells) + " |" for cells in rows),
+        *("| " + " | ".join(LINE_ENDS.sub(" ", cell) for cell in cells) + " |" for cells in rows),
     ]
 
 
 def latex_text(text: str) -> str:
     """Return a text as LaTeX sets it, its special characters escaped."""
-    return text.translate(LATEX)
+    return printable(LINE_ENDS.sub(" ", text)).translate(LATEX)
 
 
 def latex_tabular(

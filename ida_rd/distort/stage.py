@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ida_rd.core.errors import UserError
+from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import sha256_file, write_json
 from ida_rd.core.images import image_files
 from ida_rd.core.project import Branch, Project
@@ -33,7 +33,7 @@ def write_distances(project: Project, branch: Branch, store: Store) -> None:
     target = project.rows_of(branch)
     sr = project.sr_of(branch)
     if reason := skip_note(sr):
-        print(f"distort {branch.title}: skipped, {reason}", file=sys.stderr, flush=True)
+        print(f"distort {branch.title}: skipped, {printable(reason)}", file=sys.stderr, flush=True)
         write_table(target, pd.DataFrame(columns=ROW))
         write_json(target.with_suffix(".json"), {"skipped": reason})
         return

@@ -26,7 +26,7 @@ class Parameters(Base):
     command: list[str] = Field(
         description="program and arguments, with {input} and {output}, and {width} and {height} of the LR image"
     )
-    timeout_s: float = Field(default=60, gt=0, description="seconds that one image may take")
+    timeout_s: float = Field(default=60, gt=0, le=604_800, description="seconds that one image may take")
 
     @field_validator("command")
     @classmethod

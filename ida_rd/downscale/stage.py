@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ida_rd.core.errors import UserError
+from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import atomic_folder, sha256_file, write_json
 from ida_rd.core.images import image_files, read_size
 from ida_rd.core.methods import open_method
@@ -34,7 +34,7 @@ def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path, stor
     A method whose software is missing leaves a note there, and nothing else.
     """
     if "skipped" in recipe:
-        print(f"downscale {recipe['name']}: skipped, {recipe['skipped']}", file=sys.stderr, flush=True)
+        print(f"downscale {recipe['name']}: skipped, {printable(recipe['skipped'])}", file=sys.stderr, flush=True)
         write_skip_note(target, recipe["skipped"])
         return
     images = image_files(hr_folder, what="HR images")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
-from ida_rd.core.errors import UserError
+from ida_rd.core.errors import UserError, printable
 from ida_rd.core.project import Project
 
 __all__ = ["alone", "working"]
@@ -29,7 +29,8 @@ def working(project: Project) -> Iterator[Project]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"another run is working in {project.root.absolute()}: waiting for it", file=sys.stderr, flush=True)
+        where = printable(project.root.absolute())
+        print(f"another run is working in {where}: waiting for it", file=sys.stderr, flush=True)
         lock.acquire()
     try:
         yield project
@@ -45,7 +46,7 @@ def alone(project: Project, what: str) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError(
-            f"{what}: a run is working in {project.root.absolute()}; try again when it has finished"
+            f"{what}: a run is working in {printable(project.root.absolute())}; try again when it has finished"
         ) from None
     try:
         yield

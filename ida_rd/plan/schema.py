@@ -3,22 +3,66 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
+from ida_rd.balance.groups import OTHERS, edge_labels
 from ida_rd.core.errors import did_you_mean
 from ida_rd.core.methods import NAME, Parameters, known_methods
+from ida_rd.core.names import label_problem
 
-__all__ = ["MethodEntry", "RunParameters"]
+__all__ = ["LONGEST_NAME", "Aggregate", "MethodEntry", "RunParameters"]
 
-MethodEntry = dict[str, Any]
+# Upper bounds are far above what anyone wants: a file of others, or a slip of the keyboard, must not cost a day or all
+# memory before it is refused.
+LONGEST_NAME = 100
+LONGEST_TEXT = 4096
+MOST_METHODS = 1000
+MOST_BRANCHES = 20_000
+PATTERN_PARTS = 16
+LARGEST_EDGE = 1e12
+# Columns of the tables that attributes become columns of.
+RESERVED = {"image_id", "file", "x", "y", "width", "height", "sha256", "group", "order", "pool", "chosen", "short",
+            "pixels_sha256"}  # fmt: skip
 
 
 def _name(name: Any) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValueError(f"the name {name!r} must consist of a-z, 0-9, - and _ and begin with a letter or digit")
+        raise ValueError(
+            f"the name {str(name)[:60]!r} must consist of a-z, 0-9, - and _ and begin with a letter or digit"
+        )
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"the name {name[:20]}... has more than {LONGEST_NAME} characters")
     return name
+
+
+def _text(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("it has a NUL in it")
+    return text
+
+
+def _label(label: str) -> str:
+    if problem := label_problem(label):
+        raise ValueError(f"the label {problem}")
+    return label
+
+
+def _attribute(name: str) -> str:
+    if name in RESERVED:
+        raise ValueError(f"{name!r} is the name of another column")
+    return _label(name)
+
+
+def _pattern(pattern: str) -> str:
+    parts = pattern.split("/")
+    if PurePosixPath(pattern).is_absolute() or "\\" in pattern or ".." in parts:
+        raise ValueError("give a pattern below images.path: without a leading /, .. or a backslash")
+    if len(parts) > PATTERN_PARTS or sum("**" in part for part in parts) > 1:
+        raise ValueError(f"give a pattern of at most {PATTERN_PARTS} parts, at most one of them **")
+    return _text(pattern)
 
 
 def _whole(value: Any) -> Any:
@@ -33,9 +77,14 @@ def _distinct(values: list[int]) -> list[int]:
     return values
 
 
+MethodEntry = dict[str, Any]
 WHOLE = BeforeValidator(_whole)  # after the bounds, or the JSON schema has none
 Named = dict[Annotated[Any, BeforeValidator(_name)], MethodEntry]
-Factor = Annotated[int, Field(ge=2), WHOLE]
+Factor = Annotated[int, Field(ge=2, le=64), WHOLE]
+Text = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(_text)]
+Label = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_label)]
+Attribute = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_attribute)]
+Edge = Annotated[float, Field(ge=-LARGEST_EDGE, le=LARGEST_EDGE)]
 
 
 class Images(Parameters):
@@ -44,12 +93,12 @@ class Images(Parameters):
     source: Literal["sample-photos", "folder"] = Field(
         description="sample-photos: nine photographs in the packages scikit-image and scikit-learn; folder: your own"
     )
-    path: str | None = Field(default=None, description="folder of your images, for source folder")
-    pattern: str | None = Field(
+    path: Text | None = Field(default=None, description="folder of your images, for source folder")
+    pattern: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_pattern)] | None = Field(
         default=None,
         description='which files of the folder, such as "*_HR.png" or, in sub-folders, "*/*.png"; null: all',
     )
-    crop: Annotated[int, Field(ge=2), WHOLE] | None = Field(
+    crop: Annotated[int, Field(ge=2, le=65536), WHOLE] | None = Field(
         default=None,
         description="side of the square tiles that the images are cut into, in pixels, a multiple of the factors; null:"
         " whole images, cropped to such a multiple",
@@ -70,7 +119,7 @@ class Attributes(Parameters):
 
     model_config = ConfigDict(extra="allow")  # a source's name is a key: `plan` checks it
 
-    source: str | dict[str, str] = Field(
+    source: Text | Annotated[dict[Attribute, Text], Field(min_length=1, max_length=MOST_METHODS)] = Field(
         description="where attributes come from: a source, or a source for each attribute; a source's parameters go"
         " beside this key, under its name"
     )
@@ -101,14 +150,14 @@ class Attributes(Parameters):
 class AttributeGroups(Parameters):
     """How an attribute is grouped: by edges, by lists of labels, or each label by itself."""
 
-    edges: Annotated[list[float], Field(min_length=1)] | None = Field(
+    edges: Annotated[list[Edge], Field(min_length=1, max_length=MOST_METHODS)] | None = Field(
         default=None, description="for a number: smallest value of each group but the first, ascending"
     )
-    labels: list[str] | None = Field(
+    labels: Annotated[list[Label], Field(max_length=MOST_METHODS + 1)] | None = Field(
         default=None,
         description="names of the groups between the edges, one more than there are edges; null: made from them",
     )
-    groups: dict[str, list[str]] | None = Field(
+    groups: Annotated[dict[Label, list[Text]], Field(min_length=1, max_length=MOST_METHODS)] | None = Field(
         default=None, description="for labels: groups, each with its labels; null: each label by itself"
     )
     others: Literal["error", "keep", "leave-out"] = Field(
@@ -126,10 +175,17 @@ class AttributeGroups(Parameters):
             raise ValueError("labels: give one more than there are edges")
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: two are the same")
-        members = [label for labels in (self.groups or {}).values() for label in labels]
-        if len(set(members)) != len(members):
-            twice = next(label for label in members if members.count(label) > 1)
-            raise ValueError(f"groups: {twice!r} is in two of them")
+        if self.edges is not None and self.labels is None:
+            made = edge_labels(self.edges)
+            if len(set(made)) != len(made):
+                raise ValueError("edges: two are so close that their groups would have one name: give labels")
+        if self.others == "keep" and OTHERS in (self.groups or {}):
+            raise ValueError(f"groups: {OTHERS!r} is what others: keep makes: rename the group")
+        seen: set[str] = set()
+        for label in (label for labels in (self.groups or {}).values() for label in labels):
+            if label in seen:
+                raise ValueError(f"groups: {label!r} is in two of them")
+            seen.add(label)
         return self
 
 
@@ -140,13 +196,13 @@ class Balance(Parameters):
         default="kmeans",
         description="kmeans: from clusters of the attributes; stratified: from the cells of their groups",
     )
-    groups: Annotated[int, Field(ge=2), WHOLE] | None = Field(
+    groups: Annotated[int, Field(ge=2, le=10_000), WHOLE] | None = Field(
         default=None, description="number of clusters, for method kmeans"
     )
-    size: Annotated[int, Field(ge=2), WHOLE] = Field(
+    size: Annotated[int, Field(ge=2, le=1_000_000), WHOLE] = Field(
         description="number of images in the test set, chosen as evenly as the candidates allow"
     )
-    attributes: dict[str, AttributeGroups] = Field(
+    attributes: Annotated[dict[Attribute, AttributeGroups], Field(max_length=100)] = Field(
         default_factory=dict,
         description="attributes to balance by, and how each is grouped; empty: all that are known, as they are",
     )
@@ -168,37 +224,46 @@ class Balance(Parameters):
 class Aggregate(Parameters):
     """Section ``aggregate``."""
 
-    confidence: float = Field(default=0.95, gt=0, lt=1, description="confidence of the intervals")
-    resamples: Annotated[int, Field(ge=100), WHOLE] = Field(default=10000, description="bootstrap resamples")
+    confidence: float = Field(default=0.95, ge=0.01, le=0.9999, description="confidence of the intervals")
+    resamples: Annotated[int, Field(ge=100, le=100_000), WHOLE] = Field(
+        default=10000, description="bootstrap resamples"
+    )
 
 
 class Report(Parameters):
     """Section ``report``."""
 
-    images: Annotated[int, Field(ge=1), WHOLE] = Field(default=2, description="number of images on the contact sheets")
-    browse: Annotated[int, Field(ge=1), WHOLE] = Field(default=6, description="number of images to browse on the page")
+    images: Annotated[int, Field(ge=1, le=100), WHOLE] = Field(
+        default=2, description="number of images on the contact sheets"
+    )
+    browse: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
+        default=6, description="number of images to browse on the page"
+    )
 
 
 class RunParameters(Parameters):
     """The whole of ``params.yaml``."""
 
-    seed: Annotated[int, Field(ge=0), WHOLE] = Field(description="seed of the test set, the latents and the bootstrap")
+    # K-means takes 32 bits.
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1), WHOLE] = Field(
+        description="seed of the test set, the latents and the bootstrap"
+    )
     images: Images = Field(description="the HR images to choose from")
     attributes: Attributes = Field(description="what is known of each image")
     balance: Balance = Field(description="how the test set is chosen")
-    factors: Annotated[list[Factor], Field(min_length=1), AfterValidator(_distinct)] = Field(
+    factors: Annotated[list[Factor], Field(min_length=1, max_length=32), AfterValidator(_distinct)] = Field(
         description="scale factors, each once", json_schema_extra={"uniqueItems": True}
     )
-    downscalers: Annotated[Named, Field(min_length=1)] = Field(
+    downscalers: Annotated[Named, Field(min_length=1, max_length=MOST_METHODS)] = Field(
         description="the downscalers to score, by a name of your choice (a-z, 0-9, - and _)"
     )
-    upscalers: Annotated[Named, Field(min_length=1)] = Field(
+    upscalers: Annotated[Named, Field(min_length=1, max_length=MOST_METHODS)] = Field(
         description="the super-resolution models that try to undo them, by a name of your choice"
     )
-    samples: Annotated[int, Field(ge=1), WHOLE] = Field(
+    samples: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
         description="samples K per LR image; a deterministic upscaler gives 1"
     )
-    distortions: Annotated[Named, Field(min_length=1)] = Field(
+    distortions: Annotated[Named, Field(min_length=1, max_length=MOST_METHODS)] = Field(
         description="distances between HR and SR images, by a name of your choice; the first that can be computed leads"
         " the tables and figures"
     )
@@ -212,6 +277,16 @@ class RunParameters(Parameters):
     )
     aggregate: Aggregate = Field(default=Aggregate(), description="intervals of the scores")
     report: Report = Field(default=Report(), description="figures and page")
+
+    @model_validator(mode="after")
+    def _branches_are_few(self) -> RunParameters:
+        count = len(self.upscalers) * len(self.factors) * len(self.downscalers)
+        if count > MOST_BRANCHES:
+            raise ValueError(
+                f"{len(self.upscalers)} upscalers x {len(self.factors)} factors x {len(self.downscalers)} downscalers"
+                f" are {count:,} branches, more than {MOST_BRANCHES:,}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _stage_names_differ(self) -> RunParameters:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ida_rd.aggregate.recipe import aggregate_recipe
 from ida_rd.attributes.recipe import attributes_recipe, source_recipes
 from ida_rd.balance.recipe import balance_recipe
 from ida_rd.core.candidates import check_sizes
-from ida_rd.core.errors import UserError
+from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import atomic_folder, canonical_json, write_json
 from ida_rd.core.methods import validate
+from ida_rd.core.names import check_ids
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.recipes import SCHEMA
@@ -97,6 +99,8 @@ class _Plan:
             self.sources, self.terms = source_recipes(sources, settings, download=self.download)
         with self.problems.collect("images"):
             recipe = attributes_recipe(images.model_dump(), self.sources, self.multiple)
+            if images.path is not None:
+                check_ids(map(_id_of, recipe["images"]["files"]), "images.path")
             self.recipes["attributes"] = recipe
             self.recipes["balance"] = balance_recipe(
                 parameters.balance.model_dump(), images.path, self.multiple, parameters.seed
@@ -118,11 +122,11 @@ class _Plan:
             if self.parameters.missing_software == "error":
                 raise
             if name not in self.skipped:
-                print(f"warning: downscaler {name} is SKIPPED: {error}", file=sys.stderr)
+                print(f"warning: downscaler {name} is SKIPPED: {printable(error)}", file=sys.stderr)
             self.skipped[name] = str(error)
             return skipped_recipe(name, str(error))
         if "non-commercial" in licence:
-            print(f"note: downscaler {name} uses weights under {licence}", file=sys.stderr)
+            print(f"note: downscaler {name} uses weights under {printable(licence)}", file=sys.stderr)
         return recipe
 
     def each_upscaler(self) -> None:
@@ -144,7 +148,9 @@ class _Plan:
     def _branches(self, name: str, factor: int, recipe: dict[str, Any], descriptor: Descriptor) -> None:
         marks = descriptor.marks()
         if "non-commercial" in marks:
-            print(f"note: upscaler {name} x{factor} uses weights under {descriptor.licence}", file=sys.stderr)
+            print(
+                f"note: upscaler {name} x{factor} uses weights under {printable(descriptor.licence)}", file=sys.stderr
+            )
         self.upscalers[f"x{factor}/{name}"] = dataclasses.asdict(descriptor) | {"marks": marks}
         if not descriptor.asks:
             self.shared[f"upscale/x{factor}/{name}"] = recipe
@@ -171,14 +177,14 @@ class _Plan:
                         raise
                     weights = ", ".join(wanted_weights(name, entry))
                     self.skipped[name] = f"its weights ({weights}) are not on this machine and cannot be downloaded"
-                    print(f"warning: distortion {name} is SKIPPED: {error}", file=sys.stderr)
+                    print(f"warning: distortion {name} is SKIPPED: {printable(error)}", file=sys.stderr)
         self.recipes["distort"] = {"schema": SCHEMA, "distortions": found}
 
     def results(self) -> None:
         parameters = self.parameters
         for name, terms in self.terms.items():
             if "non-commercial" in terms:
-                print(f"note: attributes by {name} are under {terms}", file=sys.stderr)
+                print(f"note: attributes by {name} are under {printable(terms)}", file=sys.stderr)
         if not self.distortions:
             raise UserError(
                 "distortions: none can be computed, because their weights are missing;"
@@ -213,6 +219,11 @@ class _Plan:
         )
         self.recipes["aggregate"] = aggregate
         self.recipes["report"] = report_recipe(aggregate, parameters.model_dump(mode="json"))
+
+
+def _id_of(file: str) -> str:
+    """The image id of a candidate's file; see `ida_rd.core.candidates.candidate_files`."""
+    return unicodedata.normalize("NFC", PurePosixPath(file).stem)
 
 
 def make_recipes(parameters: RunParameters, *, download: bool) -> Recipes:

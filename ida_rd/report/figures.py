@@ -29,6 +29,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "ida-rd",  # the same picture gives the same file
     "svg.fonttype": "none",
     "pdf.fonttype": 42,  # text stays text
+    "text.parse_math": False,  # a name with two $ is a name
 }
 # Okabe and Ito's palette: the colour-blind can distinguish its colours, and everyone the markers, in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -36,12 +37,14 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 Maps = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[Any]]
 DIFFERENCE_RANGE = 64  # grey levels at the bright end of the difference maps
 SHOWN_SAMPLES = 3
+MOST_PIXELS = 65_000  # a side of a PNG: what matplotlib can draw
 
 
 def save(figure: Figure, stem: Path) -> None:
     """Write a figure as PNG, SVG and PDF, without a date in it."""
     with matplotlib.rc_context(STYLE):
-        figure.savefig(stem.with_suffix(".png"), dpi=200, metadata={"Software": None})
+        dpi = min(200.0, MOST_PIXELS / max(figure.get_size_inches()))
+        figure.savefig(stem.with_suffix(".png"), dpi=dpi, metadata={"Software": None})
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
         figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None, "Creator": None, "Producer": None})
 

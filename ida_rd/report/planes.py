@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 Cells = list[tuple[tuple[str, int], pd.DataFrame]]
+MOST_GROUPS = 1000
 # Where a label can go around its point: offsets in points, horizontal and vertical alignment.
 PLACES = [
     ((6, 0), "left", "center"),
@@ -232,14 +233,18 @@ def heat_map(scores: pd.DataFrame, descriptor: dict[str, Any]) -> Figure | None:
     return figure
 
 
-def balance_figure(groups: pd.DataFrame) -> Figure:
+def balance_figure(groups: pd.DataFrame) -> Figure | None:
     """Shares of the groups before and after the selection: all candidates, and the test set.
+
+    None for more groups than anyone can tell apart.
 
     Parameters
     ----------
     groups : DataFrame
         ``metrics/balance.csv``: one row per group or joint cell, images of the pool and images chosen.
     """
+    if len(groups) > MOST_GROUPS:
+        return None
     names = [column for column in groups if column not in ("pool", "chosen", "short")]
     labels = [", ".join(str(row[name]) for name in names) for row in groups[names].to_dict("records")]
     if names == ["cluster"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ida_rd.core.errors import UserError, exit_with_line
+from ida_rd.core.errors import UserError, exit_with_line, printable_lines
 from ida_rd.core.files import atomic_folder, write_json, write_text
 from ida_rd.core.methods import validate
 from ida_rd.core.readers import read_json, read_yaml
@@ -35,7 +35,7 @@ def main() -> None:
         write_text(folder / "study.md", text)
         save(draw(study, results, descriptor["label"]), folder / "scores")
         write_json(folder / "study.json", metrics(study, results))
-    print("\n\n".join(paragraph(study, result, descriptor["label"]) for result in results))
+    print(printable_lines("\n\n".join(paragraph(study, result, descriptor["label"]) for result in results)))
 
 
 if __name__ == "__main__":

@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_path
+from ida_rd.core.names import cell_problem
 from ida_rd.training.patches import Pixels
 
 __all__ = ["CREDIT", "credits", "draw_heats", "earlier_phases", "licences"]
@@ -32,6 +34,10 @@ def licences(images: Sequence[Mapping[str, str]]) -> str:
 
 def credits(training: Mapping[str, Any]) -> str:
     """Return the credits of the training photographs as CSV, from the record of a run."""
+    for row in training["images"]:
+        for key in CREDIT:
+            if problem := cell_problem(str(row.get(key, ""))):
+                raise UserError(f"{row.get('file')}: its {key}, {str(row[key])[:60]!r}, {problem}: change it")
     text = io.StringIO()
     writer = csv.DictWriter(text, CREDIT, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -74,6 +80,18 @@ def draw_heats(
     rows : sequence of sequence of ndarray
         Images (H, W, 3), uint8.
     """
+    with matplotlib.rc_context({"text.parse_math": False}):  # a title with two $ is a title
+        _draw_heats(path, heats, labels, preset, columns, rows)
+
+
+def _draw_heats(
+    path: Path,
+    heats: Mapping[float, Mapping[str, float]],
+    labels: Mapping[str, str],
+    preset: float,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Pixels]],
+) -> None:
     plot = Figure(figsize=(12, 8))
     FigureCanvasAgg(plot)
     parts = plot.subfigures(2, 1, height_ratios=(1, 2), squeeze=False)[:, 0]

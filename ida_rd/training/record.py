@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file, write_json
-from ida_rd.core.readers import read_json
+from ida_rd.core.readers import parse_json, read_json
 from ida_rd.training.loop import LOG
 
 __all__ = ["RECORD", "read_run", "write_record"]
@@ -46,7 +45,7 @@ def read_run(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         lines = (run / LOG).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise UserError(f"{run / LOG} does not exist: --runs takes the --out of training runs") from None
-    return record, [json.loads(line) for line in lines]
+    return record, [parse_json(line.encode(), f"{run / LOG}") for line in lines]
 
 
 def _commit() -> str:

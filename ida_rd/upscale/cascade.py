@@ -38,6 +38,7 @@ class Parameters(Base):
 
     steps: list[dict[str, Any]] = Field(
         min_length=2,
+        max_length=6,  # six times 2 are 64, the largest factor
         description="upscalers from LR to HR, each with its method, its factor and its own parameters",
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +35,13 @@ class Parameters(Base):
     command: list[str] = Field(
         description="program and arguments, with {input} and {output}, and, as needed, {factor}, {sample} and {seed}"
     )
-    factors: list[int] = Field(min_length=1, description="scale factors that it supports")
+    factors: list[Annotated[int, Field(ge=2, le=64)]] = Field(
+        min_length=1, max_length=63, description="scale factors that it supports"
+    )
     stochastic: bool = Field(description="whether samples of one LR image differ; if not, one is taken")
     blind: bool = Field(default=True, description="whether it is unaware of how the LR image was made")
     licence: str = Field(default="as the program's", description="its terms, as the results will state them")
-    timeout_s: float = Field(default=600, gt=0, description="seconds that one sample may take")
+    timeout_s: float = Field(default=600, gt=0, le=604_800, description="seconds that one sample may take")
 
     @field_validator("command")
     @classmethod

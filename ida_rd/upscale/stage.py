@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ida_rd.core.errors import UserError
+from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import atomic_folder, sha256_file, write_json
 from ida_rd.core.images import ImageError, image_files, read_size
 from ida_rd.core.methods import OpenedMethod, open_method
@@ -32,7 +32,7 @@ def write_sr(project: Project, branch: Branch, store: Store) -> None:
     recipe = read_recipe(project, "upscale", f"x{branch.factor}", branch.upscaler, branch.downscaler)
     lr, target = project.lr_of(branch.downscaler, branch.factor), project.sr_of(branch)
     if reason := skip_note(lr):
-        print(f"upscale {branch.title}: skipped, {reason}", file=sys.stderr, flush=True)
+        print(f"upscale {branch.title}: skipped, {printable(reason)}", file=sys.stderr, flush=True)
         with atomic_folder(target) as folder:
             write_skip_note(folder, reason)
         return

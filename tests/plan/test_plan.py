@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, SMALL, run, stage, stage_here
+from PIL import Image
 
 from ida_rd.core.code import PLUMBING, code_hashes
 from ida_rd.core.errors import UserError
@@ -48,7 +50,7 @@ BAD = [
     ("factors", [4, 4], "factors: names a factor twice"),
     ("factors", [4, 3], "images.crop is 64, which factor 3 does not divide"),
     ("images", {"source": "folder", "path": "photos", "crop": 128}, "64 x 64 pixels, smaller than images.crop = 128"),
-    ("factors", [128], "images.crop is 64, which factor 128 does not divide"),
+    ("factors", [48], "images.crop is 64, which factor 48 does not divide"),
     ("downscalers/bicubic/filter", "bicubik", "pillow has no such filter; did you mean 'bicubic'? (it is 'bicubik')"),
     ("downscalers/bicubic/backend", "opencv2", "downscalers.bicubic.backend: input should be 'pillow', 'opencv'"),
     ("downscalers/o", {"method": "resample", "backend": "opencv", "filter": "hamming"}, "downscalers.o.filter: opencv has no such filter; known names: area, bicubic"),
@@ -67,6 +69,34 @@ BAD = [
     ("images/source", "sample-photos", "images: path is for source folder"),
     ("attributes/source", "table", "attributes.table.path: is missing"),
     ("distortions/big", {"method": "structural", "metric": "ms-ssim"}, "big needs images of at least 161 pixels a side; the smallest here has 64"),
+    ("seed", 2**32, "seed: input should be less than or equal to 4294967295"),
+    ("samples", 1001, "samples: input should be less than or equal to 1000"),
+    ("factors", [65], "factors.0: input should be less than or equal to 64"),
+    ("images/crop", 65538, "images.crop: input should be less than or equal to 65536"),
+    ("images/pattern", "/etc/*.png", "images.pattern: give a pattern below images.path"),
+    ("images/pattern", "../*.png", "images.pattern: give a pattern below images.path"),
+    ("images/pattern", "**/**/*.png", "images.pattern: give a pattern of at most 16 parts, at most one of them **"),
+    ("images/pattern", "*/" * 16 + "*.png", "images.pattern: give a pattern of at most 16 parts"),
+    ("images/pattern", "a" * 201, "images.pattern: string should have at most 200 characters"),
+    ("images/path", "a\0b", "images.path: it has a NUL in it"),
+    ("balance/size", 10**9, "balance.size: input should be less than or equal to 1000000"),
+    ("balance/groups", 10**9, "balance.groups: input should be less than or equal to 10000"),
+    ("balance/attributes", {"luminance": {"edges": [1, 1.00000001, 1.00000002]}}, "two are so close that their groups would have one name"),
+    ("balance/attributes", {"luminance": {"edges": [1e300]}}, "edges.0: input should be less than or equal to 1000000000000"),
+    ("balance/attributes", {"luminance": {"groups": {}}}, "groups: dictionary should have at least 1 item"),
+    ("balance/attributes", {"luminance": {"groups": {"others": ["a"]}, "others": "keep"}}, "'others' is what others: keep makes"),
+    ("balance/attributes", {"luminance": {"groups": {"=1+1": ["a"]}}}, "the label begins like a formula of a spreadsheet"),
+    ("balance/attributes", {"luminance": {"edges": [1], "labels": ["low", "\x1b[2J"]}}, "the label has a character that cannot be printed"),
+    ("balance/attributes", {"width": {"edges": [1]}}, "'width' is the name of another column"),
+    ("attributes/source", {}, "attributes.source"),
+    ("aggregate/resamples", 10**9, "aggregate.resamples: input should be less than or equal to 100000"),
+    ("aggregate/confidence", 1 - 1e-16, "aggregate.confidence: input should be less than or equal to 0.9999"),
+    ("report/images", 101, "report.images: input should be less than or equal to 100"),
+    ("downscalers/" + "a" * 101, {"method": "resample", "filter": "box"}, "has more than 100 characters"),
+    ("downscalers/mine/arguments", {"x": float("inf")}, "downscalers.mine.arguments.x: inf is not a finite number"),
+    ("downscalers/mine/arguments", {"x": datetime.date(2026, 1, 1)}, "downscalers.mine.arguments.x: '2026-01-01' is a date"),
+    ("downscalers/mine/arguments", {"x": {1: 2}}, "downscalers.mine.arguments.x: the key 1 is not text"),
+    ("downscalers/cmd", {"method": "command", "command": ["python", "{input}", "{output}"], "timeout_s": 1e300}, "timeout_s: input should be less than or equal to 604800"),
     ("distortions", {"lpips": {"method": "lpips"}}, "weights torchvision.alexnet are not at"),
 ]  # fmt: skip
 
@@ -240,11 +270,12 @@ def _append(path: Path) -> None:
 def test_images_smaller_than_the_factor_are_named(project: Path) -> None:
     parameters = yaml.safe_load(SMALL)
     parameters["images"]["crop"] = None
-    parameters["factors"] = [128]
+    parameters["factors"] = [64]
+    Image.new("RGB", (60, 64)).save(project / "photos/photo-0.png")
     (project / "params.yaml").write_text(yaml.safe_dump(parameters))
     done = stage_here("plan", cwd=project)
     assert done.returncode == 2
-    assert "images: photo-0.png: 64 x 64 pixels, smaller than the scale factor 128" in done.stderr
+    assert "images: photo-0.png: 60 x 64 pixels, smaller than the scale factor 64" in done.stderr
 
 
 def test_missing_software_is_an_error_unless_told_otherwise(project: Path) -> None:
