@@ -6,10 +6,10 @@ downloaded there by DeepFace, about 540 MB each. DeepFace is under the MIT licen
 VGG-Face, whose terms they inherit. Their answers are a classifier's opinions. Children are read as adults [1]_, so
 take the age from elsewhere where you can.
 
-Which bytes are trusted: those of the package itself. Its networks (``.pth``) are first read by the project's own reader,
-which takes plain tensors alone and compares them with the recipe, and then by DeepFace, with ``weights_only``. The
-detectors' files (``.xml``, ``.onnx``) are hashed, and decoded by OpenCV alone: use ``skip`` for those of a stranger.
-Only https addresses are downloaded from; what they give is not known beforehand, and is in the recipe.
+Which bytes are trusted: those of the package itself. Its networks (``.pth``) are first read by the project's own
+reader, which takes plain tensors alone and compares them with the recipe, and then by DeepFace. The detectors' files
+(``.xml``, ``.onnx``) are hashed, and decoded by OpenCV alone: use ``skip`` rather than those of a stranger.
+Only https addresses are downloaded from; the hash of what they give is not known beforehand, and is in the recipe.
 
 References
 ----------
@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from ida_rd.core.download import SCHEMES
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.weights import MissingWeights, read_file
@@ -121,7 +122,7 @@ def weights(parameters: Parameters, wanted: list[str] | None, *, download: bool)
             missing = f"{file} is not in {path.parent} (DEEPFACE_HOME is the folder above .deepface)"
             if not download or os.environ.get("IDA_RD_OFFLINE"):
                 raise MissingWeights(f"{missing}: download {addresses[0]} to {path.parent}")
-            if odd := [address for address in addresses if not address.startswith("https://")]:
+            if odd := [address for address in addresses if address.partition(":")[0] not in SCHEMES]:
                 raise MissingWeights(f"{missing}, and {odd[0]} is not an https address: put a copy there")
             _download(file, addresses, missing)
         found[file] = path

@@ -22,7 +22,7 @@ __all__ = ["check_names", "within_budget"]
 
 # A network of spandrel's is built with at most 3 times the bytes of its tensors, 4 new tensors and 12 operations for
 # each of them.
-BYTES = (8, 256 * MEBIBYTE)
+BYTES = (8, 128 * MEBIBYTE)
 TENSORS = (10, 2_000)
 OPERATIONS = (40, 20_000)
 MOST_NAMES = 20_000

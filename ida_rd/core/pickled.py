@@ -333,7 +333,8 @@ def _weigh(value: Any) -> None:
 
     def weight(value: Any, depth: int) -> tuple[int, int]:
         if isinstance(value, _Name | _Storage) or value is _Mark:
-            raise ValueError(f"{value}: neither a dense tensor nor a plain value")
+            what = value if isinstance(value, _Name) else "something"
+            raise ValueError(f"{what}: neither a dense tensor nor a plain value")
         if not isinstance(value, dict | list | tuple):
             return 1, 0
         if id(value) not in known:
