@@ -142,13 +142,11 @@ def _esrgan(**more: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def _window() -> dict[str, torch.Tensor]:
-    """The attention's table of a window of 500 x 500, whose index would be a matrix of 250,000 x 250,000."""
+    """Attention in a window of 500 x 500, whose index is a matrix of 250,000 x 250,000."""
     from spandrel.architectures.HAT import HAT
 
     state = HAT(embed_dim=60, depths=(1,), num_heads=(2,), upscale=4, upsampler="pixelshuffle").state_dict()
-    table = next(name for name in state if name.endswith("relative_position_bias_table"))
-    del state["relative_position_index_SA"], state["relative_position_index_OCA"]
-    return state | {table: torch.zeros(999**2, 2).half()}
+    return state | {"relative_position_index_SA": torch.zeros(500**2, 1, dtype=torch.int8)}
 
 
 def _wide() -> dict[str, torch.Tensor]:
