@@ -150,7 +150,7 @@ def _read_legacy(content: bytes) -> Any:
         numel, filled = waiting.pop(key)
         if int.from_bytes(file.read(8), "little") != numel:
             raise ValueError(f"the storage {key} has another size than it says")
-        if file.readinto(memoryview(filled.numpy())) != len(filled):
+        if file.readinto(filled.numpy().data) != len(filled):
             raise ValueError("it ends too early")
     if waiting:
         raise ValueError("it ends too early")
@@ -177,6 +177,7 @@ class _Interpreter:
         """Interpret one pickle of a file."""
         stack: list[Any] = []
         memo: dict[int, Any] = {}
+        given: Any
         for code, given, _ in pickletools.genops(file):
             self._count += 1
             if self._count > MOST_INSTRUCTIONS:

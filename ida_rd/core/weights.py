@@ -192,7 +192,10 @@ def locate(weight_id: str, path: str | None = None, *, download: bool = True) ->
     """
     weight = _entry(weight_id)
     found = _find(weight, path, download)
-    digest = file_hashes([found])[0]
+    try:
+        digest = file_hashes([found])[0]
+    except OSError as error:
+        raise UserError(f"{found} (weights {weight_id}) cannot be read ({error.strerror or error})") from None
     _check(weight, found, digest)
     return WeightFile(weight, found, digest)
 
@@ -268,10 +271,10 @@ def _find(weight: Weight, path: str | None, download: bool) -> Path:
         from ida_rd.core.download import NotDownloaded, download_file
 
         try:
-            download_file(weight.url, cached, weight.sha256, weight.size, label=weight.id)
+            download_file(source, cached, weight.sha256, weight.size, label=weight.id)
         except NotDownloaded as error:
             raise MissingWeights(
-                f"weights {weight.id} cannot be downloaded ({error}): put {weight.url} into {cached.parent}"
+                f"weights {weight.id} cannot be downloaded ({error}): put {source} into {cached.parent}"
             ) from None
     return cached
 

@@ -356,11 +356,11 @@ def load_network(file: Path | TensorFile) -> FlowNet:
     with decoding(f"{found.path}: its metadata are no flow configuration"):
         config = json.loads(found.metadata["config"])
         config = FlowConfig(**config | {key: tuple(config[key]) for key in ("steps", "hidden")})
+    with decoding(f"{found.path}: its tensors are not this network's"):
         if config.encoder_blocks + sum(config.steps) > len(tensors):
-            raise ValueError("more blocks than the file has tensors")
+            raise ValueError("more blocks than tensors")
         with torch.device("meta"):  # without memory: what it says may be large
             net = FlowNet(config)
-    with decoding(f"{found.path}: its tensors are not this network's"):
         own = net.state_dict()
         odd = own.keys() ^ tensors.keys() or {name for name in own if own[name].shape != tensors[name].shape}
         if odd:

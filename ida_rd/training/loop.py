@@ -169,14 +169,14 @@ class Loop:
         if not self.checkpoint.exists():
             return False
         state = read_checkpoint(self.checkpoint)
-        if state["settings"] != self.settings:
-            keys = sorted(state["settings"].keys() | self.settings)
-            changed = [key for key in keys if state["settings"].get(key) != self.settings.get(key)]
-            raise UserError(
-                f"{self.checkpoint} belongs to a run with other settings ({', '.join(changed)}):"
-                " give another --out, or remove it"
-            )
         with decoding(f"{self.checkpoint}: not a checkpoint of this run", "give another --out, or remove it"):
+            if state["settings"] != self.settings:
+                keys = sorted(state["settings"].keys() | self.settings)
+                changed = [key for key in keys if state["settings"].get(key) != self.settings.get(key)]
+                raise UserError(
+                    f"{self.checkpoint} belongs to a run with other settings ({', '.join(changed)}):"
+                    " give another --out, or remove it"
+                )
             for owned, stored in (
                 (self.modules, state["modules"]),
                 (self.averages, state["averages"]),

@@ -146,7 +146,7 @@ def test_spandrel_refuses_another_file_than_the_recipes(here: Path) -> None:
 def test_two_files_of_one_name_are_both_in_the_recipe(here: Path) -> None:
     steps = [{"method": "spandrel", "path": str(_network(here / f"{i}/a.pth", i)), "factor": 2} for i in range(2)]
     recipe = _upscaler({"method": "cascade", "steps": steps})
-    hashes = {sha256_file(step["path"]) for step in steps}
+    hashes = {sha256_file(str(step["path"])) for step in steps}
     assert len(hashes) == 2
     assert hashes < set(recipe["files"].values())
     load_upscaler(recipe, "cpu")

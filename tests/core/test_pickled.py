@@ -59,7 +59,7 @@ def _made(storage: bytes, size: bytes, stride: bytes, offset: int = 0) -> bytes:
     return b"\x80\x02}" + _text("a") + tensor + b"s" + STOP
 
 
-def _zip(pickled: bytes, storage: bytes = bytes(16), kind: int = zipfile.ZIP_STORED, **more: bytes) -> bytes:
+def _zip(pickled: bytes, storage: bytes = bytes(16), kind: int = zipfile.ZIP_STORED, **more: Any) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", kind) as archive:
         for name, content in {"data.pkl": pickled, "data/0": storage, "version": b"3\n", **more}.items():
@@ -104,7 +104,7 @@ REFUSED = {
     "a deflated file besides": _zip(GOOD, other=bytes(2**26), kind=zipfile.ZIP_DEFLATED),
     "another compression": _zip(GOOD, kind=zipfile.ZIP_BZIP2),
     "TorchScript": _scripted(),
-    "TorchScript by its folder": _zip(GOOD, **{"code/a.py": b""}),
+    "TorchScript by its folder": _zip(GOOD, **dict[str, Any]({"code/a.py": b""})),
     "no pickle": _zip(GOOD).replace(b"data.pkl", b"data.pkx"),
     "big-endian": _zip(GOOD, byteorder=b"big"),
     "expanded": _zip(_made(_storage(4), _sizes(10**9, 4), _sizes(0, 1))),
@@ -283,7 +283,8 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path: Path, monkeypat
     for i in range(1200):
         kind = ("zip", "pickle", "old", "safetensors")[i % 4]
         if kind == "pickle":  # past the checksum of the archive
-            content = _zip(_mutated(parts["data.pkl"], rng), **{k: v for k, v in parts.items() if k != "data.pkl"})
+            rest: dict[str, Any] = {name: content for name, content in parts.items() if name != "data.pkl"}
+            content = _zip(_mutated(parts["data.pkl"], rng), **rest)
         else:
             content = _mutated(kinds[kind], rng)
         path = tmp_path / ("a.safetensors" if kind == "safetensors" else "a.pth")
