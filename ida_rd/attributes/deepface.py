@@ -6,6 +6,11 @@ downloaded there by DeepFace, about 540 MB each. DeepFace is under the MIT licen
 VGG-Face, whose terms they inherit. Their answers are a classifier's opinions. Children are read as adults [1]_, so
 take the age from elsewhere where you can.
 
+Which bytes are trusted: those of the package itself. Its networks (``.pth``) are first read by the project's own
+reader, which takes plain tensors alone and compares them with the recipe, and then by DeepFace. The detectors' files
+(``.xml``, ``.onnx``) are hashed, and decoded by OpenCV alone: use ``skip`` rather than those of a stranger.
+Only https addresses are downloaded from; the hash of what they give is not known beforehand, and is in the recipe.
+
 References
 ----------
 .. [1] Liang et al., "Deep generative model based rate-distortion for image downscaling assessment", CVPR 2024,
@@ -28,9 +33,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from ida_rd.core.download import SCHEMES
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters as Base
-from ida_rd.core.weights import MissingWeights
+from ida_rd.core.weights import MissingWeights, read_file
 from ida_rd.engine.device import device_name
 
 __all__ = ["BATCH", "TERMS", "USES_TORCH", "Parameters", "measure", "names", "packages", "weights"]
@@ -117,6 +123,8 @@ def weights(parameters: Parameters, wanted: list[str] | None, *, download: bool)
             missing = f"{file} is not in {path.parent} (DEEPFACE_HOME is the folder above .deepface)"
             if not download or os.environ.get("IDA_RD_OFFLINE"):
                 raise MissingWeights(f"{missing}: download {addresses[0]} to {path.parent}")
+            if odd := [address for address in addresses if address.partition(":")[0] not in SCHEMES]:
+                raise MissingWeights(f"{missing}, and {odd[0]} is not an https address: put a copy there")
             _download(file, addresses, missing)
         found[file] = path
     return found
@@ -186,6 +194,10 @@ def measure(
 
 
 def _build(modeling: Any, task: str, name: str, files: list[str]) -> Any:
+    for file in files:
+        path = _folder() / file
+        if path.suffix == ".pth" and path.is_file():  # the library says what is missing
+            read_file(path)
     try:
         return modeling.build_model(task=task, model_name=name)
     except Exception as error:  # whatever torch, OpenCV or ONNX raise for a damaged file

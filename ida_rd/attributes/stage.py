@@ -19,7 +19,7 @@ from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.hashes import file_hashes
 from ida_rd.core.methods import open_method
 from ida_rd.core.project import Project
-from ida_rd.core.recipes import identity, read_recipe
+from ida_rd.core.recipes import check_source_files, identity, read_recipe
 from ida_rd.core.tables import write_table
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import Unit, Work, run
@@ -53,6 +53,8 @@ def attribute_table(recipe: dict[str, Any], store: Store) -> pd.DataFrame:
     UserError
         Every file that cannot be used, with its reason, in one line.
     """
+    for entry in recipe["sources"].values():
+        check_source_files(open_method(entry), entry)
     images = recipe["images"]
     found = candidate_files(images["source"], images.get("path"), images.get("pattern"))
     files = [File(image_id, file) for image_id, file in found.items()]

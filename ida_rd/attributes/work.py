@@ -13,6 +13,7 @@ from ida_rd.core.candidates import cut, read_candidate_file, rectangles, source_
 from ida_rd.core.files import sha256_file
 from ida_rd.core.images import ImageError
 from ida_rd.core.methods import OpenedMethod, open_method
+from ida_rd.core.weights import expecting
 from ida_rd.engine.store import Record
 
 __all__ = ["PLACE", "File", "measuring", "open_work", "part_name"]
@@ -50,13 +51,11 @@ def measuring(recipe: dict[str, Any]) -> dict[str, OpenedMethod]:
 
 def open_work(recipe: dict[str, Any], device: str) -> Callable[[list[File], list[str]], dict[str, Record]]:
     """Load the sources of a recipe; return the function of some files."""
-    sources = {
-        name: _Source(
-            method.module.measure(method.parameters, recipe["sources"][name]["attributes"]),
-            getattr(method.module, "BATCH", None),
-        )
-        for name, method in measuring(recipe).items()
-    }
+    sources = {}
+    for name, method in measuring(recipe).items():
+        with expecting(recipe["sources"][name]):
+            measure = method.module.measure(method.parameters, recipe["sources"][name]["attributes"])
+        sources[name] = _Source(measure, getattr(method.module, "BATCH", None))
     return partial(_look, recipe, sources)
 
 

@@ -13,25 +13,29 @@ from pathlib import Path
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file
 
-__all__ = ["PACKAGE", "PLUMBING", "code_hashes", "module_file"]
+__all__ = ["PACKAGE", "PLUMBING", "code_hashes", "forget", "module_file"]
 
 PACKAGE = Path(__file__).resolve().parent.parent  # ida_rd, wherever it is installed
 # Modules that move files, find things and speak to people. A test edits each and sees that nothing reruns.
 PLUMBING = (
     "ida_rd.engine",
     "ida_rd.core.arguments",
+    "ida_rd.core.budget",
     "ida_rd.core.code",
+    "ida_rd.core.download",
     "ida_rd.core.errors",
     "ida_rd.core.files",
     "ida_rd.core.foreign",
     "ida_rd.core.hashes",
     "ida_rd.core.methods",
     "ida_rd.core.names",
+    "ida_rd.core.pickled",
     "ida_rd.core.progress",
     "ida_rd.core.project",
     "ida_rd.core.readers",
     "ida_rd.core.recipes",
     "ida_rd.core.software",
+    "ida_rd.core.tensors",
     "ida_rd.core.weights",
 )
 
@@ -76,6 +80,11 @@ def code_hashes(*entries: Path | str) -> dict[str, str]:
         hashes[path.relative_to(root).as_posix() if inside else path.name] = digest
         waiting += imports
     return dict(sorted(hashes.items()))
+
+
+def forget() -> None:
+    """Read every file again: one may have changed without its size and time showing it."""
+    _read.cache_clear()
 
 
 @cache

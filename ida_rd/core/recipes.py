@@ -8,10 +8,11 @@ decide nothing, and are not in its recipe; its name is there for messages alone.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from ida_rd.core.code import code_hashes
+from ida_rd.core.code import code_hashes, forget
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file
 from ida_rd.core.methods import OpenedMethod
@@ -20,7 +21,17 @@ from ida_rd.core.readers import read_json
 from ida_rd.core.software import package_version
 from ida_rd.core.weights import locate
 
-__all__ = ["SCHEMA", "found_recipe", "identity", "read_recipe", "stated_recipe", "used_weights", "user_files"]
+__all__ = [
+    "SCHEMA",
+    "check_source_files",
+    "check_user_files",
+    "found_recipe",
+    "identity",
+    "read_recipe",
+    "stated_recipe",
+    "used_weights",
+    "user_files",
+]
 
 SCHEMA = 2
 # The parts of a recipe that do not decide a unit's result: `name` is for messages, K says how many samples there are.
@@ -77,9 +88,41 @@ def user_files(method: OpenedMethod, factor: int) -> dict[str, str]:
     for path in method.module.files(method.parameters, factor):
         if path.suffix == ".py":
             hashes |= code_hashes(path)  # with what it imports
-        else:
-            hashes[path.name] = sha256_file(path)
+            continue
+        digest, name, number = sha256_file(path), path.name, 2
+        while hashes.get(name, digest) != digest:  # files of one name, in several folders
+            name, number = f"{path.name} ({number})", number + 1
+        hashes[name] = digest
     return hashes
+
+
+def check_user_files(method: OpenedMethod, recipe: Mapping[str, Any]) -> None:
+    """Refuse files of the user's that are not those that ``plan`` hashed; asked once, before the first unit.
+
+    Raises
+    ------
+    UserError
+        Names the first that changed, is new or is gone.
+    """
+    forget()
+    _compare(method.where, user_files(method, recipe["factor"]), recipe.get("files") or {})
+
+
+def check_source_files(method: OpenedMethod, recipe: Mapping[str, Any]) -> None:
+    """As `check_user_files`, for the files and weights of a source of attributes."""
+    if "files" in recipe:
+        lines = [f"{sha256_file(path)}  {path.name}" for path in method.module.files(method.parameters)]
+        found = hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()  # as `ida_rd.core.hashes.digest`
+        _compare(method.where, {"a file of it": found}, {"a file of it": recipe["files"]})
+    if "weights" in recipe:
+        paths = method.module.weights(method.parameters, recipe["attributes"], download=False)
+        _compare(method.where, {name: sha256_file(path) for name, path in paths.items()}, recipe["weights"])
+
+
+def _compare(where: str, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    if odd := sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)):
+        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        raise UserError(f"{where}: {odd[0]}{more} changed since plan ran: run `dvc repro`")
 
 
 def used_weights(weights: Mapping[str, str | None], *, download: bool) -> dict[str, str]:

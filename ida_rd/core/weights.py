@@ -3,37 +3,50 @@
 Each method lists the weights that it can ask for in a ``.toml`` file beside it (``distort/lpips.toml``,
 ``upscale/flow/weights.toml``); `catalogue` collects them. A file is looked for at the path that ``params.yaml``
 gives, in the package, in torch's cache (``TORCH_HOME``), and then downloaded into that cache. ``IDA_RD_OFFLINE=1``
-forbids the download.
+forbids the download, and what has no known hash is never downloaded.
+
+`locate` says where a file is and what its hash is: that is what a recipe says. `read_weights` reads it once, and
+compares the bytes that it decodes with the catalogue and with the recipe (`expecting`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import pickle
-import shutil
+import re
 import tomllib
-import urllib.error
-import urllib.request
 import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
+from typing import Any
 
 from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.files import atomic_path
+from ida_rd.core.foreign import decoding
 from ida_rd.core.hashes import file_hashes
+from ida_rd.core.tensors import TensorFile, load_tensors, read_tensors
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-__all__ = ["MissingWeights", "Weight", "WeightFile", "catalogue", "load_tensors", "locate", "torch_cache"]
+__all__ = [
+    "MissingWeights",
+    "Weight",
+    "WeightFile",
+    "catalogue",
+    "expecting",
+    "load_tensors",
+    "locate",
+    "read_file",
+    "read_weights",
+    "torch_cache",
+]
 
 PACKAGE = Path(__file__).resolve().parent.parent
-CONNECT_TIMEOUT_S = 5
+HASH = re.compile("[0-9a-f]{64}")
+LARGEST_MEMBER = 2 * 2**30  # bytes of a file that is taken out of an archive
+
+_expected: ContextVar[tuple[Mapping[str, str], Mapping[str, str]] | None] = ContextVar("expected", default=None)
 
 
 class MissingWeights(UserError):
@@ -51,15 +64,15 @@ class Weight:
         Terms of the file, and what it was trained on.
     citation : str
     sha256 : tuple of str
-        Accepted hashes of the whole file. Upstream publishes the first 8 hex digits of some (in the file's name);
-        such a prefix is accepted, as torch.hub does. Empty: none could be recorded yet; the file is taken as it is, and
-        its hash is written into recipe and result.
+        Accepted hashes of the whole file, 64 hex digits each. Empty: none could be recorded yet; the file is taken as
+        it is, is never downloaded, and its hash is written into recipe and result.
     file : Path, optional
         For weights that ship with the package; in the ``.toml``, relative to its own folder.
     url : str, optional
-        Where the file is downloaded from otherwise; its last part is its name in the torch cache.
+        Where the file is downloaded from otherwise, by https; its last part is its name in the torch cache.
     archive, name : str, optional
-        Where an archive that holds the file is downloaded from, and the file's name in it and in the torch cache.
+        The archive that the file was part of, which is not downloaded but may lie in the torch cache, and the file's
+        name in it and in the torch cache.
     size : int, optional
         Bytes.
     """
@@ -75,7 +88,21 @@ class Weight:
     size: int | None = None
 
     def accepts(self, digest: str) -> bool:
-        return not self.sha256 or any(digest.startswith(known) for known in self.sha256)
+        return not self.sha256 or digest in self.sha256
+
+    def problem(self) -> str | None:
+        """What is wrong with the entry."""
+        if odd := [known for known in self.sha256 if not isinstance(known, str) or not HASH.fullmatch(known)]:
+            return f"sha256 {odd[0]!r} is not a whole hash, of 64 hex digits in lower case"
+        for key in ("url", "archive"):
+            address = getattr(self, key)
+            if address is not None and not str(address).startswith("https://"):
+                return f"{key} {address!r} does not begin with https://"
+        if sum(source is not None for source in (self.file, self.url, self.archive)) != 1:
+            return "give one of file, url and archive"
+        if self.size is not None and (type(self.size) is not int or self.size < 1):
+            return f"size {self.size!r} is not a number of bytes"
+        return None
 
 
 @dataclass(frozen=True)
@@ -93,7 +120,8 @@ def catalogue() -> dict[str, Weight]:
     Raises
     ------
     UserError
-        A file that cannot be read, an unknown key, or an id that two files have.
+        A file that cannot be read, an unknown key, an id that two files have, part of a hash, or an address that is
+        not https.
     """
     return dict(_collect(PACKAGE))
 
@@ -103,18 +131,18 @@ def _collect(package: Path) -> dict[str, Weight]:
     found: dict[str, Weight] = {}
     origin: dict[str, Path] = {}
     for path in sorted(package.rglob("*.toml")):
-        try:
+        with decoding(f"{path}: not valid TOML", "correct it"):
             entries = tomllib.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path}: not valid TOML: {error}") from None
         for key, entry in entries.items():
             if key in found:
                 raise UserError(f"{path}: the weights {key} are also in {origin[key]}: give one of them another id")
             try:
                 weight = Weight(id=key, **entry | {"sha256": tuple(entry["sha256"])})
+                problem = weight.problem()
             except (TypeError, KeyError) as error:
-                reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).partition("() ")[2]
-                raise UserError(f"{path}: weights {key}: {reason}") from None
+                problem = f"{error} is missing" if isinstance(error, KeyError) else str(error).partition("() ")[2]
+            if problem is not None:
+                raise UserError(f"{path}: weights {key}: {problem or 'not a table of keys and values'}")
             found[key] = weight if weight.file is None else replace(weight, file=path.parent / weight.file)
             origin[key] = path
     return found
@@ -126,6 +154,23 @@ def torch_cache() -> Path:
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
+@contextmanager
+def expecting(recipe: Mapping[str, Any]) -> Iterator[None]:
+    """Load a method by its recipe inside: a weight file that is not the recipe's is refused.
+
+    Parameters
+    ----------
+    recipe : mapping
+        With ``weights``, hashes by id, and ``files``, hashes by name, where the method has any.
+    """
+    files = recipe.get("files")
+    token = _expected.set((recipe.get("weights") or {}, files if isinstance(files, Mapping) else {}))
+    try:
+        yield
+    finally:
+        _expected.reset(token)
+
+
 def locate(weight_id: str, path: str | None = None, *, download: bool = True) -> WeightFile:
     """Find, or download, the file of a weight id, and verify it.
 
@@ -134,7 +179,7 @@ def locate(weight_id: str, path: str | None = None, *, download: bool = True) ->
     weight_id : str
         Id in the catalogue.
     path : str, optional
-        The user's own path of it.
+        The user's own path of it. For weights that ship with the package any file will do: it is the user's training.
     download : bool
         Whether it may be downloaded.
 
@@ -145,126 +190,114 @@ def locate(weight_id: str, path: str | None = None, *, download: bool = True) ->
     UserError
         A file whose hash is not the catalogue's, or an unknown id.
     """
+    weight = _entry(weight_id)
+    found = _find(weight, path, download)
+    try:
+        digest = file_hashes([found])[0]
+    except OSError as error:
+        raise UserError(f"{found} (weights {weight_id}) cannot be read ({error.strerror or error})") from None
+    _check(weight, found, digest)
+    return WeightFile(weight, found, digest)
+
+
+def read_weights(weight_id: str, path: str | None = None) -> TensorFile:
+    """Read the tensors of a weight id; parameters and errors as those of `locate`, and nothing is downloaded.
+
+    What is verified are the bytes that are decoded.
+    """
+    weight = _entry(weight_id)
+    found = _find(weight, path, download=False)
+    return read_tensors(found, partial(_check, weight, found))
+
+
+def read_file(path: Path) -> TensorFile:
+    """Read the tensors of a file that no catalogue lists: one that the recipe names, where one is `expecting`."""
+
+    def check(digest: str) -> None:
+        expected = _expected.get()
+        if expected is not None and digest not in {*expected[0].values(), *expected[1].values()}:
+            raise UserError(f"{path} changed since plan ran: run `dvc repro`")
+
+    return read_tensors(path, check)
+
+
+def _entry(weight_id: str) -> Weight:
     known = catalogue()
     if weight_id not in known:
         raise UserError(f"no weights are called {weight_id!r}; {did_you_mean(weight_id, known)}")
-    weight = known[weight_id]
-    if path is not None:
-        given = Path(path).expanduser()
-        if not given.is_file():
-            raise UserError(f"{given} (weights {weight_id}): no such file; correct the path or remove the key")
-        return _verified(weight, given)
-    if weight.file is not None:
-        if not weight.file.is_file():
-            raise MissingWeights(f"{weight.file} (weights {weight_id}) is missing: restore it with git checkout")
-        return _verified(weight, weight.file)
-    source = weight.url or weight.archive
-    assert source is not None
-    downloaded = torch_cache() / source.rsplit("/", 1)[1]
-    cached = torch_cache() / (weight.name or downloaded.name)
-    if cached.is_file():
-        return _verified(weight, cached)
-    if not downloaded.is_file():
-        if not download or os.environ.get("IDA_RD_OFFLINE"):
-            hint = "download" if weight.url else f"put a copy there (it was part of {source}), or download"
-            raise MissingWeights(f"weights {weight_id} are not at {cached}: {hint} {source} to {downloaded.parent}")
-        _download(weight, source, downloaded)
-    if weight.archive is not None:
-        _extract(weight, downloaded, cached)
-    return _verified(weight, cached)
+    return known[weight_id]
 
 
-def _extract(weight: Weight, archive: Path, target: Path) -> None:
-    try:
-        with zipfile.ZipFile(archive) as files:
-            members = [name for name in files.namelist() if name.rsplit("/", 1)[-1] == target.name]
-            if len(members) != 1:
-                raise UserError(f"{archive}: holds {len(members)} files called {target.name}, expected one; remove it")
-            with files.open(members[0]) as source, atomic_path(target) as partial, partial.open("wb") as file:
-                shutil.copyfileobj(source, file)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{archive} (weights {weight.id}) is not a complete archive ({error}): remove it") from None
-
-
-def _verified(weight: Weight, path: Path) -> WeightFile:
-    digest = file_hashes([path])[0]
-    if not weight.accepts(digest):
+def _check(weight: Weight, path: Path, digest: str) -> None:
+    own = weight.file is not None and path != weight.file  # of weights that ship: what the user trained
+    if not own and not weight.accepts(digest):
         expected = " or ".join(weight.sha256)
         raise UserError(
             f"{path} (weights {weight.id}) has sha256 {digest}, expected {expected}: a broken or different file;"
             " remove it or give the right one"
         )
-    return WeightFile(weight, path, digest)
+    recipe = _expected.get()
+    if recipe is not None and recipe[0].get(weight.id, digest) != digest:
+        raise UserError(f"{path} (weights {weight.id}) changed since plan ran: run `dvc repro`")
 
 
-def _download(weight: Weight, source: str, target: Path) -> None:
-    try:
-        with urllib.request.urlopen(source, timeout=CONNECT_TIMEOUT_S) as response, atomic_path(target) as partial:
-            total = int(response.headers.get("Content-Length") or weight.size or 0) or None
-            digest = hashlib.sha256()
-            with (
-                partial.open("wb") as file,
-                tqdm(total=total, desc=f"download {weight.id}", unit="B", unit_scale=True, disable=None) as bar,
-            ):
-                while block := response.read(1 << 20):
-                    file.write(block)
-                    digest.update(block)
-                    bar.update(len(block))
-            if weight.archive is None and not weight.accepts(digest.hexdigest()):
-                raise UserError(f"{source}: the download's sha256 {digest.hexdigest()} is not the expected one")
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
-        raise MissingWeights(
-            f"weights {weight.id} cannot be downloaded ({reason}): put {weight.name or source} into {target.parent}"
-        ) from None
+def _find(weight: Weight, path: str | None, download: bool) -> Path:
+    """Path of the file, after a download or a look into an archive if need be; not verified yet."""
+    if path is not None:
+        given = Path(path).expanduser()
+        if not given.is_file():
+            raise UserError(f"{given} (weights {weight.id}): no such file; correct the path or remove the key")
+        return given
+    if weight.file is not None:
+        if not weight.file.is_file():
+            raise MissingWeights(f"{weight.file} (weights {weight.id}) is missing: restore it with git checkout")
+        return weight.file
+    source = weight.url or weight.archive
+    assert source is not None
+    kept = torch_cache() / source.rsplit("/", 1)[1]
+    cached = torch_cache() / (weight.name or kept.name)
+    if cached.is_file():
+        return cached
+    missing = f"weights {weight.id} are not at {cached}"
+    if weight.archive is not None:
+        if not kept.is_file():
+            raise MissingWeights(f"{missing}: put a copy there (it was part of {weight.archive})")
+        _extract(weight, kept, cached)
+    elif not weight.sha256:  # nobody could say whether what arrives is that file
+        raise MissingWeights(f"{missing}: put a copy of {weight.url} there")
+    elif not download or os.environ.get("IDA_RD_OFFLINE"):
+        raise MissingWeights(f"{missing}: download {weight.url} to {cached.parent}")
+    else:
+        from ida_rd.core.download import NotDownloaded, download_file
+
+        try:
+            download_file(source, cached, weight.sha256, weight.size, label=weight.id)
+        except NotDownloaded as error:
+            raise MissingWeights(
+                f"weights {weight.id} cannot be downloaded ({error}): put {source} into {cached.parent}"
+            ) from None
+    return cached
 
 
-def load_tensors(path: Path, key: str | None = None) -> dict[str, Tensor]:
-    """Load named tensors from a ``.safetensors`` or ``.pth`` file.
-
-    Parameters
-    ----------
-    path : Path
-    key : str, optional
-        For a checkpoint that holds more (several networks, the state of an optimiser): the dictionary of tensors to
-        take, such as ``params_ema``.
-
-    Raises
-    ------
-    UserError
-        The file is damaged, or what is asked of it is not a dictionary of tensors. Nothing but tensors and plain
-        values is read from it, and nothing in it is ever executed.
-    """
-    import torch
-
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
-        raise UserError(f"{path}: not a file of plain tensors ({_first_line(error)}); it was not run") from None
-    except Exception as error:
-        if type(error).__module__.startswith("safetensors"):
-            raise UserError(f"{path}: not a safetensors file ({error})") from None
-        raise
-
-    def named(value: Any) -> bool:
-        return isinstance(value, dict) and all(isinstance(tensor, torch.Tensor) for tensor in value.values())
-
-    inside = [str(name) for name, value in state.items() if named(value) and value] if isinstance(state, dict) else []
-    if key is not None:
-        if key in inside:
-            return state[key]
-        raise UserError(f"{path}: holds no dictionary of tensors called {key!r}; {did_you_mean(key, inside)}")
-    if named(state):
-        return state
-    if inside:
-        raise UserError(f"{path}: its tensors are in {', '.join(inside)}: choose one of these by its key")
-    raise UserError(f"{path}: expected a dictionary of tensors")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or ["it is empty"])[0]
+def _extract(weight: Weight, archive: Path, target: Path) -> None:
+    """Take one file out of an archive that lies in the cache."""
+    broken = f"{archive} (weights {weight.id}) is not a complete archive"
+    with decoding(broken, "remove it"):
+        files = zipfile.ZipFile(archive)
+    with files:
+        members = [info for info in files.infolist() if info.filename.rsplit("/", 1)[-1] == target.name]
+        if len(members) != 1:
+            raise UserError(f"{archive}: holds {len(members)} files called {target.name}, expected one; remove it")
+        if members[0].file_size > LARGEST_MEMBER:
+            raise UserError(f"{archive}: {target.name} in it has more than {LARGEST_MEMBER:,} bytes; remove it")
+        with decoding(broken, "remove it"):
+            if members[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError("of an unusual compression")
+            source = files.open(members[0])
+        with source, atomic_path(target) as partial_path, partial_path.open("wb") as file:
+            while True:
+                with decoding(broken, "remove it"):
+                    block = source.read(1 << 20)
+                if not block:
+                    break
+                file.write(block)

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ida_rd.core.errors import UserError
+from ida_rd.core.foreign import decoding
 from ida_rd.core.methods import Parameters as Base
-from ida_rd.core.weights import load_tensors, locate
+from ida_rd.core.weights import read_weights
 from ida_rd.distort.contract import Descriptor, mean_to_others, unit_range
 
 if TYPE_CHECKING:
@@ -73,18 +73,16 @@ class LPIPS:
         import lpips
         import torch
 
-        found = locate(WEIGHTS[parameters.backbone], parameters.path, download=False)
+        found = read_weights(WEIGHTS[parameters.backbone], parameters.path)
         # The package prints, and warns about the way it asks torchvision for an untrained network.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             network = lpips.LPIPS(net=parameters.backbone, version="0.1", pnet_rand=True, verbose=False)
-        convolutions = _features(load_tensors(found.path))
+        convolutions = _features(found.tensors())
         # The package files torchvision's layers under slices, keeping their numbers.
         own = network.net.state_dict()
-        try:
+        with decoding(f"{found.path}: not torchvision's {parameters.backbone} weights"):
             network.net.load_state_dict({name: convolutions[name.split(".", 1)[1]] for name in own})
-        except (KeyError, RuntimeError) as error:
-            raise UserError(f"{found.path}: not torchvision's {parameters.backbone} weights ({error})") from None
         self.device = device
         self.network = network.to(device).eval().requires_grad_(False)
         if device == "cpu":  # convolution and pooling are faster this way

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import ImageError, read_image
 from ida_rd.core.methods import open_method
+from ida_rd.core.weights import expecting
 from ida_rd.distort.contract import Distortion
 from ida_rd.engine.store import Record
 
@@ -56,7 +57,8 @@ def load_distortions(recipe: dict[str, Any], device: str) -> dict[str, Distortio
     loaded = {}
     for name, entry in recipe["distortions"].items():
         method = open_method(entry)
-        loaded[name] = method.module.load(method.parameters, device)
+        with expecting(entry):
+            loaded[name] = method.module.load(method.parameters, device)
     return loaded
 
 

@@ -11,7 +11,7 @@ from ida_rd.core.files import atomic_folder, sha256_file, write_json
 from ida_rd.core.images import image_files, read_size
 from ida_rd.core.methods import open_method
 from ida_rd.core.project import Project
-from ida_rd.core.recipes import identity, read_recipe
+from ida_rd.core.recipes import check_user_files, identity, read_recipe
 from ida_rd.core.software import write_skip_note
 from ida_rd.downscale.work import open_work
 from ida_rd.engine.store import Store
@@ -48,6 +48,7 @@ def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path, stor
             )
         sizes[image_id] = (height // factor, width // factor)
     method = open_method(recipe)
+    check_user_files(method, recipe)
     if hasattr(method.module, "check_inputs"):
         method.module.check_inputs(sizes, factor, **method.parameters.model_dump())
     what = identity(recipe)

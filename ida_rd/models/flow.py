@@ -29,11 +29,11 @@ from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.weights import load_tensors
+from ida_rd.core.foreign import decoding
+from ida_rd.core.tensors import TensorFile, read_tensors
 from ida_rd.models.bijections import ChannelMix, affine_decode, affine_encode, bound, squeeze, unsqueeze
 
 __all__ = ["Conditioning", "FlowConfig", "FlowNet", "bits_per_dimension", "load_network"]
@@ -338,21 +338,33 @@ def bits_per_dimension(z: Tensor, logdet: Tensor) -> Tensor:
     return nats / math.log(2)
 
 
-def load_network(path: Path) -> FlowNet:
+def load_network(file: Path | TensorFile) -> FlowNet:
     """Load a network from a ``.safetensors`` file; its metadata holds the `FlowConfig`.
 
     Weights are stored as float16 and computed with in float32.
+
+    Raises
+    ------
+    UserError
+        Other metadata, or tensors that are not those of the network that they describe. The network that is built is
+        never larger than the file.
     """
-    tensors = load_tensors(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            config = json.loads(file.metadata()["config"])
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: no flow configuration in its metadata: not weights of this project's flow") from None
-    config |= {key: tuple(config[key]) for key in ("steps", "hidden")}
-    net = FlowNet(FlowConfig(**config))
-    try:
+    found = read_tensors(file) if isinstance(file, Path) else file
+    tensors = found.tensors()
+    if "config" not in found.metadata:
+        raise UserError(f"{found.path}: no flow configuration in its metadata: not weights of this project's flow")
+    with decoding(f"{found.path}: its metadata are no flow configuration"):
+        config = json.loads(found.metadata["config"])
+        config = FlowConfig(**config | {key: tuple(config[key]) for key in ("steps", "hidden")})
+    with decoding(f"{found.path}: its tensors are not this network's"):
+        if config.encoder_blocks + sum(config.steps) > len(tensors):
+            raise ValueError("more blocks than tensors")
+        with torch.device("meta"):  # without memory: what it says may be large
+            net = FlowNet(config)
+        own = net.state_dict()
+        odd = own.keys() ^ tensors.keys() or {name for name in own if own[name].shape != tensors[name].shape}
+        if odd:
+            raise ValueError(f"{len(odd)} are missing, unknown or of another shape, such as {min(odd)}")
+        net = net.to_empty(device="cpu")
         net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    except RuntimeError as error:
-        raise UserError(f"{path}: its tensors are not this network's ({' '.join(str(error).split())[:200]})") from None
     return net.eval().requires_grad_(False)

@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import write_bytes
+from ida_rd.core.foreign import decoding
 from ida_rd.training.loop import CHECKPOINT, read_checkpoint
 
 __all__ = ["export"]
@@ -25,11 +26,15 @@ def export(run: Path, out: Path) -> None:
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint} does not exist: --run takes the --out of a training run")
     state = read_checkpoint(checkpoint)
-    product = state["product"]
-    if state["stage"] != product["stage"]:
+    with decoding(f"{checkpoint}: not a checkpoint of a training", "--run takes the --out of a training run"):
+        product = state["product"]
+        done = state["stage"] == product["stage"]
+        averages = state["averages"][product["module"]]
+        tensors = {name: tensor.half().contiguous() for name, tensor in averages.items()}
+        config = json.dumps(product["config"])
+    if not done:
         raise UserError(f"{checkpoint}: the run has not reached its stage {product['stage']} yet; let it continue")
-    tensors = {name: tensor.half().contiguous() for name, tensor in state["averages"][product["module"]].items()}
-    write_bytes(out, _ordered(save(tensors, metadata={"format": "pt", "config": json.dumps(product["config"])})))
+    write_bytes(out, _ordered(save(tensors, metadata={"format": "pt", "config": config})))
 
 
 def _ordered(file: bytes) -> bytes:

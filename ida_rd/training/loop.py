@@ -27,6 +27,8 @@ from tqdm import tqdm
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_path
+from ida_rd.core.foreign import decoding
+from ida_rd.core.tensors import read_tensors
 
 __all__ = ["CHECKPOINT", "LOG", "Loop", "Product", "Stage", "cosine", "read_checkpoint"]
 
@@ -85,9 +87,15 @@ def cosine(step: int, steps: int, first: float, last: float) -> float:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; UserError if it is from an earlier version, whose layout was different."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if "settings" not in state:
+    """Read a checkpoint: tensors and plain values.
+
+    Raises
+    ------
+    UserError
+        It is damaged, or from an earlier version, whose layout was different.
+    """
+    state = read_tensors(path).state
+    if not isinstance(state, dict) or not isinstance(state.get("settings"), dict):
         raise UserError(f"{path} was written by an earlier version and cannot be used: train into another folder")
     return state
 
@@ -161,22 +169,23 @@ class Loop:
         if not self.checkpoint.exists():
             return False
         state = read_checkpoint(self.checkpoint)
-        if state["settings"] != self.settings:
-            keys = sorted(state["settings"].keys() | self.settings)
-            changed = [key for key in keys if state["settings"].get(key) != self.settings.get(key)]
-            raise UserError(
-                f"{self.checkpoint} belongs to a run with other settings ({', '.join(changed)}):"
-                " give another --out, or remove it"
-            )
-        for owned, stored in (
-            (self.modules, state["modules"]),
-            (self.averages, state["averages"]),
-            (self.optimisers, state["optimisers"]),
-        ):
-            for name, one in owned.items():
-                one.load_state_dict(stored[name])
-        self.stage, self.step = state["stage"], state["step"]
-        self.skipped, self.seconds = state["skipped"], state["seconds"]
+        with decoding(f"{self.checkpoint}: not a checkpoint of this run", "give another --out, or remove it"):
+            if state["settings"] != self.settings:
+                keys = sorted(state["settings"].keys() | self.settings)
+                changed = [key for key in keys if state["settings"].get(key) != self.settings.get(key)]
+                raise UserError(
+                    f"{self.checkpoint} belongs to a run with other settings ({', '.join(changed)}):"
+                    " give another --out, or remove it"
+                )
+            for owned, stored in (
+                (self.modules, state["modules"]),
+                (self.averages, state["averages"]),
+                (self.optimisers, state["optimisers"]),
+            ):
+                for name, one in owned.items():
+                    one.load_state_dict(stored[name])
+            self.stage, self.step = state["stage"], int(state["step"])
+            self.skipped, self.seconds = int(state["skipped"]), float(state["seconds"])
         return True
 
     def start_at(self, stage: str) -> None:
@@ -227,6 +236,10 @@ class Loop:
             The process was asked to terminate: the checkpoint was written, and the same command resumes.
         """
         names = [stage.name for stage in stages]
+        if self.stage and self.stage not in names:
+            raise UserError(
+                f"{self.checkpoint} is in a stage {self.stage!r} that this training does not have: remove it"
+            )
         at = names.index(self.stage) if self.stage else 0
         done = sum(stage.steps for stage in stages[:at]) + self.step
         with (

@@ -11,12 +11,14 @@ import torch
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file, write_json
+from ida_rd.core.foreign import MEBIBYTE, decoding, read_bytes
 from ida_rd.core.readers import parse_json, read_json
 from ida_rd.training.loop import LOG
 
 __all__ = ["RECORD", "read_run", "write_record"]
 
 RECORD = "training.json"
+LARGEST_LOG = 256 * MEBIBYTE
 
 
 def write_record(
@@ -40,12 +42,15 @@ def write_record(
 
 def read_run(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Read the record and the log of a run, given the ``--out`` of its training."""
-    record = read_json(run / RECORD, hint="--runs takes the --out of training runs")
-    try:
-        lines = (run / LOG).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{run / LOG} does not exist: --runs takes the --out of training runs") from None
-    return record, [parse_json(line.encode(), f"{run / LOG}") for line in lines]
+    hint = "--runs takes the --out of training runs"
+    record = read_json(run / RECORD, hint=hint)
+    if not (run / LOG).is_file():
+        raise UserError(f"{run / LOG} does not exist: {hint}")
+    with decoding(f"{run / LOG}: not a log of a training", hint):
+        log = [parse_json(line, str(run / LOG)) for line in read_bytes(run / LOG, LARGEST_LOG).splitlines()]
+        if not isinstance(record, dict) or not all(isinstance(entry, dict) for entry in log):
+            raise ValueError("something else than an object of JSON")
+    return record, log
 
 
 def _commit() -> str:

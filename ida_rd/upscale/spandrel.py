@@ -4,21 +4,26 @@
 
 These networks are deterministic: they give one reconstruction, K = 1, and are here for comparison.
 IDA-RD asks for a stochastic upscaler; `experiments/unsuitable-upscalers` shows why.
+
+The file is read as plain tensors, by the project's own reader: spandrel's takes TorchScript too, which runs code while
+it is loaded. spandrel is given the tensors alone, to recognise and build the network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from ida_rd.core.errors import UserError
+from ida_rd.core.foreign import decoding
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.seeds import Draw
+from ida_rd.core.weights import read_file
 from ida_rd.upscale.contract import Descriptor, Problem, Samples
 
 if TYPE_CHECKING:
@@ -67,6 +72,26 @@ def load(parameters: Parameters, problem: Problem, device: str) -> SpandrelUpsca
     return SpandrelUpscaler(parameters, problem.factor, device)
 
 
+def _network(path: Path) -> Any:
+    """The network that the tensors of a file are, as spandrel recognises it."""
+    import spandrel
+
+    from ida_rd.core.budget import check_names, within_budget
+
+    state = read_file(path).state
+    with decoding(f"{path}: cannot be loaded", "give a file of a network's tensors"):
+        # The tensors may lie deeper, under one of several names that the library knows.
+        tensors = spandrel.canonicalize_state_dict(state)
+        if not tensors or not all(type(k) is str and type(v).__name__ == "Tensor" for k, v in tensors.items()):
+            raise ValueError("it holds something else than named tensors")
+        check_names(tensors)
+        try:
+            with within_budget(tensors):
+                return spandrel.ModelLoader(device="cpu").load_from_state_dict(tensors)
+        except spandrel.UnsupportedModelError:
+            raise UserError(f"{path}: spandrel recognises no architecture in it") from None
+
+
 class SpandrelUpscaler:
     """A network on a device; see `ida_rd.upscale.contract.Upscaler`."""
 
@@ -76,12 +101,7 @@ class SpandrelUpscaler:
 
         torch.backends.cudnn.allow_tf32 = False  # results must not depend on the device's shortcuts
         path = files(parameters, factor)[0]
-        try:
-            network = spandrel.ModelLoader(device="cpu").load_from_file(path)  # unpickles nothing but tensors
-        except spandrel.UnsupportedModelError:
-            raise UserError(f"{path}: spandrel recognises no architecture in it") from None
-        except Exception as error:  # whatever a damaged file makes a reader of many formats do
-            raise UserError(f"{path}: cannot be loaded ({' '.join(str(error).split())[:200]})") from None
+        network = _network(path)
         if not isinstance(network, spandrel.ImageModelDescriptor) or network.purpose not in ("SR", "FaceSR"):
             raise UserError(f"{path}: {network.architecture.name} is not a super-resolution network")
         if network.scale != factor:

@@ -13,7 +13,7 @@ from ida_rd.core.files import atomic_folder, sha256_file, write_json
 from ida_rd.core.images import ImageError, image_files, read_size
 from ida_rd.core.methods import OpenedMethod, open_method
 from ida_rd.core.project import Branch, Project
-from ida_rd.core.recipes import identity, read_recipe
+from ida_rd.core.recipes import check_user_files, identity, read_recipe
 from ida_rd.core.software import skip_note, write_skip_note
 from ida_rd.core.tables import write_table
 from ida_rd.engine.environment import joined
@@ -59,6 +59,7 @@ def upscale_folder(recipe: dict[str, Any], lr_folder: Path, target: Path, store:
     """
     images = image_files(lr_folder, what="LR images")
     method = open_method(recipe)
+    check_user_files(method, recipe)
     _check_sizes(method, recipe, images)
     what = identity(recipe)
     units = []

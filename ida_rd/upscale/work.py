@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ida_rd.core.errors import UserError
+from ida_rd.core.files import canonical_json
 from ida_rd.core.images import ImageError, read_image, webp_bytes
 from ida_rd.core.methods import open_method
 from ida_rd.core.seeds import Draw
+from ida_rd.core.weights import expecting
 from ida_rd.engine.store import Record
 from ida_rd.upscale.contract import Problem, Samples, Upscaler
 
@@ -29,9 +31,20 @@ def problem_of(recipe: dict[str, Any]) -> Problem:
 
 
 def load_upscaler(recipe: dict[str, Any], device: str) -> Upscaler:
-    """Load the upscaler of a recipe onto a device."""
+    """Load the upscaler of a recipe onto a device.
+
+    Raises
+    ------
+    UserError
+        Weights, or presets beside them, that are not those of the recipe.
+    """
     method = open_method(recipe)
-    return method.module.load(method.parameters, problem_of(recipe), device)
+    if "settings" in recipe:
+        settings = method.module.describe(method.parameters, recipe["factor"]).settings
+        if canonical_json(settings) != canonical_json(recipe["settings"]):
+            raise UserError(f"upscaler {recipe['name']}: its settings changed since plan ran: run `dvc repro`")
+    with expecting(recipe):
+        return method.module.load(method.parameters, problem_of(recipe), device)
 
 
 def sample_image(

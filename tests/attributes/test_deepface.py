@@ -206,7 +206,7 @@ def test_missing_and_damaged_weights_are_one_line(run_of_faces: Path, monkeypatc
     assert stage("plan", cwd=run_of_faces).returncode == 0
     done = stage("attributes", cwd=run_of_faces)
     assert done.returncode == 2
-    assert f"error: {folder / 'gender_model_weights.pth'}: deepface cannot load it" in done.stderr
+    assert f"error: {folder / 'gender_model_weights.pth'}: not a file of plain tensors" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -222,6 +222,10 @@ def test_the_library_downloads_what_is_missing(tmp_path: Path, monkeypatch: pyte
     module = deepface._import(deepface.NETWORKS["ethnicity"][1])
     address = f"http://127.0.0.1:{server.server_port}"
     try:
+        monkeypatch.setattr(module, "WEIGHTS_URL", [f"{address}/race_model_single_batch.pth"])
+        with pytest.raises(MissingWeights, match=r"race_model_single_batch\.pth is not an https address: put a copy"):
+            deepface.weights(deepface.Parameters(), ["ethnicity"], download=True)
+        monkeypatch.setattr(deepface, "SCHEMES", ("https", "http"))
         monkeypatch.setattr(module, "WEIGHTS_URL", [f"{address}/gone.pth"])
         with pytest.raises(MissingWeights, match=r"race_model_single_batch\.pth .* cannot be downloaded .*gone\.pth"):
             deepface.weights(deepface.Parameters(), ["ethnicity"], download=True)

@@ -10,9 +10,12 @@ from safetensors.torch import save_file
 
 from ida_rd.core import weights
 from ida_rd.core.errors import UserError
+from ida_rd.core.files import sha256_file
 from ida_rd.core.weights import catalogue, load_tensors
 
-ENTRY = '["{}"]\nsha256 = ["01234567"]\nlicence = "CC0"\ncitation = "nobody"\n'
+SHA = "0123456789abcdef" * 4
+ENTRY = f'["{{}}"]\nsha256 = ["{SHA}"]\nlicence = "CC0"\ncitation = "nobody"\n'
+URL = 'url = "https://127.0.0.1/other.pth"\n'
 
 
 def test_every_method_brings_its_weights() -> None:
@@ -24,7 +27,9 @@ def test_every_method_brings_its_weights() -> None:
     for key, weight in found.items():
         assert weight.id == key
         assert sum(source is not None for source in (weight.file, weight.url, weight.archive)) == 1
-        assert weight.file is None or weight.file.is_file()
+        assert weight.file is None or weight.sha256 == (sha256_file(weight.file),)
+        assert weight.url is None or weight.sha256, "what is downloaded is known"
+        assert weight.url is None or weight.sha256[0].startswith(Path(weight.url).stem.rpartition("-")[2])
     found.clear()
     assert catalogue()
 
@@ -33,17 +38,28 @@ def test_weights_lie_in_the_folder_of_their_list(tmp_path: Path, monkeypatch: py
     room = tmp_path / "upscale" / "mine"
     room.mkdir(parents=True)
     (room / "weights.toml").write_text(ENTRY.format("mine.x4") + 'file = "nets/x4.pth"\n')
-    (tmp_path / "other.toml").write_text(ENTRY.format("other") + 'url = "http://127.0.0.1/other.pth"\n')
+    (tmp_path / "other.toml").write_text(ENTRY.format("other") + URL)
     monkeypatch.setattr(weights, "PACKAGE", tmp_path)
     found = catalogue()
     assert sorted(found) == ["mine.x4", "other"]
     assert found["mine.x4"].file == room / "nets" / "x4.pth"
-    assert found["other"].accepts("0123456789")
+    assert found["other"].accepts(SHA)
+    assert not found["other"].accepts(SHA[:-1] + "0")
+    assert not found["other"].accepts(SHA[:8])
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (ENTRY.format("b") + URL.replace("https", "http"), "two.toml: weights b: url 'http://.*' does not begin with"),
+        (ENTRY.format("b") + URL.replace("url", "archive").replace("https", "http"), "weights b: archive 'http://"),
+        (ENTRY.format("b").replace(SHA, SHA[:8]) + URL, "weights b: sha256 '01234567' is not a whole hash"),
+        (ENTRY.format("b").replace(SHA, SHA.upper()) + URL, "weights b: sha256 '0123.*' is not a whole hash"),
+        (ENTRY.format("b") + URL + 'file = "a"\n', "weights b: give one of file, url and archive"),
+        (ENTRY.format("b"), "weights b: give one of file, url and archive"),
+        (ENTRY.format("b") + URL + "size = 0\n", "weights b: size 0 is not a number of bytes"),
+        ("b = 1\n", "two.toml: weights b: "),
+        ("a = " + "[" * 100_000, "two.toml: not valid TOML"),
         (ENTRY.format("a") + ENTRY.format("a"), "two.toml: not valid TOML"),
         (ENTRY.format("one"), "two.toml: the weights one are also in .*one.toml"),
         (ENTRY.format("b") + "sze = 1\n", "two.toml: weights b: got an unexpected keyword argument 'sze'"),
@@ -52,11 +68,12 @@ def test_weights_lie_in_the_folder_of_their_list(tmp_path: Path, monkeypatch: py
     ],
 )
 def test_a_mistake_in_a_list_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
-    (tmp_path / "one.toml").write_text(ENTRY.format("one"))
+    (tmp_path / "one.toml").write_text(ENTRY.format("one") + URL)
     (tmp_path / "two.toml").write_text(text)
     monkeypatch.setattr(weights, "PACKAGE", tmp_path)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as error:
         catalogue()
+    assert "\n" not in str(error.value)
 
 
 def test_a_network_is_taken_out_of_a_checkpoint(tmp_path: Path) -> None:

@@ -95,6 +95,33 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         load_network(tmp_path / "b.safetensors")
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        "[" * 100_000,
+        "{}",
+        "[1]",
+        json.dumps(SMALL.as_dict() | {"steps": [10**9, 10**9]}),
+        json.dumps(SMALL.as_dict() | {"encoder_blocks": 10**9}),
+        json.dumps(SMALL.as_dict() | {"encoder_width": 10**9}),
+        json.dumps(SMALL.as_dict() | {"encoder_width": 10**30}),
+        json.dumps(SMALL.as_dict() | {"factor": 2**60, "steps": [0] * 60, "hidden": [8] * 60}),
+        json.dumps(SMALL.as_dict() | {"factor": 0}),
+        json.dumps(SMALL.as_dict() | {"fine_width": "8"}),
+        json.dumps(SMALL.as_dict() | {"novel": 1}),
+    ],
+)
+def test_a_configuration_that_is_not_the_files_is_refused_before_it_costs_anything(tmp_path: Path, config: str) -> None:
+    path = tmp_path / "a.safetensors"
+    tensors = FlowNet(SMALL).state_dict()
+    save_file(tensors, path, metadata={"config": json.dumps(SMALL.as_dict())})
+    assert load_network(path).config == SMALL
+    save_file(tensors, path, metadata={"config": config})
+    with pytest.raises(UserError, match=r"a\.safetensors: its (tensors|metadata) are no") as error:
+        load_network(path)
+    assert "\n" not in str(error.value)
+
+
 def test_the_flow_is_exact_in_bfloat16() -> None:
     net = _random_net(FlowConfig(4, 8, 1, 8, (4, 4), (8, 8)), 0)
     lr, hr = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32)

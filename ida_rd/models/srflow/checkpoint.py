@@ -7,7 +7,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.weights import load_tensors
+from ida_rd.core.foreign import decoding
+from ida_rd.core.tensors import TensorFile, read_tensors
 from ida_rd.models.srflow.network import SRFlowNet
 
 __all__ = ["load_encoder", "load_network"]
@@ -16,12 +17,12 @@ UNUSED = "flowUpsamplerNet.f.0."  # in the official files, and in no computation
 SHOWN = 4
 
 
-def load_network(path: Path, net: SRFlowNet) -> None:
+def load_network(file: Path | TensorFile, net: SRFlowNet) -> None:
     """Load an SRFlow checkpoint into `net`.
 
     Parameters
     ----------
-    path : Path
+    file : Path or TensorFile
         A ``.pth`` (plain tensors only) or ``.safetensors`` file. A leading ``module.`` is stripped
         from its keys, and the unused ``flowUpsamplerNet.f.0.*`` left out.
 
@@ -30,17 +31,23 @@ def load_network(path: Path, net: SRFlowNet) -> None:
     UserError
         A missing or unknown key, or one of another shape; the error names them.
     """
-    state = {key: value for key, value in _tensors(path).items() if not key.startswith(UNUSED)}
-    _load(path, net, state, "SRFlow")
+    found = _read(file)
+    state = {key: value for key, value in _tensors(found).items() if not key.startswith(UNUSED)}
+    _load(found.path, net, state, "SRFlow")
 
 
-def load_encoder(path: Path, net: SRFlowNet) -> None:
+def load_encoder(file: Path | TensorFile, net: SRFlowNet) -> None:
     """Load an encoder-only checkpoint (``RRDB_*.pth``) into the encoder of `net`."""
-    _load(path, net.RRDB, {key.removeprefix("RRDB."): value for key, value in _tensors(path).items()}, "RRDB")
+    found = _read(file)
+    _load(found.path, net.RRDB, {key.removeprefix("RRDB."): value for key, value in _tensors(found).items()}, "RRDB")
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    return {key.removeprefix("module."): value for key, value in load_tensors(path).items()}
+def _read(file: Path | TensorFile) -> TensorFile:
+    return read_tensors(file) if isinstance(file, Path) else file
+
+
+def _tensors(file: TensorFile) -> dict[str, Tensor]:
+    return {key.removeprefix("module."): value for key, value in file.tensors().items()}
 
 
 def _load(path: Path, module: nn.Module, state: dict[str, Tensor], kind: str) -> None:
@@ -59,7 +66,8 @@ def _load(path: Path, module: nn.Module, state: dict[str, Tensor], kind: str) ->
     ]
     if any(problems):
         raise UserError(f"{path} is not this {kind} network: {'; '.join(filter(None, problems))}")
-    module.load_state_dict(state)
+    with decoding(f"{path} is not this {kind} network"):
+        module.load_state_dict(state)
 
 
 def _listed(what: str, keys: list[str]) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.seeds import Draw
-from ida_rd.core.weights import locate
+from ida_rd.core.weights import read_weights
 from ida_rd.models.flow import load_network
 from ida_rd.upscale.contract import Samples
 from ida_rd.upscale.eight_bit import to_samples
@@ -29,8 +29,8 @@ class FlowUpscaler:
         torch.backends.cudnn.allow_tf32 = False  # results must not depend on the device's shortcuts
         self.heat = parameters.heat_of(factor)
         self.device = torch.device(device)
-        found = locate(f"{parameters.weights}.x{factor}", parameters.path, download=False)
-        self.net = load_network(found.path).to(self.device)
+        found = read_weights(f"{parameters.weights}.x{factor}", parameters.path)
+        self.net = load_network(found).to(self.device)
         if self.net.config.factor != factor:
             raise UserError(f"{found.path}: is for factor {self.net.config.factor}, not {factor}")
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ida_rd.core.seeds import Draw
-from ida_rd.core.weights import locate
+from ida_rd.core.weights import read_weights
 from ida_rd.models.srflow.checkpoint import load_network
 from ida_rd.models.srflow.config import SRFlowConfig
 from ida_rd.models.srflow.decoder import Decoder
@@ -47,7 +47,7 @@ class SRFlowUpscaler:
         with torch.device("meta"):
             net = SRFlowNet(config)
         net = net.to_empty(device="cpu").requires_grad_(False).eval()
-        load_network(locate(weights, path, download=False).path, net)
+        load_network(read_weights(weights, path), net)
         net = net.to(self.device)
         self.decoder = Decoder(net)
         self.encoder = net.RRDB.to(memory_format=torch.channels_last)
