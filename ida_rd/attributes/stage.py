@@ -55,11 +55,13 @@ def attribute_table(recipe: dict[str, Any], store: Store) -> pd.DataFrame:
     """
     images = recipe["images"]
     found = candidate_files(images["source"], images.get("path"), images.get("pattern"))
-    files = [File(image_id, file) for image_id, file in found.items()]
     if recipe["opens_images"]:
+        paths = [source_path(file, images.get("path")) for file in found.values()]
+        shas = file_hashes(paths)
+        files = [File(image_id, file, sha) for (image_id, file), sha in zip(found.items(), shas, strict=True)]
         table = _measured(recipe, files, store)
     else:
-        table = pd.DataFrame(files)
+        table = pd.DataFrame(found.items(), columns=["image_id", "file"])
         table[["x", "y", "width", "height"]] = np.nan
         table["sha256"] = ""
     table = table.sort_values("image_id", ignore_index=True)
@@ -76,7 +78,6 @@ def attribute_table(recipe: dict[str, Any], store: Store) -> pd.DataFrame:
 def _units(recipe: dict[str, Any], files: list[File], sources: list[str], together: int) -> list[Unit]:
     """Files in groups of `together`; each file's parts have keys of their own."""
     images = recipe["images"]
-    shas = file_hashes([source_path(file.file, images.get("path")) for file in files])
     cutting = {"crop": images["crop"], "multiple": recipe["multiple"], "code": recipe["looking"]}
     whats = {None: cutting} | {
         name: identity(recipe["sources"][name]) | {"crop": images["crop"], "multiple": recipe["multiple"]}
@@ -86,8 +87,8 @@ def _units(recipe: dict[str, Any], files: list[File], sources: list[str], togeth
     for start in range(0, len(files), together):
         group = files[start : start + together]
         keys = {
-            part_name(file, source): Store.key(what, file, sha)
-            for file, sha in zip(group, shas[start : start + together], strict=True)
+            part_name(file, source): Store.key(what, (file.image_id, file.file), file.sha256)
+            for file in group
             for source, what in whats.items()
         }
         units.append(Unit(group[0].image_id, keys, group))
