@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -58,6 +59,24 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def _no_standard_error() -> Iterator[None]:
+    """Libtiff prints what is wrong with a file, and cannot be told not to."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def open_header(file: IO[bytes]) -> ImageFile.ImageFile:
@@ -149,12 +168,14 @@ def _orientation(image: ImageFile.ImageFile) -> int:
 
 def _load(image: ImageFile.ImageFile) -> None:
     """Decode the pixels, and leave them as they are stored."""
-    if image.format == "TIFF":
-        # Pillow would read all EXIF to turn the image, and fail where that is damaged.
-        image.getexif = Image.Exif  # type: ignore[method-assign]
-    image.load()
-    if image.format == "TIFF":
-        image._size = image.im.size
+    if image.format != "TIFF":
+        image.load()
+        return
+    # Pillow would read all EXIF to turn the image, and fail where that is damaged.
+    image.getexif = Image.Exif  # type: ignore[method-assign]
+    with _no_standard_error():
+        image.load()
+    image._size = image.im.size
 
 
 def _sixteen_bit(image: ImageFile.ImageFile, claim: Claim) -> NDArray[np.uint8]:
@@ -162,7 +183,8 @@ def _sixteen_bit(image: ImageFile.ImageFile, claim: Claim) -> NDArray[np.uint8]:
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
         _load(image)
         return _rounded(np.asarray(image))
-    if image.format == "PNG" and image.mode == "LA":  # two bytes of grey and two of alpha, like four channels
+    raw, *_ = _arguments(image.tile[0])
+    if raw.startswith("LA;"):  # two bytes of grey and two of alpha, like four channels
         _load_as(image, "RGBA", "RGBA")
         grey_alpha = _rounded(np.asarray(image).view(">u2"))
         return grey_alpha[:, :, [0, 0, 0, 1]]  # Pillow has no array form of grey and alpha
@@ -170,7 +192,6 @@ def _sixteen_bit(image: ImageFile.ImageFile, claim: Claim) -> NDArray[np.uint8]:
         raise ImageError("16-bit colours in separate planes are not supported: save it with the channels together")
     if image.mode not in ("RGB", "RGBA"):
         raise ImageError(f"pixel format {image.mode} with 16 bits is not supported: convert it to 8-bit RGB")
-    raw, *_ = _arguments(image.tile[0])
     mode = "RGB" if raw.startswith("RGB;") else "RGBA"  # a fourth channel is looked at, whatever it is called
     big = raw.endswith("B") or (raw.endswith("N") and sys.byteorder == "big")
     second = open_header(io.BytesIO(claim.data))

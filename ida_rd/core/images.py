@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
+import stat
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,12 +97,17 @@ def image_files(folder: Path, *, what: str, pattern: str | None = None) -> dict[
 def read_size(path: Path) -> tuple[int, int]:
     """Width and height from the header, before the EXIF orientation."""
     with _file(path):
-        content = _content(path) if path.suffix.lower() in WHOLE else None
-        with quiet(), path.open("rb") if content is None else io.BytesIO(claim_of(content).data) as file:
-            if content is None and os.fstat(file.fileno()).st_size == 0:  # type: ignore[union-attr]
+        if path.suffix.lower() in WHOLE:
+            file: IO[bytes] = io.BytesIO(claim_of(_content(path)).data)
+        else:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError("is not an ordinary file")  # a pipe would be waited for
+            if not status.st_size:
                 raise ImageError(EMPTY)
-            with open_header(file) as image:
-                return image.size
+            file = path.open("rb")
+        with file, quiet(), open_header(file) as image:
+            return image.size
 
 
 def read_image(path: Path | str, *, sha256: str | None = None) -> NDArray[np.uint8]:
