@@ -56,10 +56,7 @@ def attribute_table(recipe: dict[str, Any], store: Store) -> pd.DataFrame:
     images = recipe["images"]
     found = candidate_files(images["source"], images.get("path"), images.get("pattern"))
     if recipe["opens_images"]:
-        paths = [source_path(file, images.get("path")) for file in found.values()]
-        shas = file_hashes(paths)
-        files = [File(image_id, file, sha) for (image_id, file), sha in zip(found.items(), shas, strict=True)]
-        table = _measured(recipe, files, store)
+        table = _measured(recipe, _files(images, found), store)
     else:
         table = pd.DataFrame(found.items(), columns=["image_id", "file"])
         table[["x", "y", "width", "height"]] = np.nan
@@ -73,6 +70,14 @@ def attribute_table(recipe: dict[str, Any], store: Store) -> pd.DataFrame:
         if hasattr(method.module, "lookup"):
             table = join(table, name, method.module.lookup(method.parameters), entry["attributes"])
     return table
+
+
+def _files(images: dict[str, Any], found: dict[str, str]) -> list[File]:
+    """The files with what their content was when the recipe was made, or is, where that is later."""
+    known = images.get("files") or {}
+    new = [file for file in found.values() if file not in known]
+    known = known | dict(zip(new, file_hashes([source_path(f, images.get("path")) for f in new]), strict=True))
+    return [File(image_id, file, known[file]) for image_id, file in found.items()]
 
 
 def _units(recipe: dict[str, Any], files: list[File], sources: list[str], together: int) -> list[Unit]:

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 
 from ida_rd.core.errors import UserError
 
-__all__ = ["MAX_PIXELS", "Claim", "ImageError", "check_budget", "check_pixels", "claim_of", "without_exif"]
+__all__ = [
+    "MAX_PIXELS",
+    "Claim",
+    "ImageError",
+    "check_budget",
+    "check_pixels",
+    "check_profile",
+    "claim_of",
+    "without_exif",
+]
 
 MAX_PIXELS = 2**28  # 268 megapixels
 FREE_PIXELS = 2**25  # what any file may hold: 34 megapixels, about 300 MB while they are decoded
@@ -39,6 +48,7 @@ TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4
 TIFF_STRIPS, TIFF_TILES = (273, 279), (324, 325)
 TIFF_TILE_SIDES = (322, 323)
 SIXTEEN = 16
+MLUC_ENTRY = 12  # bytes
 
 
 class ImageError(UserError):
@@ -109,6 +119,14 @@ def check_budget(width: int, height: int, size: int, *, weight: int = 1) -> None
         raise ImageError(
             f"{width} x {height} pixels in {size} bytes looks like a decompression bomb: cut it into pieces first"
         )
+
+
+def check_profile(icc: bytes) -> None:
+    """Refuse a colour profile that claims more translations of a text than it has room for: each is allocated."""
+    for found in re.finditer(b"mluc", icc):
+        count = int.from_bytes(icc[found.end() + 4 : found.end() + 8], "big")
+        if count * MLUC_ENTRY > len(icc):
+            raise ImageError("its ICC profile cannot be used (it is damaged): convert it to sRGB first")
 
 
 def _png(data: bytes) -> Claim:

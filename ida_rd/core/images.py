@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from ida_rd.core.containers import MAX_PIXELS, ImageError, claim_of
+from ida_rd.core.containers import MAX_PIXELS, ImageError, check_profile, claim_of
 from ida_rd.core.decode import bands, decode, open_header, quiet
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_bytes
@@ -192,6 +192,7 @@ def _array(image: Image.Image) -> NDArray[np.uint8]:
 
 def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
     with decoding("its ICC profile cannot be used", "convert it to sRGB first", error=ImageError):
+        check_profile(icc)
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         if image.mode != "CMYK" and "srgb" in ImageCms.getProfileDescription(profile).lower():
             return image

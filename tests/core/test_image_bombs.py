@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 MEBIBYTE = 2**20
 MOST_MEMORY = 450  # MiB, the interpreter and its libraries included
@@ -102,6 +102,14 @@ def jpeg_exif(segments: int) -> bytes:
     return data[:2] + b"".join(b"\xff\xe1" + struct.pack(">H", len(p) + 8) + b"Exif\0\0" + p for p in parts) + data[2:]
 
 
+def profile_of_texts(count: int) -> bytes:
+    """A colour profile whose name is said to be there in as many languages."""
+    head = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()[:128])
+    name = b"mluc\0\0\0\0" + struct.pack(">II", count, 12) + bytes(100)
+    body = struct.pack(">I4sII", 1, b"desc", 144, len(name)) + name
+    return struct.pack(">I", 128 + len(body)) + bytes(head[4:]) + body
+
+
 def deflated(size: int) -> bytes:
     """Zeros, deflated to a thousandth."""
     deflate = zlib.compressobj(9)
@@ -141,6 +149,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     ),
     "png of empty chunks": lambda: png(8, 8, 8, 2, chunk(b"prVt", b"") * 80000),
     "png profile": lambda: png(8, 8, 8, 2, chunk(b"iCCP", b"p\0\0" + deflated(300 * MEBIBYTE))),
+    "png profile of texts": lambda: flat(8, 8, "RGB", "PNG", icc_profile=profile_of_texts(2**25 - 1)),
     "png exif": lambda: png(8, 8, 8, 2, chunk(b"eXIf", exif_bomb(8000, 500_000))),
     "jpeg, 16000 x 16000": lambda: claiming(flat(8, 8, "L", "JPEG"), 16000) + bytes(300_000),
     "jpeg, progressive, 5700 x 5700": lambda: flat(5700, 5700, "RGB", "JPEG", progressive=True, quality=1),
