@@ -11,6 +11,7 @@ import sys
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import png
@@ -67,12 +68,13 @@ def sixteen_bit_png(channels: int, *, interlaced: bool = False) -> bytes:
     return file.getvalue()
 
 
-def sixteen_bit_tiff(channels: int, **options: object) -> bytes:
+def sixteen_bit_tiff(channels: int, **options: Any) -> bytes:
     """A 16-bit TIFF, written by tifffile."""
     file = io.BytesIO()
     pixels = opaque()[:, :, :channels] if channels > 1 else opaque()[:, :, 0]
     photometric = "rgb" if channels > 1 else "minisblack"
-    tifffile.imwrite(file, pixels, photometric=photometric, **({"metadata": None} | options))
+    chosen: dict[str, Any] = {"metadata": None, "photometric": photometric} | options
+    tifffile.imwrite(file, pixels, **chosen)
     return file.getvalue()
 
 
@@ -286,9 +288,9 @@ def test_sixteen_bit_png_equals_pypng(tmp_path: Path, channels: int, interlaced:
 )
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_sixteen_bit_tiff_equals_tifffile(
-    tmp_path: Path, channels: int, options: dict[str, object], byteorder: str
+    tmp_path: Path, channels: int, options: dict[str, Any], byteorder: str
 ) -> None:
-    more = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
+    more: dict[str, Any] = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
     (tmp_path / "a.tif").write_bytes(sixteen_bit_tiff(channels, byteorder=byteorder, **options, **more))
     samples = tifffile.imread(tmp_path / "a.tif").reshape(6, 9, channels)[:, :, :3].astype(float)
     if options.get("bigtiff") and byteorder == ">":  # Pillow knows no such TIFF

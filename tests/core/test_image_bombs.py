@@ -10,6 +10,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageCms
@@ -210,7 +211,7 @@ print(json.dumps({"said": said, "memory": most, "seconds": time.monotonic() - be
 """
 
 
-def measured(path: Path) -> dict[str, object]:
+def measured(path: Path) -> dict[str, Any]:
     """Read a file in a process of its own; what became of it, MiB, and seconds."""
     done = subprocess.run([sys.executable, "-c", MEASURE, str(path)], capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
