@@ -107,7 +107,7 @@ def decode(data: bytes) -> Decoded:
     with quiet(), decoding("cannot be decoded", error=ImageError):
         claim = claim_of(data)
         image = _open(claim)
-        frames: int = claim.frames or getattr(image, "n_frames", 1)
+        frames = claim.frames or int(getattr(image, "n_frames", 1))
         if frames > 1:
             raise ImageError(f"{frames} frames; give one image per file")
         width, height = image.size
