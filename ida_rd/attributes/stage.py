@@ -57,11 +57,10 @@ def attribute_table(recipe: dict[str, Any], store: Store) -> pd.DataFrame:
         check_source_files(open_method(entry), entry)
     images = recipe["images"]
     found = candidate_files(images["source"], images.get("path"), images.get("pattern"))
-    files = [File(image_id, file) for image_id, file in found.items()]
     if recipe["opens_images"]:
-        table = _measured(recipe, files, store)
+        table = _measured(recipe, _files(images, found), store)
     else:
-        table = pd.DataFrame(files)
+        table = pd.DataFrame(found.items(), columns=["image_id", "file"])
         table[["x", "y", "width", "height"]] = np.nan
         table["sha256"] = ""
     table = table.sort_values("image_id", ignore_index=True)
@@ -75,10 +74,17 @@ def attribute_table(recipe: dict[str, Any], store: Store) -> pd.DataFrame:
     return table
 
 
+def _files(images: dict[str, Any], found: dict[str, str]) -> list[File]:
+    """The files with what their content was when the recipe was made, or is, where that is later."""
+    known = images.get("files") or {}
+    new = [file for file in found.values() if file not in known]
+    known = known | dict(zip(new, file_hashes([source_path(f, images.get("path")) for f in new]), strict=True))
+    return [File(image_id, file, known[file]) for image_id, file in found.items()]
+
+
 def _units(recipe: dict[str, Any], files: list[File], sources: list[str], together: int) -> list[Unit]:
     """Files in groups of `together`; each file's parts have keys of their own."""
     images = recipe["images"]
-    shas = file_hashes([source_path(file.file, images.get("path")) for file in files])
     cutting = {"crop": images["crop"], "multiple": recipe["multiple"], "code": recipe["looking"]}
     whats = {None: cutting} | {
         name: identity(recipe["sources"][name]) | {"crop": images["crop"], "multiple": recipe["multiple"]}
@@ -88,8 +94,8 @@ def _units(recipe: dict[str, Any], files: list[File], sources: list[str], togeth
     for start in range(0, len(files), together):
         group = files[start : start + together]
         keys = {
-            part_name(file, source): Store.key(what, file, sha)
-            for file, sha in zip(group, shas[start : start + together], strict=True)
+            part_name(file, source): Store.key(what, (file.image_id, file.file), file.sha256)
+            for file in group
             for source, what in whats.items()
         }
         units.append(Unit(group[0].image_id, keys, group))

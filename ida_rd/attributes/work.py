@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ida_rd.core.candidates import cut, read_candidate_file, rectangles, source_path
-from ida_rd.core.files import sha256_file
+from ida_rd.core.candidates import cut, read_candidate_file, rectangles
 from ida_rd.core.images import ImageError
 from ida_rd.core.methods import OpenedMethod, open_method
 from ida_rd.core.weights import expecting
@@ -25,10 +24,11 @@ Measure = Callable[[list[NDArray[np.uint8]]], list[dict[str, Any]]]
 
 
 class File(NamedTuple):
-    """An image file: the id of its candidates, and its name in the source folder."""
+    """An image file: the id of its candidates, its name in the source folder, and what its content is."""
 
     image_id: str
     file: str
+    sha256: str
 
 
 class _Source(NamedTuple):
@@ -71,11 +71,10 @@ def _look(
         if not any(part_name(file, source) in parts for source in (None, *sources)):
             continue
         try:
-            image = read_candidate_file(file.file, folder)
-            digest = sha256_file(source_path(file.file, folder))
+            image = read_candidate_file(file.file, folder, sha256=file.sha256)
             places = rectangles(file.image_id, image.shape[1], image.shape[0], images["crop"], recipe["multiple"])
             tiles[file] = [cut(image, *place[1:]) for place in places]
-            value: Any = [dict(zip(PLACE, (p[0], file.file, *p[1:], digest), strict=True)) for p in places]
+            value: Any = [dict(zip(PLACE, (p[0], file.file, *p[1:], file.sha256), strict=True)) for p in places]
         except ImageError as error:
             tiles[file] = []
             value = {"bad": f"{file.file}: {error}"}

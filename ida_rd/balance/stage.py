@@ -193,13 +193,15 @@ def write_subset(subset: pd.DataFrame, images: dict[str, Any], target: Path) -> 
         file = row["file"]
         try:
             if last is None or last[0] != file:
-                last = (file, read_candidate_file(file, images["path"]))
+                known = row.get("sha256")  # no text, or an empty one, where no image was opened
+                sha256 = known if isinstance(known, str) and known else None
+                last = (file, read_candidate_file(file, images["path"], sha256=sha256))
             image = last[1]
             if math.isnan(row["width"]):
                 whole = rectangles(row["image_id"], image.shape[1], image.shape[0], None, images["multiple"])
                 row |= dict(zip(("x", "y", "width", "height"), whole[0][1:], strict=True))
         except ImageError as error:
-            raise UserError(f"{file}: {error}; fix it, then run `make repro` again") from None
+            raise UserError(f"{file}: {error}; fix or `touch` it, then run `make repro` again") from None
         place = {key: int(row[key]) for key in ("x", "y", "width", "height")}
         tile = cut(image, **place)
         if tile.shape != (place["height"], place["width"], 3):

@@ -47,6 +47,9 @@ SAMPLE_PHOTOS = (
     ("sklearn", "datasets/images/flower.jpg"),
 )
 
+MAX_PARTS = 16  # of a pattern
+MAX_RECURSIVE = 1  # each more takes as long again for every folder
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -80,9 +83,22 @@ def candidate_files(source: str, folder: str | None, pattern: str | None = None)
         return dict(sorted(files.items()))
     assert folder is not None
     root = Path(folder).expanduser()
+    if pattern is not None:
+        _check_pattern(pattern)
     if pattern is not None and "/" in pattern:
         return _nested_files(root, pattern)
     return {image_id: path.name for image_id, path in image_files(root, what="images.path", pattern=pattern).items()}
+
+
+def _check_pattern(pattern: str) -> None:
+    """Refuse a pattern that leaves the folder, or that takes time without end."""
+    parts = pattern.replace(os.sep, "/").split("/")
+    if os.path.isabs(pattern) or os.path.splitdrive(pattern)[0] or not parts[0] or ".." in parts:
+        raise UserError(f"images.pattern: {pattern} leaves the folder images.path: give one below it, without ..")
+    if "\0" in pattern:
+        raise UserError("images.pattern: holds a character that no file name has")
+    if parts.count("**") > MAX_RECURSIVE or len(parts) > MAX_PARTS:
+        raise UserError(f"images.pattern: {pattern[:80]} is too deep: one ** and {MAX_PARTS} parts at most")
 
 
 def _nested_files(root: Path, pattern: str) -> dict[str, str]:
@@ -93,7 +109,7 @@ def _nested_files(root: Path, pattern: str) -> dict[str, str]:
     for file in glob.glob(pattern, root_dir=root, recursive=True):  # strings: Paths would take longer than all the rest
         name = os.path.basename(file)
         stem, suffix = os.path.splitext(name)
-        if suffix.lower() not in EXTENSIONS or name.startswith("."):
+        if suffix.lower() not in EXTENSIONS or name.startswith(".") or not os.path.isfile(f"{root}/{file}"):
             continue
         image_id = unicodedata.normalize("NFC", stem)
         if image_id in found:
@@ -207,6 +223,6 @@ def cut(image: NDArray[np.uint8], x: int, y: int, width: int, height: int) -> ND
     return np.ascontiguousarray(image[y : y + height, x : x + width])
 
 
-def read_candidate_file(file: str, folder: str | None) -> NDArray[np.uint8]:
-    """Read a candidate's whole image; see `ida_rd.core.images.read_image` for the policy."""
-    return read_image(source_path(file, folder))
+def read_candidate_file(file: str, folder: str | None, *, sha256: str | None = None) -> NDArray[np.uint8]:
+    """Read a candidate's whole image; see `ida_rd.core.images.read_image` for the policy and `sha256`."""
+    return read_image(source_path(file, folder), sha256=sha256)

@@ -86,7 +86,8 @@ def read_bytes(path: Path | str, limit: int, *, links: bool = True) -> bytes:
             raise UserError(f"{path} is a folder, expected a file")
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path} is not an ordinary file")
-        content = file.read(limit + 1) if status.st_size <= limit else b""
+        # No more is asked for than is there: room for it is made first.
+        content = file.read(min(status.st_size, limit) + 1) if status.st_size <= limit else b""
     if status.st_size > limit or len(content) > limit:
         size = max(status.st_size, len(content))
         raise UserError(f"{path} has {size:,} bytes, more than the {limit:,} that are read")

@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
+from ida_rd.core.containers import MAX_PIXELS, ImageError, check_profile, claim_of
+from ida_rd.core.decode import bands, decode, open_header, quiet
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_bytes
+from ida_rd.core.foreign import decoding, read_bytes, reason
 
 __all__ = [
     "EXTENSIONS",
@@ -35,13 +41,19 @@ __all__ = [
 ]
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
-MAX_PIXELS = 2**28  # 268 megapixels: above it, a header is taken for a decompression bomb
+WHOLE = frozenset({".webp", ".tif", ".tiff"})  # formats whose headers are all over the file
+MAX_BYTES = 2**30
+EMPTY = "the file is empty (0 bytes)"
 WEBP_MAX_SIDE = 16383
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower and differs by version; _open checks ours
-
-
-class ImageError(UserError):
-    """An image that cannot be used: the message is the reason, without the path."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by EXIF orientation
 
 
 def image_files(folder: Path, *, what: str, pattern: str | None = None) -> dict[str, Path]:
@@ -84,31 +96,29 @@ def image_files(folder: Path, *, what: str, pattern: str | None = None) -> dict[
 
 def read_size(path: Path) -> tuple[int, int]:
     """Width and height from the header, before the EXIF orientation."""
-    with _open(path) as image:
-        return image.size
+    with _file(path):
+        if path.suffix.lower() in WHOLE:
+            file: IO[bytes] = io.BytesIO(claim_of(_content(path)).data)
+        else:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError("is not an ordinary file")  # a pipe would be waited for
+            if not status.st_size:
+                raise ImageError(EMPTY)
+            file = path.open("rb")
+        with file, quiet(), open_header(file) as image:
+            return image.size
 
 
-def _open(path: Path) -> Image.Image:
-    if path.stat().st_size == 0:
-        raise ImageError("the file is empty (0 bytes)")
-    try:
-        image = Image.open(path)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"not a readable image ({_reason(error)})") from None
-    if image.width * image.height > MAX_PIXELS:
-        size = f"{image.width} x {image.height}"
-        image.close()
-        raise ImageError(f"{size} is more than {MAX_PIXELS / 1e6:.0f} megapixels: cut it into pieces first")
-    return image
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return "unknown format" if text.startswith("cannot identify image file") else text or type(error).__name__
-
-
-def read_image(path: Path | str) -> NDArray[np.uint8]:
+def read_image(path: Path | str, *, sha256: str | None = None) -> NDArray[np.uint8]:
     """Read an image file as RGB, uint8, (H, W, 3), by the policy of this module.
+
+    Parameters
+    ----------
+    path : Path or str
+    sha256 : str, optional
+        What the file's content must be, where something rests on it already: the bytes that are compared are those that
+        are decoded.
 
     Raises
     ------
@@ -116,66 +126,42 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
         The image cannot be used; the message says why, and leaves the path to the caller.
     """
     path = Path(path)
+    with _file(path):
+        content = _content(path)
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ImageError("changed since it was first read (its sha256 is another one)")
+    with quiet(), decoding("cannot be decoded", error=ImageError):
+        return _rgb(content)
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[None]:
+    """What can happen to a file while it is read, as `ImageError`."""
     try:
-        with _open(path) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                raise ImageError(f"{image.n_frames} frames; give one image per file")  # type: ignore[attr-defined]
-            if _is_sixteen_bit(path, image):
-                try:
-                    image = _sixteen_bit(path, image)
-                except Exception as error:  # two more decoders, each with errors of its own
-                    raise ImageError(f"cannot be decoded ({_reason(error)})") from None
-                return _rgb(image, image.info.get("icc_profile"))
-            image.load()
-            return _rgb(image, image.info.get("icc_profile"))
-    except ImageError:
-        raise
+        yield
     except FileNotFoundError:
         raise ImageError("no such file") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"cannot be decoded ({_reason(error)})") from None
+    except OSError as error:
+        raise ImageError(f"cannot be read ({error.strerror or reason(error)})") from None
+    except ImageError:
+        raise
+    except UserError as error:
+        raise ImageError(str(error).removeprefix(f"{path} ")) from None
 
 
-def _is_sixteen_bit(path: Path, image: Image.Image) -> bool:
-    if image.mode.startswith("I;16"):
-        return True
-    if image.format == "PNG":
-        with path.open("rb") as file:
-            header = file.read(25)
-        return len(header) == 25 and header[24] == 16
-    if image.format == "TIFF":
-        bits = image.tag_v2.get(258, (8,))  # type: ignore[attr-defined]
-        return max(bits if isinstance(bits, tuple) else (bits,)) == 16
-    return False
+def _content(path: Path) -> bytes:
+    content = read_bytes(path, MAX_BYTES)
+    if not content:
+        raise ImageError(EMPTY)
+    return content
 
 
-def _sixteen_bit(path: Path, image: Image.Image) -> Image.Image:
-    """Decode 16-bit samples in full (Pillow drops the low byte of colour) and round to 8 bits."""
-    if image.mode.startswith("I;16"):
-        samples: NDArray[Any] = np.asarray(image).astype(np.uint32)
-    elif image.format == "TIFF":
-        import tifffile
-
-        samples = tifffile.imread(path).astype(np.uint32)
-    else:
-        import png  # pypng: pure Python, slow, exact; only this rare case pays for it
-
-        width, height, rows, info = png.Reader(filename=str(path)).read()
-        samples = np.array(list(rows), dtype=np.uint32).reshape(height, width, info["planes"])
-    if samples.ndim == 3 and samples.shape[2] == 1:
-        samples = samples[:, :, 0]
-    if samples.ndim == 3 and samples.shape[2] == 2:  # grey and alpha: Pillow has no array form of it
-        samples = samples[:, :, [0, 0, 0, 1]]
-    eight = ((samples + 128) // 257).astype(np.uint8)  # round(v / 257): 65535 = 255 * 257
-    result = Image.fromarray(eight)
-    for key in ("exif", "icc_profile"):
-        if key in image.info:
-            result.info[key] = image.info[key]
-    return result
-
-
-def _rgb(image: Image.Image, icc: bytes | None) -> NDArray[np.uint8]:
-    image = ImageOps.exif_transpose(image)
+def _rgb(content: bytes) -> NDArray[np.uint8]:
+    decoded = decode(content)
+    image, icc, turn = decoded.image, decoded.icc, TURNS.get(decoded.orientation)
+    del decoded  # a step lets go of the image before it
+    if turn is not None:
+        image = image.transpose(turn)
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     if image.mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -191,11 +177,22 @@ def _rgb(image: Image.Image, icc: bytes | None) -> NDArray[np.uint8]:
         raise ImageError(f"pixel format {image.mode} is not supported: convert it to 8-bit RGB")
     if icc:
         image = _to_srgb(image, icc)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+    return _array(image)
+
+
+def _array(image: Image.Image) -> NDArray[np.uint8]:
+    rows = bands(image.height, image.width)
+    if len(rows) == 1:
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
+    result = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    for band in rows:  # a large image is not copied as a whole
+        result[band] = np.asarray(image.crop((0, band.start, image.width, band.stop)).convert("RGB"))
+    return result
 
 
 def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
-    try:
+    with decoding("its ICC profile cannot be used", "convert it to sRGB first", error=ImageError):
+        check_profile(icc)
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         if image.mode != "CMYK" and "srgb" in ImageCms.getProfileDescription(profile).lower():
             return image
@@ -204,10 +201,8 @@ def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
         converted = ImageCms.profileToProfile(
             image, profile, ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB"
         )
-    except (ImageCms.PyCMSError, OSError) as error:
-        raise ImageError(f"its ICC profile cannot be used ({_reason(error)}): convert it to sRGB first") from None
-    assert converted is not None  # not in place
-    return converted
+        assert converted is not None  # not in place
+        return converted
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:

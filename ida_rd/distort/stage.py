@@ -83,14 +83,16 @@ def distort_folder(
         if not paths:
             continue
         content = {k: sha256_file(path) for k, path in paths.items()}
-        original = sha256_file(hr[str(image_id)])
+        hr_path = hr[str(image_id)].absolute()
+        original = sha256_file(hr_path)
         keys = {}
         for name in what:
             if whole[name]:
                 keys[part_name(name)] = store.key(what[name], original, list(content.values()))
             else:
                 keys |= {part_name(name, k): store.key(what[name], original, [sha]) for k, sha in content.items()}
-        units.append(Unit(str(image_id), keys, Compared(str(image_id), hr[str(image_id)].absolute(), paths)))
+        shas = {hr_path: original, **{path: content[k] for k, path in paths.items()}}
+        units.append(Unit(str(image_id), keys, Compared(str(image_id), hr_path, paths, shas)))
     work = Work(open_work, f"distort {'/'.join(sr_folder.parts[-3:])}", torch=True, packages=PACKAGES)
     found: dict[tuple[str, int, str], float] = {}
     environments = []

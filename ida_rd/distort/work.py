@@ -31,11 +31,14 @@ class Compared:
     hr : Path
     samples : mapping
         Sample index to its file; those that are finite.
+    sha256 : mapping
+        File to what its content is: that of the unit's keys.
     """
 
     image_id: str
     hr: Path
     samples: Mapping[int, Path]
+    sha256: Mapping[Path, str]
 
 
 def part_name(distortion: str, sample: int | None = None) -> str:
@@ -72,8 +75,8 @@ def _one(
     distortions: dict[str, Distortion], whole: dict[str, bool], given: Compared, parts: list[str]
 ) -> dict[str, Record]:
     """What is asked for about one image's samples: values by sample, and for squared distances the spread."""
-    hr = _read(given.hr)
-    sr = {k: _read(path) for k, path in given.samples.items()}
+    hr = _read(given.hr, given)
+    sr = {k: _read(path, given) for k, path in given.samples.items()}
     for k, image in sr.items():
         if image.shape != hr.shape:
             size = f"{image.shape[2]} x {image.shape[1]}"
@@ -103,8 +106,8 @@ def _values(
     return {"value": np.asarray(distortion.distance(reference, sr), dtype=float)}
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
+def _read(path: Path, given: Compared) -> NDArray[np.uint8]:
     try:
-        return np.ascontiguousarray(read_image(path).transpose(2, 0, 1))
+        return np.ascontiguousarray(read_image(path, sha256=given.sha256[path]).transpose(2, 0, 1))
     except ImageError as error:
         raise UserError(f"{path}: {error}; run `dvc repro` on its stage again") from None

@@ -76,8 +76,20 @@ def _some(names: list[str]) -> str:
 
 
 def downscale(
-    hr: NDArray[np.uint8], size: tuple[int, int], *, rng: np.random.Generator, image_id: str, path: str
+    hr: NDArray[np.uint8],
+    size: tuple[int, int],
+    *,
+    rng: np.random.Generator,
+    image_id: str,
+    files: Mapping[str, str],
+    path: str,
 ) -> NDArray[np.uint8]:
-    """Return the LR image (h, w, 3), uint8, that the folder holds for `image_id`."""
+    """Return the LR image (h, w, 3), uint8, that the folder holds for `image_id`; `files` says what its content is."""
     factor = hr.shape[0] // size[0]
-    return read_image(image_files(_folder(path, factor), what="downscaler folder")[image_id])
+    file = image_files(_folder(path, factor), what="downscaler folder").get(image_id)
+    if file is None:
+        raise UserError(f"{path} holds no LR image of it any more; run `make repro` again")
+    try:
+        return read_image(file, sha256=files.get(file.name))
+    except ImageError as error:
+        raise UserError(f"{file}: {error}; run `make repro` again") from None

@@ -52,8 +52,9 @@ def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path, stor
     if hasattr(method.module, "check_inputs"):
         method.module.check_inputs(sizes, factor, **method.parameters.model_dump())
     what = identity(recipe)
+    shas = {image_id: sha256_file(path) for image_id, path in images.items()}
     units = [
-        Unit(image_id, {"lr": store.key(what, image_id, sha256_file(path))}, (image_id, path.absolute()))
+        Unit(image_id, {"lr": store.key(what, image_id, shas[image_id])}, (image_id, path.absolute(), shas[image_id]))
         for image_id, path in images.items()
     ]
     work = Work(open_work, f"downscale {recipe['name']} x{factor}", packages=PACKAGES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -31,13 +31,14 @@ def apply(
     image_id: str,
     seed: int,
     draws: dict[str, Any] | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> NDArray[np.uint8]:
     """Downscale one image and check what comes back.
 
     Parameters
     ----------
     method : module
-        With ``downscale(hr, size, *, rng, **parameters)``; it also gets ``image_id`` and ``draws`` where
+        With ``downscale(hr, size, *, rng, **parameters)``; it also gets ``image_id``, ``draws`` and ``files`` where
         its signature asks for them.
     hr : ndarray
         (H, W, 3), uint8; H and W multiples of `factor`.
@@ -48,6 +49,8 @@ def apply(
         The generator depends on (seed, image_id), not on order or worker.
     draws : dict, optional
         Where a random method can write what it drew, as JSON.
+    files : mapping, optional
+        Name of each of the method's own files to the sha256 by which its recipe knows it.
 
     Returns
     -------
@@ -55,9 +58,9 @@ def apply(
         (H / factor, W / factor, 3), uint8.
     """
     height, width = hr.shape[0] // factor, hr.shape[1] // factor
-    offered = {"image_id": image_id, "draws": {} if draws is None else draws}
+    offered = {"image_id": image_id, "draws": {} if draws is None else draws, "files": files or {}}
     wanted = inspect.signature(method.downscale).parameters
-    extra = {key: value for key, value in offered.items() if key in wanted}
+    extra = {key: value for key, value in offered.items() if key in wanted and key not in parameters}
     rng = generator("downscale", seed, image_id)
     lr = method.downscale(hr, (height, width), rng=rng, **extra, **parameters)
     if not isinstance(lr, np.ndarray) or lr.dtype != np.uint8 or lr.shape != (height, width, 3):
@@ -83,7 +86,10 @@ def reduce_image(
     parameters = method.parameters.model_dump()
     try:
         hr, before = _degrade(hr, recipe, "before", image_id)
-        lr = apply(method.module, hr, recipe["factor"], parameters, image_id=image_id, seed=seed, draws=draws)
+        known = recipe.get("files")
+        lr = apply(
+            method.module, hr, recipe["factor"], parameters, image_id=image_id, seed=seed, draws=draws, files=known
+        )
         lr, after = _degrade(lr, recipe, "after", image_id)
     except UserError as error:
         raise UserError(f"downscaler {recipe['name']}, image {image_id}: {error}") from None
@@ -102,15 +108,18 @@ def _degrade(
     return degrade.apply_steps(image, steps, when, factor=recipe["factor"], seed=recipe["seed"], image_id=image_id)
 
 
-def open_work(recipe: dict[str, Any], device: str) -> Callable[[tuple[str, Path], list[str]], dict[str, Record]]:
+Given = tuple[str, Path, str]  # image id, HR file, its sha256: that of the unit's key
+
+
+def open_work(recipe: dict[str, Any], device: str) -> Callable[[Given, list[str]], dict[str, Record]]:
     """Open the method of a recipe; return the function of one HR image: ``lr`` is its PNG, and what was drawn."""
     return partial(_one, open_method(recipe), recipe)
 
 
-def _one(method: OpenedMethod, recipe: dict[str, Any], given: tuple[str, Path], parts: list[str]) -> dict[str, Record]:
-    image_id, path = given
+def _one(method: OpenedMethod, recipe: dict[str, Any], given: Given, parts: list[str]) -> dict[str, Record]:
+    image_id, path, sha256 = given
     try:
-        hr = read_image(path)
+        hr = read_image(path, sha256=sha256)
     except ImageError as error:
         raise UserError(f"{path}: {error}; run `dvc repro balance`") from None
     lr, drawn = reduce_image(method, recipe, image_id, hr)

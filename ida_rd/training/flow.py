@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ida_rd.core.errors import UserError, did_you_mean, exit_with_line
+from ida_rd.core.images import ImageError, read_image
 from ida_rd.core.seeds import generator
 from ida_rd.models.flow import FlowConfig, FlowNet, bits_per_dimension, load_network
 from ida_rd.training.loop import Loop, Product, Stage, cosine
@@ -103,7 +104,10 @@ def validation_bits(net: FlowNet, folder: Path, crop: int | None = 160, count: i
     if not files:
         raise UserError(f"validation images: {folder} holds no .jpg or .png file")
     for path in files:
-        image = np.asarray(Image.open(path).convert("RGB"))
+        try:
+            image = read_image(path)
+        except ImageError as error:
+            raise UserError(f"validation images: {path}: {error}; or remove it") from None
         height, width = (crop or side // factor * factor for side in image.shape[:2])
         y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
         patch = np.ascontiguousarray(image[y : y + height, x : x + width])

@@ -19,6 +19,7 @@ from PIL import Image, ImageFilter
 
 from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.files import sha256_file
+from ida_rd.core.images import ImageError, read_image
 from ida_rd.core.seeds import generator
 
 __all__ = ["FILTERS", "Downscaling", "PatchSource", "pillow", "training_files"]
@@ -212,9 +213,13 @@ class PatchSource:
 
 
 def _reduced(path: Path, scale: float) -> Pixels:
-    image = Image.open(path).convert("RGB")
+    try:
+        pixels = read_image(path)
+    except ImageError as error:
+        raise UserError(f"training images: {path}: {error}; or remove it") from None
     if scale == 1:
-        return np.asarray(image)
+        return pixels
+    image = Image.fromarray(pixels)
     size = (round(image.width / scale), round(image.height / scale))
     return np.asarray(image.resize(size, Image.Resampling.LANCZOS))
 

@@ -66,7 +66,7 @@ def upscale_folder(recipe: dict[str, Any], lr_folder: Path, target: Path, store:
     for image_id, path in images.items():
         content = sha256_file(path)
         keys = {str(k): store.key(what, image_id, content, k) for k in range(recipe["samples"])}
-        units.append(Unit(image_id, keys, (image_id, path.absolute())))
+        units.append(Unit(image_id, keys, (image_id, path.absolute(), content)))
     label = f"upscale {recipe['name']} x{recipe['factor']} {lr_folder.name}"
     here = getattr(method.module, "IN_THIS_PROCESS", False)
     work = Work(open_work, label, torch=True, here=here, packages=PACKAGES)

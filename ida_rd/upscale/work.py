@@ -82,16 +82,19 @@ def sample_image(
     return drawn, attempts
 
 
-def open_work(recipe: dict[str, Any], device: str) -> Callable[[tuple[str, Path], list[str]], dict[str, Record]]:
+Given = tuple[str, Path, str]  # image id, LR file, its sha256: that of the unit's key
+
+
+def open_work(recipe: dict[str, Any], device: str) -> Callable[[Given, list[str]], dict[str, Record]]:
     """Load the upscaler of a recipe; return the function of one LR image, whose parts are its samples by index."""
     return partial(_one, load_upscaler(recipe, device), recipe)
 
 
-def _one(upscaler: Upscaler, recipe: dict[str, Any], given: tuple[str, Path], parts: list[str]) -> dict[str, Record]:
-    image_id, path = given
+def _one(upscaler: Upscaler, recipe: dict[str, Any], given: Given, parts: list[str]) -> dict[str, Record]:
+    image_id, path, sha256 = given
     indices = [int(part) for part in parts]
     try:
-        lr = read_image(path)
+        lr = read_image(path, sha256=sha256)
     except ImageError as error:
         raise UserError(f"{path}: {error}; run `dvc repro downscale` again") from None
     try:

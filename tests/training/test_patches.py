@@ -137,3 +137,15 @@ def test_a_random_downscaler_draws_what_seed_and_step_say(photos: Path) -> None:
 
     assert np.array_equal(batch(0), batch(0))
     assert not np.array_equal(batch(0), batch(1))
+
+
+def test_photographs_are_read_as_everywhere_else(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6  # the camera was turned
+    wide = np.random.default_rng(0).integers(0, 256, (80, 120, 3)).astype(np.uint8)
+    Image.fromarray(wide).save(tmp_path / "a.png", exif=exif)
+    source = PatchSource([tmp_path / "a.png"], 4, 32, seed=0)
+    assert np.array_equal(source.images[0][0], np.rot90(wide, -1))
+    (tmp_path / "b.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 200 200\n%%EOF\n")
+    with pytest.raises(UserError, match=r"^training images: .*b\.png: not a readable image \(unknown format\)"):
+        PatchSource([tmp_path / "b.png"], 4, 32, seed=0)
