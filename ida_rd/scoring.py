@@ -22,6 +22,7 @@ from ida_rd.core.images import ImageError, image_files, read_image, write_png
 from ida_rd.core.methods import NAME, known_methods, validate
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.tables import read_table, write_table
+from ida_rd.core.temporary import PROGRAM, temporary_folder
 from ida_rd.downscale.work import apply
 from ida_rd.engine.script import store_of
 from ida_rd.engine.store import Store
@@ -180,7 +181,7 @@ def score(
     """
     named = _named(downscale)
     with ExitStack() as stack:
-        project = Project(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ida-rd-"))))
+        project = Project(stack.enter_context(temporary_folder(Path(tempfile.gettempdir()), PROGRAM)))
         store = store_of(Project())
         if isinstance(upscaler, Mapping | str):
             upscalers = _upscaler(upscaler)

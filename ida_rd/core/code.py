@@ -21,15 +21,18 @@ PLUMBING = (
     "ida_rd.engine",
     "ida_rd.core.arguments",
     "ida_rd.core.code",
+    "ida_rd.core.ending",
     "ida_rd.core.errors",
     "ida_rd.core.files",
     "ida_rd.core.foreign",
     "ida_rd.core.hashes",
+    "ida_rd.core.key",
     "ida_rd.core.methods",
     "ida_rd.core.progress",
     "ida_rd.core.project",
     "ida_rd.core.recipes",
     "ida_rd.core.software",
+    "ida_rd.core.temporary",
     "ida_rd.core.weights",
 )
 

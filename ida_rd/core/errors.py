@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import errno
+import signal
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 __all__ = ["UserError", "did_you_mean", "exit_with_line", "printable"]
 
@@ -40,10 +42,17 @@ def exit_with_line(main: Callable[[], None]) -> None:
     """Run a command-line entry point; a `UserError` becomes one line on stderr and exit code 2.
 
     DVC reports 255 whatever a stage returns, so the line must say everything. A full disk is
-    also for the user to fix, and is reported the same way.
+    also for the user to fix, and is reported the same way. Ctrl-C and SIGTERM end all that was started.
     """
+    from ida_rd.core.ending import clean, handled, message
+
     try:
-        main()
+        with handled():
+            try:
+                main()
+            except KeyboardInterrupt:
+                clean()  # while a second Ctrl-C does no harm
+                raise
     except UserError as error:
         print(f"error: {printable(error)}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -57,6 +66,8 @@ def exit_with_line(main: Callable[[], None]) -> None:
             file=sys.stderr,
         )
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("interrupted: finished work is kept; run again to continue.", file=sys.stderr)
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as interruption:
+        number = getattr(interruption, "number", signal.SIGINT)
+        with suppress(OSError):  # its terminal may be closed
+            print(message(number), file=sys.stderr, flush=True)
+        raise SystemExit(128 + number) from None

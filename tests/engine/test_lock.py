@@ -67,17 +67,6 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
         pass
 
 
-def test_two_processes_may_write_one_folder(tmp_path: Path) -> None:
-    """The last one's stays, whole; the other's work does not fail."""
-    with atomic_folder(tmp_path / "out") as first:
-        (first / "a").write_text("first")
-        with atomic_folder(tmp_path / "out") as second:
-            (second / "b").write_text("second")
-        assert [path.name for path in (tmp_path / "out").iterdir()] == ["b"]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
     program = (
         "import time\nfrom pathlib import Path\n"
