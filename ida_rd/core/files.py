@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,24 @@ __all__ = [
     "write_text",
 ]
 
+# Too large for the file system or a limit, too many open files, a name that it does not take, a device that is broken.
+BROKEN = {
+    errno.EFBIG,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENAMETOOLONG,
+    errno.EILSEQ,
+    errno.EPERM,
+    errno.EBUSY,
+    errno.EMLINK,
+    errno.ELOOP,
+    errno.ESTALE,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.ETIMEDOUT,
+}
+
 
 @contextmanager
 def atomic_path(path: Path | str, *, follow: bool = True) -> Iterator[Path]:
@@ -44,7 +63,7 @@ def atomic_path(path: Path | str, *, follow: bool = True) -> Iterator[Path]:
         what = "a folder" if path.is_dir() else "no ordinary file"
         raise UserError(f"{path} is {what}, and a file is to be written there: move it away")
     _make_parent(path)
-    with temporary_file(path.parent, path.suffix) as temporary:
+    with _writing(path), temporary_file(path.parent, path.suffix) as temporary:
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # made private; results are ordinary files
         temporary.replace(path)
@@ -67,13 +86,28 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         raise UserError(f"{path} is a file, and a folder is to be written there: move it away")
     _make_parent(path)
     remove_stale(path.parent, path.name)
-    with _held(path) as before, temporary_folder(path.parent) as container:
+    with _writing(path), _held(path) as before, temporary_folder(path.parent) as container:
         new = container / NEW
         new.mkdir()
         yield new
         new.chmod(0o777 & ~_umask())
         with undisturbed():
             _take_place(container, path, before)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Inside, what is wrong with the disk or the system becomes one line; `exit_with_line` knows a full disk itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in BROKEN:
+            raise
+        where = f" at {error.filename}" if error.filename and str(error.filename) != str(path) else ""
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}{where}): it is as it was. Repair that, then run again:"
+            " finished work is kept"
+        ) from None
 
 
 Identity = tuple[int, int]

@@ -167,8 +167,7 @@ class Store:
             if not SUFFIX.fullmatch(record.suffix):
                 raise ValueError(f"{record.suffix!r} is no suffix of a file")
             path = self._path(key, record.suffix)
-            with atomic_path(path, follow=False) as temporary:
-                temporary.write_bytes(record.data)
+            self._write(path, record.data)
             path.chmod(
                 0o444 | (path.stat().st_mode & 0o055)
             )  # it will have other names, under which nobody must edit it
@@ -178,6 +177,8 @@ class Store:
         self._write(self._path(key, ".json"), seal(self._secret, f"unit {key}", entry))
 
     def _write(self, path: Path, data: bytes) -> None:
+        if path.parent.is_symlink():  # it would lead out of the store
+            path.parent.unlink()
         with atomic_path(path, follow=False) as temporary:
             temporary.write_bytes(data)
 
