@@ -26,6 +26,7 @@ from ida_rd.core.methods import NAME, known_methods, validate
 from ida_rd.core.names import check_ids
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.tables import read_table, write_table
+from ida_rd.core.temporary import PROGRAM, temporary_folder
 from ida_rd.downscale.work import apply
 from ida_rd.engine.script import store_of
 from ida_rd.engine.store import Store
@@ -214,7 +215,7 @@ def score(
     named = _named(downscale)
     factor = _factor(factor)
     with ExitStack() as stack:
-        project = Project(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ida-rd-"))))
+        project = Project(stack.enter_context(temporary_folder(Path(tempfile.gettempdir()), PROGRAM)))
         store = store_of(Project())
         if isinstance(upscaler, Mapping | str):
             upscalers = _upscaler(upscaler)

@@ -44,7 +44,8 @@ def run(options: argparse.Namespace) -> None:
     if not project.state.is_dir():
         raise UserError(f"gc: {project.state.absolute()} does not exist: run this in the folder of a run")
     with alone(project, "gc"):
-        shutil.rmtree(project.state / "journal", ignore_errors=True)  # from versions before 0.2
+        if not project.state.is_symlink():
+            shutil.rmtree(project.state / "journal", ignore_errors=True)  # from versions before 0.2
         found = store_of(project).collect(size)
     if options.json:
         print_json({"removed": found.removed, "freed": found.freed, "left": found.left, "size": found.size})

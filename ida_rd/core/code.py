@@ -23,10 +23,12 @@ PLUMBING = (
     "ida_rd.core.budget",
     "ida_rd.core.code",
     "ida_rd.core.download",
+    "ida_rd.core.ending",
     "ida_rd.core.errors",
     "ida_rd.core.files",
     "ida_rd.core.foreign",
     "ida_rd.core.hashes",
+    "ida_rd.core.key",
     "ida_rd.core.methods",
     "ida_rd.core.names",
     "ida_rd.core.pickled",
@@ -36,6 +38,7 @@ PLUMBING = (
     "ida_rd.core.recipes",
     "ida_rd.core.software",
     "ida_rd.core.tensors",
+    "ida_rd.core.temporary",
     "ida_rd.core.weights",
 )
 

@@ -6,6 +6,7 @@ import difflib
 import errno
 import os
 import select
+import signal
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -58,13 +59,20 @@ def exit_with_line(main: Callable[[], None]) -> None:
 
     DVC reports 255 whatever a stage returns, so the line must say everything. A file that cannot be read or
     written, a full disk and too little memory are reported the same way. Whoever reads the output may stop early
-    (``| head``): that is no error.
+    (``| head``): that is no error. Ctrl-C and SIGTERM end all that was started.
     """
+    from ida_rd.core.ending import clean, handled, message
+
     _print_anything(sys.stdout)
     try:
-        main()
-        if sys.stdout is not None:  # it can be closed
-            sys.stdout.flush()
+        with handled():
+            try:
+                main()
+                if sys.stdout is not None:  # it can be closed
+                    sys.stdout.flush()
+            except KeyboardInterrupt:
+                clean()  # while a second Ctrl-C does no harm
+                raise
     except UserError as error:
         _end(f"error: {error}")
     except BrokenPipeError as error:
@@ -82,8 +90,9 @@ def exit_with_line(main: Callable[[], None]) -> None:
         )
     except RecursionError:
         _end("error: something in the input is nested too deeply: make it flatter")
-    except KeyboardInterrupt:
-        _end("interrupted: finished work is kept; run again to continue.", 130)
+    except KeyboardInterrupt as interruption:
+        number = getattr(interruption, "number", signal.SIGINT)
+        _end(message(number), 128 + number)
 
 
 def _end(line: str, code: int = 2) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from pydantic import Field, field_validator
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import ImageError, read_image, write_png
 from ida_rd.core.methods import Parameters as Base
-from ida_rd.core.programs import argument_files, check_arguments, run_program
+from ida_rd.core.programs import argument_files, check_arguments, program_folder, run_program
 
 __all__ = ["REACH", "Parameters", "downscale", "files"]
 
@@ -66,8 +65,8 @@ def downscale(
     UserError
         The program fails, hangs, writes nothing, or writes no image of that size.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "input.png", Path(folder) / "output.png"
+    with program_folder() as folder:
+        source, target = folder / "input.png", folder / "output.png"
         write_png(source, hr)
         values = {"input": source, "output": target, "width": size[1], "height": size[0]}
         run_program(command, values, target, timeout_s)

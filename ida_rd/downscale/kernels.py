@@ -1,15 +1,24 @@
-"""Inner loops of downscalers, compiled by numba on first use and cached beside this file.
+"""Inner loops of downscalers, compiled by numba on first use.
 
 They are in a module of their own because importing numba takes most of a second, which a run without
 them need not spend. All arithmetic is float64 (integer where the input is), without reordering.
+
+What numba compiles it keeps as pickles, which run code when they are read: they lie in a folder of the user's,
+``$XDG_CACHE_HOME/ida-rd/numba`` (``~/.cache``), that nobody else may write to, by the content of this file.
+``NUMBA_CACHE_DIR`` takes its place. Where there is no such folder, each process compiles for itself.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 from numpy.typing import NDArray
 
 __all__ = [
@@ -23,9 +32,40 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
+Function = TypeVar("Function", bound=Callable)
 
 
-@njit(cache=True)
+@cache
+def _cache_folder() -> str | None:
+    """Folder for compiled code, private to this user; None if there is none."""
+    if config.CACHE_DIR:  # NUMBA_CACHE_DIR
+        return str(config.CACHE_DIR)
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        folder = (Path(given) if os.path.isabs(given) else Path.home() / ".cache") / "ida-rd" / "numba"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        status = folder.stat()
+        if status.st_uid != os.getuid() or status.st_mode & 0o022 or not os.access(folder, os.W_OK):
+            return None
+        # By content, since numba compares size and time alone, and those of an installed file may be any.
+        folder /= hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+        folder.mkdir(exist_ok=True, mode=0o700)
+    except (OSError, RuntimeError):  # no home, or one that cannot be written
+        return None
+    return str(folder)
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function when it is called first, and keep the code in `_cache_folder`."""
+    former, folder = config.CACHE_DIR, _cache_folder()
+    config.CACHE_DIR = folder or former  # numba asks for it here, at once
+    try:
+        return njit(cache=folder is not None)(function)
+    finally:
+        config.CACHE_DIR = former
+
+
+@compiled
 def coverage_means(hr: Array, top: Array, rows: Array, left: Array, columns: Array) -> Array:
     """Means of (H, W, 3) over rectangles, weighted by outer products.
 
@@ -62,7 +102,7 @@ def coverage_means(hr: Array, top: Array, rows: Array, left: Array, columns: Arr
     return out
 
 
-@njit(cache=True)
+@compiled
 def weighted_means(
     hr: Array, guide: Array, scale: float, power: float, top: Array, rows: Array, left: Array, columns: Array
 ) -> Array:
@@ -105,7 +145,7 @@ def weighted_means(
     return out
 
 
-@njit(cache=True)
+@compiled
 def block_moments(hr: Array, factor: int) -> tuple[Array, Array]:
     """Mean and variance of every factor x factor block of (H, W, 3): (H / factor, W / factor, 3) each.
 
@@ -136,7 +176,7 @@ def block_moments(hr: Array, factor: int) -> tuple[Array, Array]:
     return mean, variance
 
 
-@njit(cache=True)
+@compiled
 def ssim_optimal(mean: Array, variance: Array, patch: int, floor: float) -> Array:
     """Mean over all windows of patch x patch LR pixels of ``M + R (L - M)``; see `ida_rd.downscale.perceptual`.
 
@@ -172,7 +212,7 @@ def ssim_optimal(mean: Array, variance: Array, patch: int, floor: float) -> Arra
     return out
 
 
-@njit(cache=True)
+@compiled
 def sparse_divergence(d: Array, threshold: float, gx: Array, gy: Array) -> Array:
     """Transposed gradient of the gradient of (C, h, w), without the pixels where that is small.
 
@@ -208,7 +248,7 @@ def sparse_divergence(d: Array, threshold: float, gx: Array, gy: Array) -> Array
     return out
 
 
-@njit(cache=True)
+@compiled
 def periodic_adjoint(hr: Array, taps: Array, first: int, factor: int, scale: float) -> Array:
     """Weighted sums of (H, W, 3) about every LR pixel, times `scale`: (3, H / factor, W / factor).
 
@@ -239,7 +279,7 @@ def periodic_adjoint(hr: Array, taps: Array, first: int, factor: int, scale: flo
     return out
 
 
-@njit(cache=True)
+@compiled
 def damped_quotient(spectrum: Array, change: Array, system: Array, laplacian: Array, beta: float) -> Array:
     """``(spectrum + beta change) / (system + beta laplacian)``; the first two (C, h, w) complex, the others (h, w).
 

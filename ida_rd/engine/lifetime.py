@@ -14,17 +14,18 @@ from types import FrameType
 
 import psutil
 
+from ida_rd.core.ending import leave, watch_parent
+
 __all__ = ["end_with_parent"]
 
-INTERVAL_S = 1.0
+INTERVAL_S = 0.4
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh"}
 
 
 def end_with_parent() -> None:
     """End this process within about a second of DVC's end; do nothing if DVC did not start it.
 
-    By a timer's signal, not a thread: a process with threads must not fork workers. A long call
-    into a library delays it.
+    By a timer's signal, which a long call into a library does not delay: see `ida_rd.core.ending`.
     """
     if "DVC_STAGE" not in os.environ or not hasattr(signal, "setitimer"):
         return
@@ -34,11 +35,15 @@ def end_with_parent() -> None:
     if not watched:
         return
 
+    def gone() -> bool:
+        return os.getppid() != watched[0].pid or not all(_runs(process) for process in watched)
+
     def look(number: int, frame: FrameType | None) -> None:
-        if os.getppid() != watched[0].pid or not all(_runs(process) for process in watched):
-            os._exit(1)  # workers see that their parent is gone; what is written is complete or absent
+        if gone():
+            leave(1)  # with workers and programs; what is written is complete or absent
 
     signal.signal(signal.SIGALRM, look)
+    watch_parent(gone)
     signal.setitimer(signal.ITIMER_REAL, INTERVAL_S, INTERVAL_S)
     atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)  # an interpreter that is ending has no handler any more
 

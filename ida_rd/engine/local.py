@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
-import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,10 +14,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import Any, TypeVar
 
+from ida_rd.core.ending import WORKER_S, end_by_signal, leave, stop, undisturbed, unwatched
 from ida_rd.core.errors import UserError
 from ida_rd.core.progress import listening
+from ida_rd.core.temporary import inherit, run_files, use_run_folder
 from ida_rd.engine.device import worker_count
 from ida_rd.engine.progress import Progress, sometimes
 
@@ -25,6 +28,8 @@ __all__ = ["run_units"]
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
+
+PARENT_S = 0.3  # between looks whether the parent lives
 
 
 def _keep_freed_memory() -> None:
@@ -47,12 +52,13 @@ _worker: Callable | None = None
 _told: Callable[[float], None] | None = None
 
 
-def _start(make_worker: Callable[[], Callable], parent: int, channel: Any) -> None:
+def _start(make_worker: Callable[[], Callable], parent: int, channel: Any, folder: Path) -> None:
     global _told, _worker
-    # Ctrl-C reaches the whole group: the parent decides. And a worker whose parent was killed must
-    # not wait for work forever.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    end_by_signal()
+    # A worker whose parent was killed must not wait for work forever.
+    threading.Thread(target=_end_with_parent, args=(parent, folder), daemon=True).start()
+    use_run_folder(folder)
+    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     _told = partial(_tell, channel)
     try:
         _worker = make_worker()
@@ -69,10 +75,11 @@ def _refuse(message: str, unit: object) -> None:
     raise UserError(message)
 
 
-def _end_with_parent(parent: int) -> None:
+def _end_with_parent(parent: int, folder: Path) -> None:
     while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+        time.sleep(PARENT_S)
+    inherit(folder)
+    leave(1, parents=True)
 
 
 def _call(unit: object) -> object:
@@ -97,7 +104,12 @@ def _context() -> BaseContext:
 
 
 def run_units(
-    make_worker: Callable[[], Callable[[Unit], Result]], units: Sequence[Unit], *, label: str, parallel: bool = True
+    make_worker: Callable[[], Callable[[Unit], Result]],
+    units: Sequence[Unit],
+    *,
+    label: str,
+    parallel: bool = True,
+    killed: Callable[[set[int]], None] = lambda workers: None,
 ) -> Iterator[tuple[Unit, Result]]:
     """Run independent units of work and yield ``(unit, result)`` as they finish, in any order.
 
@@ -112,17 +124,25 @@ def run_units(
         Shown with the progress.
     parallel : bool
         False keeps everything in this process (a GPU).
+    killed : callable
+        Is told the numbers of the worker processes, when they did not end by themselves.
 
     Raises
     ------
     UserError
-        What a unit raised; or a worker died (killed for memory, most often).
+        What a unit raised; or a worker died (killed for memory, most often). Those under way are finished first.
+    KeyboardInterrupt
+        The workers and their programs are stopped, as they are when the results are not asked for to the end.
     """
     _keep_freed_memory()
     bar = Progress(label, len(units))
     count = min(worker_count(), len(units)) if parallel else 1
     try:
-        if count <= 1:
+        with run_files() as folder:
+            if count > 1:
+                yield from _in_pool(make_worker, units, count, bar, folder, killed)
+                return
+            use_run_folder(folder)
             worker = make_worker() if units else None
             for unit in units:
                 assert worker is not None
@@ -130,23 +150,48 @@ def run_units(
                     result = worker(unit)
                 yield unit, result
                 bar.finished(0)
-            return
-        context = _context()
-        channel = context.SimpleQueue()
-        pool = ProcessPoolExecutor(
-            count, mp_context=context, initializer=_start, initargs=(make_worker, os.getpid(), channel)
-        )
-        try:
-            yield from _drain(pool, units, 2 * count, bar, channel)
-        except BrokenProcessPool:
-            raise UserError(
-                f"{label}: a worker process died, most often for lack of memory; finished images are kept, so run"
-                " again with a smaller IDA_RD_WORKERS"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
     finally:
+        use_run_folder(None)
         bar.close()
+
+
+def _in_pool(
+    make_worker: Callable[[], Callable[[Unit], Result]],
+    units: Sequence[Unit],
+    count: int,
+    bar: Progress,
+    folder: Path,
+    killed: Callable[[set[int]], None],
+) -> Iterator[tuple[Unit, Result]]:
+    context = _context()
+    channel = context.SimpleQueue()
+    others = {process.pid for process in multiprocessing.active_children()}
+    arguments = (make_worker, os.getpid(), channel, folder)
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=arguments)
+
+    def kill() -> None:
+        with undisturbed():
+            workers = {child.pid or 0 for child in multiprocessing.active_children()} - others
+            stop(processes=workers, grace_s=WORKER_S)
+            killed(workers)
+
+    try:
+        with unwatched():
+            yield from _drain(pool, units, 2 * count, bar, channel)
+    except (KeyboardInterrupt, GeneratorExit):  # nobody waits for what they are doing
+        kill()
+        raise
+    except BrokenProcessPool:
+        raise UserError(
+            f"{bar.label}: a worker process died, most often for lack of memory; finished images are kept, so run"
+            " again with a smaller IDA_RD_WORKERS"
+        ) from None
+    finally:
+        try:
+            pool.shutdown(wait=True, cancel_futures=True)
+        except KeyboardInterrupt:  # while others finish, since one has failed
+            kill()
+            raise
 
 
 def _drain(

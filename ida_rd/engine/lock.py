@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,19 @@ __all__ = ["alone", "working"]
 
 
 def _lock(project: Project) -> FileLock:
-    project.state.mkdir(parents=True, exist_ok=True)
-    return FileLock(project.state / "run.lock")
+    path = project.state / "run.lock"
+    try:
+        project.state.mkdir(parents=True, exist_ok=True)
+        status = path.lstat()
+    except FileNotFoundError:
+        return FileLock(path)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(
+            f"{project.state.absolute()} is a file, and a run keeps its state there: move it away"
+        ) from None
+    if not stat.S_ISREG(status.st_mode):  # the lock empties what it opens, and a link may name anything
+        raise UserError(f"{path.absolute()} is no ordinary file: remove it")
+    return FileLock(path)
 
 
 @contextmanager

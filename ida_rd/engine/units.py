@@ -88,7 +88,7 @@ def run(work: Work, recipe: Any, units: Iterable[Unit], store: Store) -> Iterato
         What a unit raised. Finished units are kept.
     """
     waiting: list[tuple[Unit, list[str]]] = []
-    count = 0
+    count, refused = 0, store.refused
     for unit in units:
         count += 1
         found = {part: store.get(key) for part, key in unit.keys.items()}
@@ -101,21 +101,30 @@ def run(work: Work, recipe: Any, units: Iterable[Unit], store: Store) -> Iterato
         print(
             f"{work.label}: {count - len(waiting)} of {count} images were already finished", file=sys.stderr, flush=True
         )
+    if store.refused > refused:
+        print(
+            f"{work.label}: {store.refused - refused} stored results are left out: this user did not write them, or"
+            " somebody changed them",
+            file=sys.stderr,
+            flush=True,
+        )
     if not waiting:
         return
     device = device_name() if work.torch else "cpu"
     made = store.put_environment(environment(device, work.packages))
-    make_worker = partial(_worker, work, recipe, device, store.root, made)
-    for (unit, _), _ in run_units(make_worker, waiting, label=work.label, parallel=device == "cpu" and not work.here):
+    make_worker = partial(_worker, work, recipe, device, store, made)
+    parallel = device == "cpu" and not work.here
+    done = run_units(make_worker, waiting, label=work.label, parallel=parallel, killed=store.forget)
+    for (unit, _), _ in done:
         yield unit, _whole(unit, store)
 
 
-def _worker(work: Work, recipe: Any, device: str, root: Any, made: str) -> Callable[[tuple[Unit, list[str]]], None]:
+def _worker(work: Work, recipe: Any, device: str, store: Store, made: str) -> Callable[[tuple[Unit, list[str]]], None]:
     if work.torch and device == "cpu" and not work.here:
         import torch
 
         torch.set_num_threads(1)  # one worker per core, and the same order of sums for any number of workers
-    return partial(_one, work.open(recipe, device), Store(root), made)
+    return partial(_one, work.open(recipe, device), store, made)
 
 
 def _one(function: Function, store: Store, made: str, task: tuple[Unit, list[str]]) -> None:

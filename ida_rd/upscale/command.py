@@ -7,7 +7,6 @@ asks for a *blind* and *stochastic* upscaler.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +18,7 @@ from pydantic import Field, field_validator
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import ImageError, read_image, write_png
 from ida_rd.core.methods import Parameters as Base
-from ida_rd.core.programs import argument_files, check_arguments, run_program
+from ida_rd.core.programs import argument_files, check_arguments, program_folder, run_program
 from ida_rd.core.progress import advance
 from ida_rd.core.seeds import Draw
 from ida_rd.upscale.contract import Descriptor, Problem, Samples
@@ -85,8 +84,8 @@ class CommandUpscaler:
         program = self.parameters.command[0]
         shape = (lr.shape[1] * self.factor, lr.shape[2] * self.factor, 3)
         results = []
-        with tempfile.TemporaryDirectory() as folder:
-            source, target = Path(folder) / "input.png", Path(folder) / "output.png"
+        with program_folder() as folder:
+            source, target = folder / "input.png", folder / "output.png"
             write_png(source, np.ascontiguousarray(lr.transpose(1, 2, 0)))
             for i, draw in enumerate(draws):
                 advance(i / len(draws))

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.hashes import HASH_CACHE, digest, file_hashes
 
 OLD = 1_600_000_000 * 10**9
+SETTLED_NS = 20 * 10**6
 
 
 def _sha(data: bytes) -> str:
@@ -26,6 +28,7 @@ def _write(path: Path, data: bytes, time_ns: int | None = OLD) -> Path:
     path.write_bytes(data)
     if time_ns is not None:
         os.utime(path, ns=(time_ns, time_ns))
+        time.sleep(1.5 * SETTLED_NS / 10**9)  # nobody can set back when it was changed
     return path
 
 
@@ -34,6 +37,7 @@ def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were read, in a project of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hashes, "_known", {})
+    monkeypatch.setattr(hashes, "SETTLED_NS", SETTLED_NS)  # seconds, otherwise
     (tmp_path / "params.yaml").write_text("")
     names: list[str] = []
     real = hashes.sha256_file
@@ -77,13 +81,15 @@ def test_a_changed_file_is_read_again(
     assert reads == ["a", "a"]
 
 
-def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path, reads: list[str]) -> None:
+def test_a_file_that_was_just_written_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
     # A clock of a file system stands still for a moment: what is written twice in it looks unchanged.
-    file = _write(tmp_path / "a", b"first", None)
-    now = file.stat().st_mtime_ns
-    assert file_hashes([file]) == [_sha(b"first")]
-    _write(file, b"other", now)
-    assert file_hashes([file]) == [_sha(b"other")]
+    monkeypatch.setattr(hashes, "SETTLED_NS", 60 * 10**9)
+    file = _write(tmp_path / "a", b"first")
+    assert file_hashes([file]) == file_hashes([file]) == [_sha(b"first")]
+    assert reads == ["a", "a"]
+    assert not HASH_CACHE.exists()
 
 
 def test_a_link_to_another_file_is_another_file(tmp_path: Path, reads: list[str]) -> None:
@@ -94,12 +100,50 @@ def test_a_link_to_another_file_is_another_file(tmp_path: Path, reads: list[str]
         assert file_hashes([link]) == [_sha(data)]
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '"text"'])
+@pytest.mark.parametrize("damage", ["", "{", "[]", '"text"', "[" * 100_000, '{"mac": "' + "0" * 64 + '", "files": {}}'])
 def test_a_damaged_cache_is_only_a_cache(tmp_path: Path, reads: list[str], damage: str) -> None:
     HASH_CACHE.parent.mkdir()
     HASH_CACHE.write_text(damage)
     assert file_hashes([_write(tmp_path / "a", b"first")]) == [_sha(b"first")]
-    assert list(json.loads(HASH_CACHE.read_text()).values()) == [_sha(b"first")]
+    assert list(json.loads(HASH_CACHE.read_text())["files"].values()) == [_sha(b"first")]
+
+
+def test_a_cache_that_somebody_else_wrote_or_edited_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    file = _write(tmp_path / "a", b"first")
+    file_hashes([file])
+    honest = HASH_CACHE.read_text()
+    HASH_CACHE.write_text(honest.replace(_sha(b"first"), _sha(b"forged")))
+    _another_process(monkeypatch)
+    assert file_hashes([file]) == [_sha(b"first")]
+    assert reads == ["a", "a"]
+    HASH_CACHE.write_text(honest)
+    _another_process(monkeypatch)
+    monkeypatch.setenv("IDA_RD_KEY_FILE", str(tmp_path / "of-another-user"))
+    file_hashes([file])
+    assert reads == ["a", "a", "a"]
+
+
+def test_a_file_of_the_same_size_and_time_is_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    """Copied over with its time kept, or renamed into place: the system's own time and number of it tell."""
+    file = _write(tmp_path / "a", b"first")
+    assert file_hashes([file]) == [_sha(b"first")]
+    _write(file, b"other")
+    assert file_hashes([file]) == [_sha(b"other")]
+    _write(tmp_path / "b", b"third").rename(file)
+    assert file_hashes([file]) == [_sha(b"third")]
+
+
+def test_a_cache_is_written_into_the_project_not_through_a_link(tmp_path: Path, reads: list[str]) -> None:
+    (tmp_path / "precious").write_text("precious")
+    HASH_CACHE.parent.mkdir()
+    HASH_CACHE.symlink_to(tmp_path / "precious")
+    file_hashes([_write(tmp_path / "a", b"first")])
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert not HASH_CACHE.is_symlink()
 
 
 def test_nothing_is_left_in_a_folder_that_is_no_project(tmp_path: Path, reads: list[str]) -> None:
@@ -112,7 +156,10 @@ def test_processes_at_once_leave_a_whole_cache(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("")
     files = [_write(tmp_path / f"file-{i}", str(i).encode()) for i in range(40)]
     code = (
-        "import sys; from pathlib import Path; from ida_rd.core.hashes import file_hashes\n"
+        "import sys; from pathlib import Path\n"
+        "from ida_rd.core import hashes\n"
+        "from ida_rd.core.hashes import file_hashes\n"
+        "hashes.SETTLED_NS = 0\n"
         "print(*[file_hashes([Path(name)])[0] for name in sys.argv[1:]])"
     )
     orders = [files, files[::-1]]
@@ -124,7 +171,7 @@ def test_processes_at_once_leave_a_whole_cache(tmp_path: Path) -> None:
     ]
     for process, order in zip(running, orders, strict=True):
         assert process.communicate()[0].split() == [_sha(path.read_bytes()) for path in order]
-    kept = json.loads((tmp_path / HASH_CACHE).read_text())
+    kept = json.loads((tmp_path / HASH_CACHE).read_text())["files"]
     assert kept
     for key, sha in kept.items():
         assert sha == _sha(Path(key.split("|")[0]).read_bytes())

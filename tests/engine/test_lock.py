@@ -67,15 +67,19 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
         pass
 
 
-def test_two_processes_may_write_one_folder(tmp_path: Path) -> None:
-    """The last one's stays, whole; the other's work does not fail."""
-    with atomic_folder(tmp_path / "out") as first:
-        (first / "a").write_text("first")
-        with atomic_folder(tmp_path / "out") as second:
-            (second / "b").write_text("second")
-        assert [path.name for path in (tmp_path / "out").iterdir()] == ["b"]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+@pytest.mark.parametrize("what", ["a link", "a folder", "state is a file"])
+def test_a_lock_empties_nothing_of_others(tmp_path: Path, what: str) -> None:
+    """In a folder that was sent, it may be a link to anything."""
+    (tmp_path / "precious").write_text("precious")
+    state = tmp_path / ".ida-rd"
+    if what == "state is a file":
+        state.write_text("")
+    else:
+        state.mkdir()
+        (state / "run.lock").symlink_to(tmp_path / "precious") if what == "a link" else (state / "run.lock").mkdir()
+    with pytest.raises(UserError, match=r"\.ida-rd.*: (remove|move) it"), working(Project(tmp_path)):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.progress import advance, listening, share
+from ida_rd.core.temporary import temporary_file
 from ida_rd.engine.store import Record, Store
 from ida_rd.engine.units import Unit, Work, run
 
@@ -156,6 +157,104 @@ def test_a_unit_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     assert Store(tmp_path).get(key) is None
     store.put(key, Record({"x": 0.1}, b"image", ".webp"), made)
     assert Store(tmp_path).get(key) is not None
+
+
+def test_what_somebody_else_wrote_or_changed_is_computed_again(
+    tmp_path: Path,
+    asked: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A run's folder that was sent, or edited: none of it becomes a result, and a line says so."""
+    monkeypatch.setenv("IDA_RD_WORKERS", "1")
+    place, recipe = tmp_path / "store", {"asked": str(tmp_path / "asked")}
+    (tmp_path / "elsewhere").write_bytes(b"2 0")
+
+    def again() -> tuple[list[str], str]:
+        store = Store(place)
+        found = {unit.name: parts for unit, parts in run(WORK, recipe, _units(store, [2, 3], 1), store)}
+        assert {name: (parts["0"].value, parts["0"].file.read_text()) for name, parts in found.items()} == {  # type: ignore[union-attr]
+            "2": (4, "2 0"),
+            "3": (9, "3 0"),
+        }
+        return asked(), capsys.readouterr().err
+
+    again()
+    assert again()[0] == []
+    key, other = (Store.key({"heat": 1.0}, n, 0) for n in (2, 3))
+    entry, file = place / key[:2] / f"{key}.json", place / key[:2] / f"{key}.txt"
+    environment = next((place / "environments").iterdir())
+    honest = entry.read_bytes()
+    old = {"value": 4, "environment": environment.stem, "bytes": 3, "file": ".txt"}  # of version 0.2
+
+    def replace(path: Path, data: bytes) -> None:
+        path.unlink()
+        path.write_bytes(data)
+
+    def link() -> None:
+        file.unlink()
+        file.symlink_to(tmp_path / "elsewhere")
+
+    for change, count in (
+        (lambda: replace(entry, honest.replace(b'"value": 4', b'"value": 5')), 1),
+        (lambda: replace(entry, (place / other[:2] / f"{other}.json").read_bytes()), 1),
+        (lambda: replace(entry, json.dumps(old).encode()), 1),
+        (lambda: replace(entry, b"[" * 10**6), 1),
+        (lambda: replace(file, b"2 1"), 1),
+        (link, 1),
+        (lambda: replace(environment, environment.read_bytes().replace(b"cpu", b"tpu")), 0),
+    ):
+        change()
+        computed, said = again()
+        assert computed == (["2:0"] if count else ["2:0", "3:0"])
+        assert said.count("1 stored results are left out: this user did not write them, or somebody") == count
+        assert again()[0] == []
+    monkeypatch.setenv("IDA_RD_KEY_FILE", str(tmp_path / "key-of-another-user"))
+    computed, said = again()
+    assert computed == ["2:0", "3:0"]
+    assert "2 stored results are left out" in said
+
+
+def test_nothing_outside_the_store_is_read_written_or_removed(tmp_path: Path) -> None:
+    """By links in a store that was sent."""
+    outside = tmp_path / "documents"
+    outside.mkdir()
+    store = Store(tmp_path / "store")
+    made = store.put_environment({})
+    keys = [store.key(i) for i in range(3)]
+    names = [f"{keys[0]}.json", ".partial-a", "letter.txt"]
+    for name in names:
+        (outside / name).write_text("precious")
+        os.utime(outside / name, (1, 1))
+    (tmp_path / "store" / keys[1][:2]).symlink_to(outside)
+    (tmp_path / "store" / keys[2][:2]).symlink_to(outside)
+    place = tmp_path / "store" / keys[0][:2]
+    place.mkdir()
+    (place / f"{keys[0]}.bin").symlink_to(outside / "letter.txt")
+    (place / f"{keys[0]}.json").symlink_to(outside / "letter.txt")
+    (place / "letter.txt").write_text("not the store's")
+    store.put(keys[0], Record(0, b"data", ".bin"), made)
+    store.put(keys[1], Record(1, b"data", ".bin"), made)
+    assert store.get(keys[0]) is not None
+    assert store.get(keys[1]) is not None
+    assert store.collect(0).removed == 2
+    assert [(outside / name).read_text() for name in names] == ["precious"] * 3
+    assert sorted(path.name for path in outside.iterdir()) == sorted(names)
+    assert [path.name for path in place.iterdir()] == ["letter.txt"]
+    with pytest.raises(ValueError, match="no suffix"):
+        store.put(keys[2], Record(0, b"data", "/../../x"), made)
+
+
+def test_what_a_killed_worker_was_writing_is_removed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    place = tmp_path / "ab"
+    place.mkdir()
+    with temporary_file(place) as mine, temporary_file(place) as theirs:
+        of_another = theirs.with_name(theirs.name.replace(f"-{os.getpid()}-", "-1234567-"))
+        of_another.touch()
+        store.forget({1234567})
+        assert mine.exists()
+        assert not of_another.exists()
 
 
 def test_a_linked_file_survives_the_store(tmp_path: Path) -> None:
