@@ -16,6 +16,7 @@ from ida_rd.aggregate.write import write_tables
 from ida_rd.bundle.derived import citations, licences, readme, results_of
 from ida_rd.bundle.publish import write_checksums
 from ida_rd.bundle.schema import PublishedResults
+from ida_rd.bundle.versions import VERSIONS
 from ida_rd.core.files import sha256_file, write_json, write_text
 from ida_rd.core.project import Branch
 from ida_rd.core.tables import read_table
@@ -34,7 +35,7 @@ def change_rows(bundle: Path, name: str, how: Callable[[pd.DataFrame], pd.DataFr
     how(read_table(path, hint="")).to_csv(path, index=False)
 
 
-def make_fit(bundle: Path, *, recipes: bool = True) -> None:
+def make_fit(bundle: Path) -> None:
     """Write again every file that derives from rows and ``recipes/aggregate.json``, and the checksums."""
     recipe = json.loads((bundle / "recipes/aggregate.json").read_text())
     old = json.loads((bundle / "results.json").read_text())
@@ -47,13 +48,9 @@ def make_fit(bundle: Path, *, recipes: bool = True) -> None:
     rows = {Branch.of(b): bundle / f"rows/{Branch.of(b).path}.csv" for b in recipe["branches"]}
     numbers = aggregate(recipe, images, lambda branch: read_table(rows[branch], hint=""), rates)
     write_tables(bundle / "tables", recipe, numbers)
-    if recipes:
-        parameters = yaml.safe_load((bundle / "params.yaml").read_text())
-        for path, method in _files(recipe["recipes"]).items():
-            write_json(bundle / f"recipes/{path}.json", method)
-        samples = parameters["samples"]
-    else:
-        samples = old["samples"]
+    samples = yaml.safe_load((bundle / "params.yaml").read_text())["samples"]
+    for path, method in VERSIONS[2].files(recipe["recipes"]).items():
+        write_json(bundle / f"recipes/{path}.json", method)
     environments = {b.path: json.loads(p.with_suffix(".json").read_text()) for b, p in rows.items()}
     sha = sha256_file(bundle / "subset.csv")
     write_json(bundle / "provenance.json", provenance(recipe, sha, environments))
@@ -66,14 +63,8 @@ def make_fit(bundle: Path, *, recipes: bool = True) -> None:
     write_text(bundle / "README.md", readme((bundle / "tables/ida_rd.md").read_text(), results, images=True))
     write_text(bundle / "LICENCES.md", licences(recipe, results.weights))
     write_text(bundle / "CITATIONS.bib", citations(recipe["recipes"], recipe["attributes"]))
-    for path in (bundle / "page").glob("*.csv"):
-        source = bundle / ("balance.csv" if path.name == "balance.csv" else f"tables/{path.name}")
-        shutil.copyfile(source, path)
+    for copied in (bundle / "page").glob("*.csv"):
+        source = bundle / ("balance.csv" if copied.name == "balance.csv" else f"tables/{copied.name}")
+        shutil.copyfile(source, copied)
     shutil.copyfile(bundle / "provenance.json", bundle / "page/provenance.json")
     write_checksums(bundle)
-
-
-def _files(recipes: dict[str, Any]) -> dict[str, Any]:
-    from ida_rd.bundle.versions import VERSIONS
-
-    return VERSIONS[2].files(recipes)

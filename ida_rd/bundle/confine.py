@@ -106,7 +106,8 @@ def objections(stage: str, where: str, entry: Any, vouched: Mapping[str, Path]) 
         return [f"{where}: names no method"]
     if is_own(entry):
         return [f"{where}: is a module of the publisher's own"]
-    method, found = entry["method"], []
+    method = entry["method"]
+    found: list[str] = []
     if method not in known_methods(stage):
         return [f"{where}: no {stage} method is called {method!r}"]
     values = {key: value for key, value in entry.items() if key not in (*NOT_PARAMETERS, "degrade")}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from ida_rd.bundle.compared import Branched, compare
 from ida_rd.bundle.confine import objections, with_own_files
 from ida_rd.bundle.folder import refusal
 from ida_rd.bundle.verify import Verified
+from ida_rd.core.ending import started
 from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import sha256_file, write_json, write_text
 from ida_rd.core.methods import SECTION
@@ -210,7 +210,7 @@ def _run(project: Project, chosen: Sequence[Branch], bar: Any, time_limit_s: flo
             stderr=messages,
             start_new_session=True,
         )
-        try:
+        with started(process.pid):  # it is stopped at the end, with all that it started
             while process.poll() is None:
                 time.sleep(POLL_S)
                 bar.update(sum(project.rows_of(branch).is_file() for branch in chosen) - bar.n)
@@ -224,8 +224,7 @@ def _run(project: Project, chosen: Sequence[Branch], bar: Any, time_limit_s: flo
                         f"verify: computing the branches again took {used / 2**30:.1f} GiB of memory, more than"
                         f" {memory_limit / 2**30:.1f}, and was stopped: allow more by --memory-limit"
                     )
-        finally:
-            _end(process)
+        process.wait()
         messages.seek(max(0, messages.seek(0, os.SEEK_END) - LAST_BYTES))
         lines = messages.read().decode(errors="replace").strip().splitlines()
     if process.returncode:
@@ -245,18 +244,3 @@ def _memory(process: int) -> int:
             with suppress(psutil.Error):
                 total += one.memory_info().rss
     return total
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started, if it still runs."""
-    if process.poll() is not None:
-        return
-    started: list[psutil.Process] = []
-    with suppress(psutil.Error):
-        started = psutil.Process(process.pid).children(recursive=True)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    for one in started:
-        with suppress(psutil.Error):
-            one.kill()
-    process.wait()

@@ -124,7 +124,11 @@ def test_what_a_method_says_of_itself_opens_no_file_of_the_publishers(tmp_path: 
 
 
 def test_files_of_the_verifier_take_the_place_of_the_publishers(tmp_path: Path) -> None:
-    parameters = {"images": {"path": "theirs"}, "upscalers": {"c": {"steps": [{"path": "theirs"}]}}, "samples": 3}
+    parameters: dict[str, Any] = {
+        "images": {"path": "theirs"},
+        "upscalers": {"c": {"steps": [{"path": "theirs"}]}},
+        "samples": 3,
+    }
     changed, vouched = with_own_files(parameters, {"images.path": tmp_path, "upscalers.c.steps.0.path": tmp_path})
     assert changed["images"]["path"] == changed["upscalers"]["c"]["steps"][0]["path"] == str(tmp_path)
     assert set(vouched) == {"images.path", "upscalers.c.steps.0.path"}
