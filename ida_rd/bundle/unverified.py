@@ -46,7 +46,7 @@ def left_open(bundle: Bundle, results: Results, recipe: dict[str, Any]) -> list[
     if not own:
         found.append(
             f"README.md, LICENCES.md, CITATIONS.bib, results.schema.json, Markdown and LaTeX tables: their wording is"
-            f" that of {results.program}"
+            f" that of {results.program}; so are tables, columns and values that only that program knows"
         )
     known = catalogue()
     if unknown := [key for key in results.weights if known[key].file is None and not known[key].sha256]:

@@ -20,7 +20,7 @@ from ida_rd.bundle.derived import citations, licences, readme, results_of, weigh
 from ida_rd.bundle.folder import DAMAGED, SUMS, Bundle, refusal
 from ida_rd.bundle.numbers import branch_problems, of_this_program, result_problems, table_problems
 from ida_rd.bundle.rows import row_problems, test_set
-from ida_rd.bundle.schema import InvalidResults, PublishedResults, Results, read_results
+from ida_rd.bundle.schema import RESULTS_SCHEMA, InvalidResults, PublishedResults, Results, read_results
 from ida_rd.bundle.source import source_problems
 from ida_rd.bundle.unverified import called_otherwise, left_open
 from ida_rd.bundle.versions import RELEASED_WEIGHTS, version_of
@@ -198,7 +198,7 @@ def _names(bundle: Bundle, results: Results, recipes: list[str]) -> list[str]:
     wanted |= {f"tables/{name}" for name in version.texts}
     problems = [f"{name}: missing" for name in sorted(wanted - set(bundle.files))]
     for name in bundle.files:
-        more = not own and name.startswith("tables/")  # another version may write more tables
+        more = not own and results.schema_version == RESULTS_SCHEMA and name.startswith("tables/")  # a newer one's
         if name not in wanted and not FIGURE.fullmatch(name) and not PAGE.fullmatch(name) and not more:
             problems.append(f"{name}: is no file of a bundle")
     return problems
