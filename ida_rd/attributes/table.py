@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -94,12 +95,12 @@ def lookup(parameters: Parameters) -> pd.DataFrame:
 def _parquet(path: Path) -> tuple[list[str], Callable[[Sequence[str]], pd.DataFrame]]:
     """Names of the columns of a Parquet table, and what reads some of them beside ``image_id``."""
     try:
-        import pyarrow.parquet
+        parquet = importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise UserError(f"{path}: Parquet needs the package pyarrow: pip install pyarrow, or save it as CSV") from None
     guard = f"{path} is not a Parquet table"
     with decoding(guard, HINT):
-        file = pyarrow.parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path)
         names, rows = list(file.schema_arrow.names), int(file.metadata.num_rows)
         if len(names) > COLUMNS or len(set(names)) != len(names):
             raise ValueError(f"it has {len(names):,} columns, {len(set(names)):,} of them with a name of their own")

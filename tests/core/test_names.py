@@ -160,7 +160,11 @@ def test_what_scoring_cannot_use_is_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    given = {"images": {"a": _picture(0), "b": _picture(1)}, "distortions": ["psnr"], "resamples": 100} | changes
+    given: dict[str, Any] = {
+        "images": {"a": _picture(0), "b": _picture(1)},
+        "distortions": ["psnr"],
+        "resamples": 100,
+    } | changes
     with pytest.raises(UserError, match=message):
         ida_rd.score(_smaller, **given)
 

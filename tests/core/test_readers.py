@@ -11,6 +11,7 @@ import sys
 import textwrap
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def test_what_is_no_file_is_a_line(tmp_path: Path, read: Callable[..., Any]) -> 
         ("a\0b", "cannot be read"),
         ("a" * 300, "File name too long"),
     ):
-        assert message in _line(lambda name=name: read(tmp_path / name, hint="look"))
+        assert message in _line(partial(read, tmp_path / name, hint="look"))
 
 
 def test_no_small_file_costs_much(tmp_path: Path) -> None:
@@ -279,7 +280,7 @@ def test_tables_of_attributes_that_are_refused(tmp_path: Path) -> None:
     folder.mkdir()
     given = table_source.Parameters(path=str(folder))
     for call in (table_source.files, table_source.lookup):
-        assert "subset.csv is a folder, expected" in _line(lambda call=call: call(given))
+        assert "subset.csv is a folder, expected" in _line(partial(call, given))
     path = tmp_path / "a.csv"
     for number in ("inf", "1e300", "-1e999"):
         path.write_text(f"image_id,age\na,1\nb,{number}\n")
