@@ -144,8 +144,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
         8,
         2,
         *[
-            chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"\xf0\x9f\x98\x80" + bytes(2**20 - 8)))
-            for _ in range(64)
+            chunk(b"iTXt", b"%d\0\1\0\0\0" % i + zlib.compress(b"\xf0\x9f\x98\x80" + bytes(2**20 - 8)))
+            for i in range(60)
         ],
     ),
     "png of empty chunks": lambda: png(8, 8, 8, 2, chunk(b"prVt", b"") * 80000),
