@@ -104,7 +104,7 @@ def decode(data: bytes) -> Decoded:
     ImageError
         The reason why it cannot be used.
     """
-    with quiet(), decoding("cannot be decoded", error=ImageError):
+    with decoding("cannot be decoded", error=ImageError):
         claim = claim_of(data)
         image = _open(claim)
         frames = claim.frames or int(getattr(image, "n_frames", 1))

@@ -301,12 +301,33 @@ def test_sixteen_bit_tiff_equals_tifffile(
         assert np.array_equal(read_image(tmp_path / "a.tif"), expected)
 
 
+def read_image_of(data: bytes, folder: Path) -> NDArray[np.uint8]:
+    """Read an image from its bytes."""
+    (folder / "image").write_bytes(data)
+    return read_image(folder / "image")
+
+
+def test_what_libraries_warn_of_is_not_printed(tmp_path: Path) -> None:
+    data = saved("PNG")
+    animation = struct.pack(">I4sII", 8, b"acTL", 0, 0)  # of no frames
+    data = with_checksums(data[:33] + animation + bytes(4) + data[33:])
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert read_image_of(data, tmp_path).shape == (6, 9, 3)
+        assert read_size(tmp_path / "image") == (9, 6)
+        assert not warned
+        Image.open(tmp_path / "image").close()
+        assert len(warned) == 1
+
+
 def test_broken_exif_is_ignored_where_the_photograph_is_good(tmp_path: Path) -> None:
     good = saved("JPEG", quality=95)
     (tmp_path / "good.jpg").write_bytes(good)
     expected = read_image(tmp_path / "good.jpg")
     one_rational = struct.pack("<HHIIHHII", 282, 5, 3, 60, 274, 2, 1, 0x31) + bytes(60)
+    no_digit = struct.pack("<HHIIHHII", 296, 3, 1, 2, 282, 2, 2, 0x31)  # Pillow does not open a JPEG with this
     for body in (
+        b"II\x2a\0\x08\0\0\0\x02\0" + no_digit + bytes(8),
         b"",
         b"II\x2a\0",
         b"II\x2a\0\xff\xff\xff\xff",
@@ -316,6 +337,8 @@ def test_broken_exif_is_ignored_where_the_photograph_is_good(tmp_path: Path) -> 
         exif = b"Exif\0\0" + body
         (tmp_path / "a.jpg").write_bytes(good[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + good[2:])
         assert np.array_equal(read_image(tmp_path / "a.jpg"), expected), body
+        (tmp_path / "a.png").write_bytes(saved("PNG", exif=exif))
+        assert np.array_equal(read_image(tmp_path / "a.png"), read_image_of(saved("PNG"), tmp_path)), body
 
 
 def test_a_broken_profile_is_one_line(tmp_path: Path) -> None:
