@@ -36,6 +36,7 @@ __all__ = [
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 PROGRAM_S = 0.4  # that a program has to end by itself
 WORKER_S = 0.8  # that a worker has; it gives its program the former
+KILLED_S = 0.3  # until one that was killed is gone: what it writes is removed next
 PATIENCE_S = 1.5  # until the thread ends the process
 
 _programs: set[int] = set()  # running programs, each the leader of its group
@@ -87,11 +88,13 @@ def stop(*, groups: Iterable[int] = (), processes: Iterable[int] = (), grace_s: 
     for pid in processes:  # what a worker started is left to it at first
         with suppress(OSError):
             os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + grace_s
-    while time.monotonic() < deadline and (
-        any(_runs(one) for one in found.values()) or any(_has_members(group) for group in groups)
-    ):
-        time.sleep(0.01)
+
+    def wait(seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and (any(map(_runs, found.values())) or any(map(_has_members, groups))):
+            time.sleep(0.01)
+
+    wait(grace_s)
     for group in groups:
         with suppress(OSError):
             os.killpg(group, signal.SIGKILL)
@@ -102,6 +105,7 @@ def stop(*, groups: Iterable[int] = (), processes: Iterable[int] = (), grace_s: 
                     os.killpg(pid, signal.SIGKILL)
             with suppress(psutil.Error):
                 one.kill()
+    wait(KILLED_S)
 
 
 def _runs(process: Any) -> bool:

@@ -15,10 +15,11 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numba import config, njit
+from numba import config as _config
+from numba import njit
 from numpy.typing import NDArray
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-Function = TypeVar("Function", bound=Callable)
+config: Any = _config  # of which numba says too little to mypy
 
 
 @cache
@@ -55,7 +56,7 @@ def _cache_folder() -> str | None:
     return str(folder)
 
 
-def compiled(function: Function) -> Function:
+def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function when it is called first, and keep the code in `_cache_folder`."""
     former, folder = config.CACHE_DIR, _cache_folder()
     config.CACHE_DIR = folder or former  # numba asks for it here, at once

@@ -119,7 +119,7 @@ def test_what_cannot_be_a_result_is_refused_before_the_work(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("old", [True, False])
-@pytest.mark.parametrize("theirs", ["folder", "file", "link"])
+@pytest.mark.parametrize("theirs", ["folder", "empty folder", "file", "link"])
 def test_what_somebody_put_there_meanwhile_is_theirs(tmp_path: Path, old: bool, theirs: str) -> None:
     out = tmp_path / "out"
     (tmp_path / "big").mkdir()
@@ -134,6 +134,8 @@ def test_what_somebody_put_there_meanwhile_is_theirs(tmp_path: Path, old: bool, 
             if theirs == "folder":
                 out.mkdir()
                 (out / "file").write_text("theirs")
+            elif theirs == "empty folder":
+                out.mkdir()
             elif theirs == "file":
                 out.write_text("theirs")
             else:
@@ -143,6 +145,8 @@ def test_what_somebody_put_there_meanwhile_is_theirs(tmp_path: Path, old: bool, 
         work()
     if theirs == "link":
         assert out.readlink() == tmp_path / "big"
+    elif theirs == "empty folder":
+        assert not list(out.iterdir())
     else:
         assert (out / "file" if theirs == "folder" else out).read_text() == "theirs"
     assert not _left(tmp_path)

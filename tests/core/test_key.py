@@ -36,6 +36,8 @@ def test_a_key_is_made_once_and_is_private(tmp_path: Path) -> None:
     assert [path.name for path in place.parent.iterdir()] == ["key"]
     key._key.cache_clear()
     assert user_key() == found
+    assert key._make(place) == found, "the first one's, if two find none"
+    assert place.read_bytes() == found
 
 
 def test_processes_that_come_together_have_one_key(tmp_path: Path) -> None:

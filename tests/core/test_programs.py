@@ -54,8 +54,11 @@ def test_a_program_that_never_stops_saying_things_is_stopped(tmp_path: Path) -> 
 def test_a_program_whose_child_holds_its_stderr_is_not_waited_for(tmp_path: Path, session: bool) -> None:
     program = (
         "import pathlib, subprocess, sys\n"
-        "command = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
-        f"child = subprocess.Popen(command, start_new_session={session})\n"
+        "deaf = 'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)'\n"
+        "deaf += '; print(1, flush=True); time.sleep(600)'\n"
+        "command = [sys.executable, '-c', deaf]\n"
+        f"child = subprocess.Popen(command, start_new_session={session}, stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
         f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid))\n"
         "pathlib.Path(sys.argv[1]).write_text('done')\n"
     )

@@ -226,6 +226,7 @@ def test_work_that_does_not_listen_ends_all_the_same(tmp_path: Path, deaf: str, 
         "            pass\n"
         "def work(unit):\n"
         "    with program_folder(), atomic_folder(f'out/{unit}'):\n"
+        f"        {'tempfile.mkdtemp()' if workers > 1 else ''}\n"
         "        Path(f'{os.getpid()}.pid').touch()\n"
         f"        {DEAF[deaf]}\n"
         "def make():\n"
