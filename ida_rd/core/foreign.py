@@ -80,14 +80,19 @@ def read_bytes(path: Path | str, limit: int, *, links: bool = True) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would be waited for
     if not links:
         flags |= getattr(os, "O_NOFOLLOW", 0)
-    with open(os.open(path, flags), "rb") as file:
-        status = os.fstat(file.fileno())
+    handle = os.open(path, flags)
+    try:
+        status = os.fstat(handle)
         if stat.S_ISDIR(status.st_mode):
             raise UserError(f"{path} is a folder, expected a file")
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path} is not an ordinary file")
-        # No more is asked for than is there: room for it is made first.
-        content = file.read(min(status.st_size, limit) + 1) if status.st_size <= limit else b""
+        content = b""
+        if status.st_size <= limit:
+            with open(handle, "rb", closefd=False) as file:
+                content = file.read(limit + 1)
+    finally:
+        os.close(handle)
     if status.st_size > limit or len(content) > limit:
         size = max(status.st_size, len(content))
         raise UserError(f"{path} has {size:,} bytes, more than the {limit:,} that are read")
