@@ -46,6 +46,7 @@ def test_weights_lie_in_the_folder_of_their_list(tmp_path: Path, monkeypatch: py
     assert found["other"].accepts(SHA)
     assert not found["other"].accepts(SHA[:-1] + "0")
     assert not found["other"].accepts(SHA[:8])
+    assert not weights.Weight("w", "", "", sha256=(SHA[:8],)).accepts(SHA)
 
 
 @pytest.mark.parametrize(

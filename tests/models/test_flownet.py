@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import resource
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,16 @@ def test_a_configuration_that_is_not_the_files_is_refused_before_it_costs_anythi
     with pytest.raises(UserError, match=r"a\.safetensors: its (tensors|metadata) are no") as error:
         load_network(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_wide_configuration_costs_no_memory(tmp_path: Path) -> None:
+    config = json.dumps(SMALL.as_dict() | {"encoder_width": 4000})  # 600 MB for each layer
+    save_file(FlowNet(SMALL).state_dict(), tmp_path / "a.safetensors", metadata={"config": config})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="its tensors are not this network's"):
+        load_network(tmp_path / "a.safetensors")
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown * (1 if sys.platform == "darwin" else 1024) < 100e6
 
 
 def test_the_flow_is_exact_in_bfloat16() -> None:
