@@ -8,6 +8,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -31,6 +32,8 @@ settings.register_profile("ida-rd", deadline=None, derandomize=True, max_example
 settings.load_profile("ida-rd")
 
 ROOT = Path(__file__).resolve().parent.parent
+# Tests leave the developer's own key alone; all processes of a session share one.
+os.environ.setdefault("IDA_RD_KEY_FILE", str(Path(tempfile.gettempdir()) / f"ida-rd-tests-{os.getuid()}" / "key"))
 SHARED = Path(os.environ.get("IDA_RD_SHARED", ROOT.parent / "shared"))
 CODE = ["ida_rd", "stages", "dvc.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".gitignore"]
 

@@ -19,12 +19,11 @@ from ida_rd.core.tables import write_table
 from ida_rd.engine.environment import joined
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import Unit, Work, run
-from ida_rd.upscale.work import open_work
+from ida_rd.upscale.work import ROW, open_work
 
 __all__ = ["upscale_folder", "write_sr"]
 
 PACKAGES = ("numpy", "pillow", "torch")
-ROW = ["image_id", "sample", "finite", "attempts", "clipped"]
 
 
 def write_sr(project: Project, branch: Branch, store: Store) -> None:

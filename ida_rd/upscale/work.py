@@ -19,8 +19,9 @@ from ida_rd.core.weights import expecting
 from ida_rd.engine.store import Record
 from ida_rd.upscale.contract import Problem, Samples, Upscaler
 
-__all__ = ["MAX_ATTEMPTS", "load_upscaler", "open_work", "problem_of", "sample_image"]
+__all__ = ["MAX_ATTEMPTS", "ROW", "load_upscaler", "open_work", "problem_of", "sample_image"]
 
+ROW = ("image_id", "sample", "finite", "attempts", "clipped")  # columns that every sample has
 MAX_ATTEMPTS = 3  # one draw and two retries for a sample that is not finite
 
 
@@ -71,6 +72,8 @@ def sample_image(
     """
     chw = np.ascontiguousarray(lr.transpose(2, 0, 1))
     drawn = upscaler.sample(chw, [Draw(seed, image_id, k) for k in samples])
+    if taken := sorted(set(drawn.columns) & set(ROW)):
+        raise UserError(f"its samples have a column {taken[0]}, as every sample has: give it another name")
     attempts = np.ones(len(samples), dtype=np.int64)
     for attempt in range(1, MAX_ATTEMPTS):
         failed = np.flatnonzero(~drawn.finite)

@@ -19,6 +19,7 @@ from ida_rd.core.seeds import Draw
 from ida_rd.upscale import cascade
 from ida_rd.upscale.check import check_upscaler
 from ida_rd.upscale.contract import Descriptor, Problem, Samples, SizeRule
+from ida_rd.upscale.work import sample_image
 
 PLAIN = Descriptor(factor=4, stochastic=True, blind=True, licence="Apache-2.0", weights={})
 RULES = st.builds(
@@ -104,6 +105,15 @@ def test_the_check_refuses_what_it_cannot_give_and_columns_of_another_length() -
         check_upscaler(_method(dataclasses.replace(PLAIN, asks=("downscaler",))), {}, 4)
     with pytest.raises(UserError, match="column steps must have one value per sample"):
         check_upscaler(_method(PLAIN, steps=lambda count: np.zeros(count + 1)), {}, 4)
+
+
+def test_a_column_of_an_upscaler_takes_the_place_of_none_that_every_sample_has() -> None:
+    lr = np.zeros((4, 4, 3), np.uint8)
+    for name in ("finite", "attempts", "clipped", "image_id", "sample"):
+        with pytest.raises(UserError, match=f"its samples have a column {name}, as every sample has"):
+            sample_image(_Picky(SizeRule(), 4, {name: np.zeros}), lr, "a", [0, 1], 0)
+    drawn, _ = sample_image(_Picky(SizeRule(), 4, {"steps": np.zeros}), lr, "a", [0, 1], 0)
+    assert list(drawn.columns) == ["steps"]
 
 
 def test_samples_are_replaced_and_joined_with_their_columns() -> None:
