@@ -47,7 +47,7 @@ def read_run(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if not (run / LOG).is_file():
         raise UserError(f"{run / LOG} does not exist: {hint}")
     with decoding(f"{run / LOG}: not a log of a training", hint):
-        log = [parse_json(line, str(run / LOG)) for line in read_bytes(run / LOG, LARGEST_LOG).splitlines()]
+        log = [parse_json(line, str(run / LOG), hint) for line in read_bytes(run / LOG, LARGEST_LOG).splitlines()]
         if not isinstance(record, dict) or not all(isinstance(entry, dict) for entry in log):
             raise ValueError("something else than an object of JSON")
     return record, log

@@ -153,7 +153,7 @@ def test_a_set_that_no_attribute_opened_is_chosen_without_hashes(tmp_path: Path)
 def test_an_lr_image_made_elsewhere_that_changes_after_the_plan_is_refused(project: Project) -> None:
     choose_images(project, Store(Path("store")))
     _replace_unseen(Path("theirs/photo-1.png"))
-    with pytest.raises(UserError, match=r"theirs/photo-1\.png: changed since"):
+    with pytest.raises(UserError, match=r"theirs.*photo-1\.png:? changed since"):
         write_lr(project, "theirs", 4, Store(Path("store")))
     assert not project.lr_of("theirs", 4).exists()
 

@@ -68,7 +68,6 @@ def test_the_flow_refuses_another_file_than_the_recipes(here: Path) -> None:
     recipe = _upscaler({"method": "flow", "path": str(own)})
     load_upscaler(recipe, "cpu")
     _change(own)
-    assert _upscaler({"method": "flow", "path": str(own)}) == recipe, "its remembered hash does not show it"
     with pytest.raises(UserError, match=rf"own\.safetensors \(weights flow-compact\.x4\) {CHANGED}"):
         load_upscaler(recipe, "cpu")
 
