@@ -22,6 +22,7 @@ MAX_PIXELS = 2**28  # 268 megapixels
 FREE_PIXELS = 2**25  # what any file may hold: 34 megapixels, about 300 MB while they are decoded
 PIXELS_PER_BYTE = 64  # beyond them; a plain grey JPEG has 85, a photograph less than 20
 SIXTEEN = 16
+MAX_PROFILE = 2**24  # those of presses have 2 to 4 MB
 MLUC_ENTRY = 12  # bytes
 TRANSPARENT = "has transparent pixels: flatten it onto a background first"
 
@@ -94,7 +95,12 @@ def check_budget(width: int, height: int, size: int, *, weight: int = 1) -> None
 
 
 def check_profile(icc: bytes) -> None:
-    """Refuse a colour profile that claims more translations of a text than it has room for: each is allocated."""
+    """Refuse a colour profile that is huge, or claims more translations of a text than it has room for.
+
+    Each of them is allocated.
+    """
+    if len(icc) > MAX_PROFILE:
+        raise ImageError(f"its ICC profile has {len(icc)} bytes, more than {MAX_PROFILE}: convert it to sRGB first")
     for found in re.finditer(b"mluc", icc):
         count = int.from_bytes(icc[found.end() + 4 : found.end() + 8], "big")
         if count * MLUC_ENTRY > len(icc):

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ida_rd.core.claim import TRANSPARENT, Claim, ImageError, check_budget, check_pixels
 from ida_rd.core.containers import claim_of, without_exif
@@ -59,7 +59,8 @@ OTHERS = (
 )
 BAND = 2**22  # pixels that are converted at a time
 BMP_RLE = (1, 2)
-ORIENTATION = 274
+ORIENTATION, INTEROPERABILITY_INDEX = 274, 1
+ADOBE_RGB = b"R03"
 XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([1-8])")
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower and differs by version; ours are in `containers`
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # or Python prints what it logs
@@ -190,8 +191,10 @@ def _decode(image: ImageFile.ImageFile, claim: Claim) -> Decoded:
     icc = claim.icc or image.info.get("icc_profile")
     if claim.srgb:
         icc = None
-    elif icc is None and "icc_profile" in image.info:
+    elif not icc and image.format == "PNG" and "icc_profile" in image.info:
         raise ImageError("its ICC profile cannot be used (it is damaged): convert it to sRGB first")
+    if icc is None and _is_adobe_rgb(image):
+        raise ImageError("its EXIF says Adobe RGB, and it has no ICC profile: convert it to sRGB first")
     orientation = _orientation(image, claim) if image.format == "TIFF" else None  # which forgets it
     samples = None
     if _is_sixteen_bit(image, claim):
@@ -204,6 +207,16 @@ def _decode(image: ImageFile.ImageFile, claim: Claim) -> Decoded:
         _check_opaque(image if samples is None else samples, claim.transparent)
         image.info.pop("transparency", None)
     return Decoded(image, orientation or _orientation(image, claim), icc, samples)
+
+
+def _is_adobe_rgb(image: ImageFile.ImageFile) -> bool:
+    """Whether a camera has marked the image as its standard (DCF) wants it for Adobe RGB."""
+    exif = image.info.get("exif")
+    if not isinstance(exif, bytes) or ADOBE_RGB not in exif:
+        return False
+    with suppress(Exception):
+        return bool(image.getexif().get_ifd(ExifTags.IFD.Interop).get(INTEROPERABILITY_INDEX) == ADOBE_RGB.decode())
+    return False
 
 
 def _check_opaque(pixels: Image.Image | NDArray[Any], transparent: tuple[int, ...]) -> None:
