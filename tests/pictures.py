@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,7 @@ def page_of(
     packed: str = "none",
     tile: int | None = None,
     rows: int | None = None,
-    order: str = "<",
+    order: Literal["<", ">"] = "<",
 ) -> tuple[dict[int, Any], list[bytes]]:
     """Tags and segments of a page of a TIFF of (H, W) or (H, W, channels) samples; `tags` overrule."""
     height, width = samples.shape[:2]

@@ -32,6 +32,7 @@ SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}  # by Pillow's mode
 TOLERANCE = 1  # levels of 255 by which a profile may differ from sRGB
 AGREEMENT = 2  # levels of 255 between the curves read here and LittleCMS, which computes on 8 bits with fewer digits
 STEPS = np.linspace(0, 255, 16).round().astype(np.uint8)
+SHADES = 2**19  # of linear light: in the steepest part, next to black, 160 of them make a level
 BAND = 2**19  # pixels that are converted at a time
 WHITE = (0.9642, 1.0, 0.8249)  # D50
 MOST_ENTRIES = 2**16  # of a curve
@@ -75,7 +76,10 @@ def _converted(samples: NDArray[np.uint16], icc: bytes, mode: str) -> NDArray[np
         return np.asarray(_by_lcms(Image.fromarray(rounded(samples)), icc))
     result = np.empty(samples.shape, dtype=np.uint8)
     for rows in _bands(samples):
-        result[rows] = np.rint(255 * _encoded(*matrix_and_curves, samples[rows]))
+        linear = _linear(*matrix_and_curves, samples[rows])
+        linear *= SHADES - 1
+        linear += 0.5
+        result[rows] = _levels()[linear.astype(np.int32)]
     return result
 
 
@@ -95,25 +99,11 @@ def _transform(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform:
         raise ImageError(
             f"its ICC profile is one for {_space(icc)}, but its pixels are {SPACES[mode]}: convert it to sRGB first"
         )
-    # Optimised for grey, LittleCMS is wrong by up to ten levels in the darks of a linear profile. Otherwise it takes
-    # twenty times as long: for colours, that is done only where the optimised one is wrong too.
-    exact = _built(icc, mode, ImageCms.Flags.NOOPTIMIZE)
-    if mode == "L":
-        return exact
-    fast = _built(icc, mode, ImageCms.Flags.NONE)
-    some = Image.fromarray(_colours()) if mode == "RGB" else Image.frombytes("CMYK", (4096, 1), _inks())
-    told = [np.asarray(transform.apply(some)).astype(int) for transform in (fast, exact)]
-    return fast if np.abs(told[0] - told[1]).max() <= AGREEMENT else exact
-
-
-def _built(icc: bytes, mode: str, flags: ImageCms.Flags) -> ImageCms.ImageCmsTransform:
+    # Optimised for grey, LittleCMS is wrong by up to ten levels in the darks of a linear profile. Not optimised, it takes
+    # half a second for a million pixels: there are only 256 greys.
+    flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
     intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
     return ImageCms.buildTransform(_profile(icc), ImageCms.createProfile("sRGB"), mode, "RGB", intent, flags=flags)
-
-
-def _inks() -> bytes:
-    """Four inks in eight steps each."""
-    return bytes(step * 255 // 7 for inks in product(range(8), repeat=4) for step in inks)
 
 
 @lru_cache(maxsize=8)
@@ -166,24 +156,33 @@ def _read(icc: bytes, mode: str) -> tuple[Floats | None, tuple[Floats, ...]] | N
             srgb = _tags(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
             target = np.stack([_xyz(srgb[channel + b"XYZ"]) for channel in (b"r", b"g", b"b")], axis=1)
             curves = tuple(_curve(tags[channel + b"TRC"]) for channel in (b"r", b"g", b"b"))
-            found = (np.linalg.solve(target, own), curves)
+            found = (np.linalg.solve(target, own).astype(np.float32), curves)
     except (KeyError, ValueError, struct.error, OverflowError, FloatingPointError):
         return None
     given = _given(mode)
     told = np.asarray(_by_lcms(Image.fromarray(given), icc)).astype(float)
-    ours = 255 * _encoded(*found, given.astype(np.uint16) * 257)
+    ours = _encoded(_linear(*found, given.astype(np.uint16) * 257))
     differs = np.abs(told - ours.reshape(1, given.shape[1], -1)).max()
     return found if differs <= AGREEMENT else None
 
 
-def _encoded(matrix: Floats | None, curves: tuple[Floats, ...], samples: NDArray[np.uint16]) -> Floats:
-    """Samples as sRGB in [0, 1], not rounded."""
+def _linear(matrix: Floats | None, curves: tuple[Floats, ...], samples: NDArray[np.uint16]) -> Floats:
+    """Samples as sRGB's linear light, in [0, 1]."""
     if matrix is None:
-        linear = curves[0][samples]
-    else:
-        linear = np.stack([curve[samples[..., i]] for i, curve in enumerate(curves)], axis=-1) @ matrix.T
-    linear = np.clip(linear, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+        return np.clip(curves[0][samples], 0, 1)
+    linear = np.stack([curve[samples[..., i]] for i, curve in enumerate(curves)], axis=-1)
+    return np.clip(linear @ matrix.T, 0, 1)
+
+
+def _encoded(linear: Floats) -> Floats:
+    """Linear light as levels of sRGB, not rounded."""
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@lru_cache(maxsize=1)
+def _levels() -> NDArray[np.uint8]:
+    """The level of each of `SHADES` linear lights."""
+    return np.rint(_encoded(np.linspace(0, 1, SHADES))).astype(np.uint8)
 
 
 def _tags(icc: bytes) -> dict[bytes, bytes]:
@@ -204,6 +203,10 @@ def _xyz(tag: bytes) -> Floats:
 
 def _curve(tag: bytes) -> Floats:
     """A tone curve at all values of 16 bits."""
+    return _at_all(tag).astype(np.float32)
+
+
+def _at_all(tag: bytes) -> Floats:
     x = np.arange(65536) / 65535
     (count,) = struct.unpack_from(">I", tag, 8)
     if tag[:4] == b"curv":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import png
@@ -39,6 +39,7 @@ from ida_rd.core.images import read_image
 
 pyvips: Any = pytest.importorskip("pyvips", reason="needs the package pyvips: pip install 'ida-rd[libraries]'")
 
+ORDERS: tuple[Literal["<"], Literal[">"]] = ("<", ">")
 PROFILES: dict[str, dict[str, bytes | None]] = {
     "rgb": {
         "none": None,
@@ -99,14 +100,15 @@ def grid() -> list[tuple[str, bytes, NDArray[Any], bytes | None]]:
     files = []
     for bits, colours, orientation in product((8, 16), ("grey", "rgb"), UPRIGHT):
         shape = (29, 41, 3) if colours == "rgb" else (29, 41)
-        samples = photograph(shape, np.uint8 if bits == 8 else np.uint16)
+        dtype: type = np.uint8 if bits == 8 else np.uint16
+        samples = photograph(shape, dtype)
         for name, profile in PROFILES[colours].items():
             what = f"{bits} bits, {colours}, orientation {orientation}, {name}"
             chunks = [*([iccp(profile)] if profile else []), chunk(b"eXIf", exif_of(orientation))]
             files.append((f"PNG, {what}", png_of(samples, *chunks), samples, profile))
             files.append((f"PNG, {what}, interlaced", interlaced(samples, *chunks), samples, profile))
             tags: dict[int, Any] = {274: orientation} | ({34675: profile} if profile else {})
-            for packed, tile, order in product(("none", "lzw", "deflate"), (None, 16), "<>"):
+            for packed, tile, order in product(("none", "lzw", "deflate"), (None, 16), ORDERS):
                 data = tiff_of(page_of(samples, tags, packed=packed, tile=tile, order=order), order=order)
                 files.append((f"TIFF, {what}, {packed}, tile {tile}, {order}", data, samples, profile))
             if bits == 8:
@@ -133,8 +135,8 @@ def test_libvips_reads_the_same(tmp_path: Path, kind: str) -> None:
         path.write_bytes(data)
         ours, theirs = read_image(path).astype(int), other(data, samples, profile).astype(int)
         assert ours.shape == theirs.shape, what
-        # Stored samples are the same, but for the rounding of one build's JPEG decoder and another's. Through a profile,
-        # each rounds in its own way, libvips more than once; where it is as good as sRGB, ours leaves the samples alone.
+        # Stored samples are the same, but for the rounding of one JPEG decoder and another. Through a profile, each
+        # rounds in its own way, libvips more than once; where it is as good as sRGB, ours leaves samples alone.
         most = (1 if kind == "JPEG" else 0) if profile is None else 2
         assert np.abs(ours - theirs).max() <= most, what
         compared += 1
