@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageCms
+from PIL import Image, ImageCms
 
 Array = NDArray[Any]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -75,6 +76,14 @@ def png_of(samples: Array, *before: bytes, bits: int | None = None, after: Seque
     idat = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)))
     parts = (chunk(b"IHDR", header), *before, idat, *after, chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def with_further_pictures(count: int = 2) -> bytes:
+    """A JPEG with a second picture behind it, and an index of both."""
+    pictures = [Image.linear_gradient("L").rotate(90 * i).convert("RGB") for i in range(count)]
+    file = io.BytesIO()
+    pictures[0].save(file, "MPO", save_all=True, append_images=pictures[1:])
+    return file.getvalue()
 
 
 def lzw(data: bytes) -> bytes:

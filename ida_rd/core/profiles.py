@@ -99,8 +99,8 @@ def _transform(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform:
         raise ImageError(
             f"its ICC profile is one for {_space(icc)}, but its pixels are {SPACES[mode]}: convert it to sRGB first"
         )
-    # Optimised for grey, LittleCMS is wrong by up to ten levels in the darks of a linear profile. Not optimised, it takes
-    # half a second for a million pixels: there are only 256 greys.
+    # Optimised for grey, LittleCMS is wrong by up to ten levels in the darks of a linear profile. Otherwise it is slow
+    # (half a second for a million pixels), but there are only 256 greys.
     flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
     intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
     return ImageCms.buildTransform(_profile(icc), ImageCms.createProfile("sRGB"), mode, "RGB", intent, flags=flags)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
+from pictures import with_further_pictures
 from PIL import Image
 
 from ida_rd.core.candidates import candidate_files, check_sizes
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import EXTENSIONS, image_files
 from ida_rd.core.leftovers import left_out
-
-CASES = Path(__file__).parent / "cases"
 
 
 @pytest.fixture
@@ -83,7 +81,7 @@ def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
 
 def test_files_with_further_images_are_counted_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for i in range(7):
-        shutil.copy(CASES / "two.jpg", tmp_path / f"{i}.jpg")
+        (tmp_path / f"{i}.jpg").write_bytes(with_further_pictures())
     Image.new("RGB", (64, 64)).save(tmp_path / "single.jpg")
     check_sizes("folder", str(tmp_path), None, None, 4)
     assert capsys.readouterr().err == (
@@ -93,5 +91,5 @@ def test_files_with_further_images_are_counted_once(tmp_path: Path, capsys: pyte
 
 @pytest.mark.parametrize("name", ["a.jfif", "a.jpe", "a.mpo", "a.pgm", "a.pbm", "a.pnm", "a.PNG"])
 def test_other_names_of_the_same_formats_are_images(tmp_path: Path, name: str) -> None:
-    shutil.copy(CASES / "two.jpg", tmp_path / name)
+    (tmp_path / name).touch()
     assert list(image_files(tmp_path, what="images")) == ["a"]

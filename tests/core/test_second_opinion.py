@@ -19,6 +19,7 @@ from pictures import (
     ADOBE_PRIMARIES,
     LINEAR,
     P3_PRIMARIES,
+    PACKERS,
     SRGB,
     SRGB_FORMULA,
     UPRIGHT,
@@ -79,7 +80,7 @@ def photograph(shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
     """Smooth colours over the whole range, the darks more than the rest."""
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]] / np.array(shape[:2])[:, None, None]
     planes = np.stack([x * y, x**2, 0.5 + 0.5 * np.sin(7 * x - 3 * y)], axis=2)
-    samples = (planes * np.iinfo(dtype).max).astype(dtype)
+    samples: NDArray[Any] = (planes * np.iinfo(dtype).max).astype(dtype)
     return samples if len(shape) == 3 else samples[:, :, 0]
 
 
@@ -101,14 +102,14 @@ def grid() -> list[tuple[str, bytes, NDArray[Any], bytes | None]]:
     for bits, colours, orientation in product((8, 16), ("grey", "rgb"), UPRIGHT):
         shape = (29, 41, 3) if colours == "rgb" else (29, 41)
         dtype: type = np.uint8 if bits == 8 else np.uint16
-        samples = photograph(shape, dtype)
+        samples: NDArray[Any] = photograph(shape, dtype)
         for name, profile in PROFILES[colours].items():
             what = f"{bits} bits, {colours}, orientation {orientation}, {name}"
             chunks = [*([iccp(profile)] if profile else []), chunk(b"eXIf", exif_of(orientation))]
             files.append((f"PNG, {what}", png_of(samples, *chunks), samples, profile))
             files.append((f"PNG, {what}, interlaced", interlaced(samples, *chunks), samples, profile))
             tags: dict[int, Any] = {274: orientation} | ({34675: profile} if profile else {})
-            for packed, tile, order in product(("none", "lzw", "deflate"), (None, 16), ORDERS):
+            for (packed, tile), order in product(product(PACKERS, (None, 16)), ORDERS):
                 data = tiff_of(page_of(samples, tags, packed=packed, tile=tile, order=order), order=order)
                 files.append((f"TIFF, {what}, {packed}, tile {tile}, {order}", data, samples, profile))
             if bits == 8:
@@ -122,14 +123,11 @@ def grid() -> list[tuple[str, bytes, NDArray[Any], bytes | None]]:
     return files
 
 
-FILES = grid()
-
-
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP"])
 def test_libvips_reads_the_same(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "image"
     compared = 0
-    for what, data, samples, profile in FILES:
+    for what, data, samples, profile in grid():
         if not what.startswith(kind):
             continue
         path.write_bytes(data)
