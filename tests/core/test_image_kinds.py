@@ -30,6 +30,7 @@ from pictures import (
 )
 from PIL import Image
 
+from ida_rd.core.containers import claim_of
 from ida_rd.core.images import ImageError, read_header, read_image
 
 RANDOM = np.random.default_rng(0)
@@ -242,6 +243,9 @@ def test_of_a_jpeg_with_further_pictures_the_first_is_taken(tmp_path: Path) -> N
         expected = np.asarray(image.convert("RGB"))
     assert np.array_equal(read(data, tmp_path), expected)
     assert read_header(tmp_path / "image") == (256, 256, True)
+    claim = claim_of(data)  # the decoder never sees the index of pictures
+    assert claim.more
+    assert b"MPF\0" not in claim.data
     for damaged in (data.replace(b"MPF\0II", b"MPF\0XX"), data[: data.rindex(b"\xff\xd8")], data[:-1000]):
         assert np.array_equal(read(damaged, tmp_path), expected)
 
