@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,7 @@ def page_of(
     packed: str = "none",
     tile: int | None = None,
     rows: int | None = None,
-    order: Literal["<", ">"] = "<",
+    order: str = "<",
 ) -> tuple[dict[int, Any], list[bytes]]:
     """Tags and segments of a page of a TIFF of (H, W) or (H, W, channels) samples; `tags` overrule."""
     height, width = samples.shape[:2]
@@ -133,7 +133,8 @@ def page_of(
         steps = (range(0, whole.shape[0], tile), range(0, whole.shape[1], tile))
         pieces = [whole[y : y + tile, x : x + tile] for y in steps[0] for x in steps[1]]
         found |= {322: tile, 323: tile}
-    segments = [pack(np.ascontiguousarray(piece).astype(piece.dtype.newbyteorder(order)).tobytes()) for piece in pieces]
+    stored = np.dtype(f"{order}{samples.dtype.str[1:]}")
+    segments = [pack(np.ascontiguousarray(piece).astype(stored).tobytes()) for piece in pieces]
     return found | dict(tags or {}), segments
 
 

@@ -6,7 +6,7 @@ import io
 import struct
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import png
@@ -36,7 +36,7 @@ from ida_rd.core.images import ImageError, read_header, read_image
 RANDOM = np.random.default_rng(0)
 EIGHT: NDArray[Any] = RANDOM.integers(0, 256, (37, 23, 3)).astype(np.uint8)
 SIXTEEN: NDArray[Any] = RANDOM.integers(0, 65536, (37, 23, 3)).astype(np.uint16)
-ORDERS: tuple[Literal["<"], Literal[">"]] = ("<", ">")
+ORDERS = ("<", ">")
 TRANSPARENT = "^has transparent pixels: flatten"
 
 

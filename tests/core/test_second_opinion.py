@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import png
@@ -40,7 +40,7 @@ from ida_rd.core.images import read_image
 
 pyvips: Any = pytest.importorskip("pyvips", reason="needs the package pyvips: pip install 'ida-rd[libraries]'")
 
-ORDERS: tuple[Literal["<"], Literal[">"]] = ("<", ">")
+ORDERS = ("<", ">")
 PROFILES: dict[str, dict[str, bytes | None]] = {
     "rgb": {
         "none": None,
