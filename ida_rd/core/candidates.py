@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import importlib.util
 import os
+import sys
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ida_rd.core.errors import UserError
+from ida_rd.core.errors import UserError, printable
 from ida_rd.core.hashes import file_hashes
-from ida_rd.core.images import EXTENSIONS, ImageError, image_files, read_image, read_size
+from ida_rd.core.images import EXTENSIONS, ImageError, image_files, read_header, read_image
+from ida_rd.core.leftovers import left_out
 
 __all__ = [
     "SAMPLE_PHOTOS",
@@ -47,6 +49,7 @@ SAMPLE_PHOTOS = (
     ("sklearn", "datasets/images/flower.jpg"),
 )
 
+MOST_NAMES = 5  # of files in a note
 MAX_PARTS = 16  # of a pattern
 MAX_RECURSIVE = 1  # each more takes as long again for every folder
 
@@ -118,7 +121,8 @@ def _nested_files(root: Path, pattern: str) -> dict[str, str]:
             )
         found[image_id] = file.replace(os.sep, "/")
     if not found:
-        raise UserError(f"images.path: {root} holds no image named {pattern}")
+        others = left_out(root, EXTENSIONS, pattern)
+        raise UserError(f"images.path: {root} holds no image named {pattern}" + (f"; {others}" if others else ""))
     return dict(sorted(found.items()))
 
 
@@ -157,25 +161,34 @@ def check_sizes(
 ) -> int | None:
     """Refuse images too small for `crop` or `multiple` by their headers; see `rectangles`.
 
-    Without `all_files` the first image stands for all. A header that cannot be read is left to the stage that reads the
-    whole file and reports all that is wrong.
+    What is left out, of the folder or of files with more than one image, is said on standard error. Without `all_files`
+    the first image stands for all. A header that cannot be read is left to the stage that reads the whole file and
+    reports all that is wrong.
 
     Returns
     -------
     int or None
         The smallest side of all candidates, in pixels; None if no header can be read.
     """
-    small, sides = [], []
+    small, sides, more = [], [], []
+    if folder is not None and (others := left_out(Path(folder).expanduser(), EXTENSIONS, pattern)):
+        print(f"note: {printable(others)}", file=sys.stderr)
     files = list(candidate_files(source, folder, pattern).items())
     for image_id, file in files if all_files else files[:1]:
         try:
-            width, height = read_size(source_path(file, folder))
+            width, height, further = read_header(source_path(file, folder))
         except ImageError:
             continue
+        if further:
+            more.append(file)
         try:
             sides += [min(w, h) for _, _, _, w, h in rectangles(image_id, width, height, crop, multiple)]
         except ImageError as error:
             small.append(f"{file}: {error}")
+    if more:
+        count = "1 file holds" if len(more) == 1 else f"{len(more)} files hold"
+        some = printable(", ".join(more[:MOST_NAMES])) + (", ..." if len(more) > MOST_NAMES else "")
+        print(f"note: {count} more than one image: the first is taken ({some})", file=sys.stderr)
     if small:
         rest = f"; and {len(small) - 5} more" if len(small) > 5 else ""
         raise UserError(f"{'; '.join(small[:5])}{rest}: remove them, or choose a smaller crop or factor")

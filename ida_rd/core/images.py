@@ -1,8 +1,9 @@
 """Images in and out: one reader with one policy, for every stage.
 
 The working format is RGB, 8 bits, sRGB, an array (H, W, 3) of uint8. Grey is expanded, palettes are
-converted, 16 bits are scaled with rounding, the EXIF orientation is applied, an ICC profile other
-than sRGB is converted; an alpha channel is refused unless it is opaque everywhere.
+converted, the orientation is applied, an ICC profile other than sRGB is converted, 16 bits are scaled
+with rounding after that; transparency is refused unless it is opaque everywhere. docs/data.md lists what
+is read, converted and refused.
 """
 
 from __future__ import annotations
@@ -15,33 +16,42 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 
-from ida_rd.core.containers import MAX_PIXELS, ImageError, check_profile, claim_of
+from ida_rd.core.claim import MAX_PIXELS, TRANSPARENT, ImageError
+from ida_rd.core.containers import claim_of
 from ida_rd.core.decode import bands, decode, open_header, quiet
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_bytes
 from ida_rd.core.foreign import decoding, read_bytes, reason
+from ida_rd.core.leftovers import left_out
+from ida_rd.core.profiles import rounded, to_srgb
+from ida_rd.core.tiff_tags import TIFF_PREFIXES
 
 __all__ = [
     "EXTENSIONS",
     "MAX_PIXELS",
+    "Header",
     "ImageError",
     "image_files",
     "pixels_sha256",
     "png_bytes",
+    "read_header",
     "read_image",
     "read_size",
     "webp_bytes",
     "write_png",
 ]
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
-WHOLE = frozenset({".webp", ".tif", ".tiff"})  # formats whose headers are all over the file
+EXTENSIONS = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+)
+WHOLE = (b"RIFF", *TIFF_PREFIXES)  # how files begin whose headers are all over the file
+KINDS = {"I": "whole numbers of 32 bits", "F": "floating-point numbers", "LAB": "Lab colours", "YCbCr": "YCbCr colours"}
 MAX_BYTES = 2**30
 EMPTY = "the file is empty (0 bytes)"
 WEBP_MAX_SIDE = 16383
@@ -90,24 +100,50 @@ def image_files(folder: Path, *, what: str, pattern: str | None = None) -> dict[
         raise UserError(f"{what}: {folder} has images with the same name: {'; '.join(doubles)}. Rename one of each")
     if not found:
         named = f" named {pattern}" if pattern is not None else ""
-        raise UserError(f"{what}: {folder} holds no image{named} ({', '.join(sorted(EXTENSIONS))})")
+        others = left_out(folder, EXTENSIONS, pattern)
+        but = f"; {others}" if others else ""
+        raise UserError(f"{what}: {folder} holds no image{named} ({', '.join(sorted(EXTENSIONS))}){but}")
     return dict(sorted(found.items()))
+
+
+class Header(NamedTuple):
+    """Of an image whose pixels are not decoded: its size before it is turned, and whether the file has further ones."""
+
+    width: int
+    height: int
+    more: bool
+
+
+def read_header(path: Path) -> Header:
+    """Look into a file without decoding its pixels.
+
+    Raises
+    ------
+    ImageError
+        As `read_image` does, as far as the header shows it.
+    """
+    with _file(path):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError("is not an ordinary file")  # a pipe would be waited for
+        if not status.st_size:
+            raise ImageError(EMPTY)
+        file: IO[bytes] = path.open("rb")
+        more = False
+        with file:
+            begins = file.read(4)
+            file.seek(0)
+            if begins in WHOLE:
+                with decoding("cannot be decoded", error=ImageError):
+                    claim = claim_of(_content(path))
+                file, more = io.BytesIO(claim.data), claim.more
+            with quiet(), open_header(file) as image:
+                return Header(*image.size, more or image.format == "MPO")
 
 
 def read_size(path: Path) -> tuple[int, int]:
     """Width and height from the header, before the EXIF orientation."""
-    with _file(path):
-        if path.suffix.lower() in WHOLE:
-            file: IO[bytes] = io.BytesIO(claim_of(_content(path)).data)
-        else:
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError("is not an ordinary file")  # a pipe would be waited for
-            if not status.st_size:
-                raise ImageError(EMPTY)
-            file = path.open("rb")
-        with file, quiet(), open_header(file) as image:
-            return image.size
+    return read_header(path)[:2]
 
 
 def read_image(path: Path | str, *, sha256: str | None = None) -> NDArray[np.uint8]:
@@ -159,25 +195,39 @@ def _content(path: Path) -> bytes:
 def _rgb(content: bytes) -> NDArray[np.uint8]:
     decoded = decode(content)
     image, icc, turn = decoded.image, decoded.icc, TURNS.get(decoded.orientation)
+    if decoded.samples is not None:
+        image, icc = Image.fromarray(rounded(_opaque(decoded.samples), icc)), None
     del decoded  # a step lets go of the image before it
     if turn is not None:
         image = image.transpose(turn)
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     if image.mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in image.info:
+        grey = image.mode in ("LA", "La")
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
-            raise ImageError("has transparent pixels: flatten it onto a background first")
-        image = image.convert("RGB")
+            raise ImageError(TRANSPARENT)
+        image = image.getchannel("R") if grey else image.convert("RGB")
     if image.mode in ("1", "L"):
         image = image.convert("L")
     elif image.mode == "CMYK" and not icc:
         raise ImageError("CMYK without an ICC profile has no defined colours: convert it to sRGB first")
     elif image.mode not in ("RGB", "CMYK"):
-        raise ImageError(f"pixel format {image.mode} is not supported: convert it to 8-bit RGB")
+        kind = KINDS.get(image.mode, f"pixels of format {image.mode}")
+        raise ImageError(f"{kind} are not supported: convert it to 8-bit or 16-bit RGB first")
     if icc:
-        image = _to_srgb(image, icc)
+        image = to_srgb(image, icc)
     return _array(image)
+
+
+def _opaque(samples: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """The samples without their opacity, of which all must be 255 once it is rounded."""
+    channels = samples.shape[2] if samples.ndim == 3 else 1
+    if channels in (2, 4):
+        if int(samples[:, :, -1].min()) < 255 * 257 - 128:
+            raise ImageError(TRANSPARENT)
+        return samples[:, :, 0] if channels == 2 else samples[:, :, :3]
+    return samples
 
 
 def _array(image: Image.Image) -> NDArray[np.uint8]:
@@ -188,21 +238,6 @@ def _array(image: Image.Image) -> NDArray[np.uint8]:
     for band in rows:  # a large image is not copied as a whole
         result[band] = np.asarray(image.crop((0, band.start, image.width, band.stop)).convert("RGB"))
     return result
-
-
-def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
-    with decoding("its ICC profile cannot be used", "convert it to sRGB first", error=ImageError):
-        check_profile(icc)
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        if image.mode != "CMYK" and "srgb" in ImageCms.getProfileDescription(profile).lower():
-            return image
-        if image.mode == "L" and profile.profile.xcolor_space.strip() != "GRAY":
-            image = image.convert("RGB")
-        converted = ImageCms.profileToProfile(
-            image, profile, ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB"
-        )
-        assert converted is not None  # not in place
-        return converted
 
 
 def png_bytes(image: NDArray[np.uint8]) -> bytes:

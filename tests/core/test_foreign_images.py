@@ -24,6 +24,20 @@ from PIL import Image, ImageCms
 
 from ida_rd.core.images import ImageError, read_image, read_size, write_png
 
+# What is told of them.
+NAMED = {
+    "eps": "PostScript",
+    "pdf": "PDF",
+    "gif": "GIF",
+    "ico": "ICO",
+    "jp2": "JPEG 2000",
+    "psd": "PSD",
+    "fits": "FITS",
+    "svg": "SVG",
+    "avif": "AVIF",
+    "heic": "HEIC",
+    "jxl": "JPEG XL",
+}
 SIXTEEN = np.random.default_rng(0).integers(0, 65536, (6, 9, 4)).astype(np.uint16)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 # What other decoders of Pillow would take, some of them by a program or another file.
@@ -42,6 +56,9 @@ OTHERS = {
     "svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><image href="file:///etc/passwd"/></svg>',
     "xpm": b'/* XPM */\nstatic char *x[] = {"1 1 1 1", "a c #000000", "a"};',
     "xbm": b"#define x_width 1\n#define x_height 1\nstatic char x_bits[] = {0};",
+    "avif": b"\0\0\0\x20ftypavif\0\0\0\0avifmif1" + bytes(64),
+    "heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64),
+    "jxl": b"\xff\x0a" + bytes(64),
     "wmf": b"\xd7\xcd\xc6\x9a\0\0" + bytes(40),
 }
 
@@ -222,7 +239,7 @@ def test_a_damaged_file_gives_its_pixels_or_a_line(tmp_path: Path, capfd: pytest
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_other_formats_are_unknown_and_start_no_program(tmp_path: Path, kind: str) -> None:
+def test_other_formats_are_named_and_start_no_program(tmp_path: Path, kind: str) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("gs", "gswin64c", "djpeg", "sh", "xv"):
@@ -244,7 +261,9 @@ def test_other_formats_are_unknown_and_start_no_program(tmp_path: Path, kind: st
         env=environment,
         check=True,
     )
-    assert done.stdout == "not a readable image (unknown format)\n" * 2
+    named = NAMED.get(kind)
+    line = f"{named} is not read: convert it to PNG first" if named else "not a readable image (unknown format)"
+    assert done.stdout == f"{line}\n" * 2
     assert not done.stderr
     assert not (tmp_path / "ran").exists()
 

@@ -12,17 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from pictures import LINEAR, chunk, iccp, page_of, profile_of, tiff_of
 from PIL import Image, ImageCms
 
 MEBIBYTE = 2**20
 MOST_MEMORY = 450  # MiB, the interpreter and its libraries included
 MOST_SECONDS = 10
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk of a PNG."""
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(width: int, height: int, bits: int, colour: int, *chunks: bytes, size: int | None = None) -> bytes:
@@ -111,6 +108,24 @@ def profile_of_texts(count: int) -> bytes:
     return struct.pack(">I", 128 + len(body)) + bytes(head[4:]) + body
 
 
+def profile_of_curves(entries: int) -> bytes:
+    """A colour profile whose curves are the same long table."""
+    return profile_of(b"curv\0\0\0\0" + struct.pack(">I", entries) + bytes(2000))
+
+
+def directories(count: int, tags: int) -> bytes:
+    """A TIFF of directories, each of which begins within the one before, in entries of the same bytes."""
+    step = 12
+    size = 2 + 12 * tags
+    body = bytearray(8 + step * count + size + 4)
+    body[:8] = b"II\x2a\0" + struct.pack("<I", 8)
+    for i in range(count):
+        place = 8 + step * i
+        struct.pack_into("<H", body, place, tags)
+        struct.pack_into("<I", body, place + size, place + step)
+    return bytes(body)
+
+
 def deflated(size: int) -> bytes:
     """Zeros, deflated to a thousandth."""
     deflate = zlib.compressobj(9)
@@ -195,6 +210,21 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     ),
     "tiff of tags": lambda: tiff([(1000 + i, 7, 10**6, 8) for i in range(4000)], bytes(10**6)),
     "tiff of directories": lambda: tiff([], bytes(6) * 10**5, 14),
+    "tiff of directories upon each other": lambda: directories(1000, 4000),
+    "tiff profile": lambda: basic_tiff(8, 8, 1, 64, (34675, 7, 2**25, 8)) + bytes(2**25),
+    "png profile of curves": lambda: flat(8, 8, "RGB", "PNG", icc_profile=profile_of_curves(2**18)),
+    "png 16 bit, 4000 x 4000, with a profile": lambda: png(4000, 4000, 16, 2, iccp(profile_of(LINEAR))),
+    "png 16 bit, 4000 x 4000, with alpha and a profile": lambda: png(4000, 4000, 16, 6, iccp(profile_of(LINEAR))),
+    "tiff 16 bit, 4000 x 4000, with a profile": lambda: tiff_of(
+        page_of(np.zeros((4000, 4000, 3), np.uint16), {34675: profile_of(LINEAR), 274: 6}, packed="deflate")
+    ),
+    "png 8 bit, 5700 x 5700, with a transparent colour": lambda: png(5700, 5700, 8, 2, chunk(b"tRNS", b"\0\1" * 3)),
+    "png of one long text": lambda: png(
+        8, 8, 16, 2, chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + deflated(400 * MEBIBYTE))
+    ),
+    "png of one long raw profile": lambda: png(
+        8, 8, 16, 2, chunk(b"zTXt", b"Raw profile type exif\0\0" + deflated(400 * MEBIBYTE))
+    ),
 }
 
 # Why each is refused; what is not here is read.
@@ -226,6 +256,10 @@ REFUSED = {
     "tiff of strips": "strips",
     "tiff of tags": "hold more than the file",
     "tiff of directories": "unknown format",
+    "tiff of directories upon each other": "directory of its tags is damaged",
+    "tiff profile": "its ICC profile has 33554432 bytes",
+    "png profile of curves": "its ICC profile cannot be used",
+    "png 16 bit, 4000 x 4000, with alpha and a profile": "transparent",
 }
 LITTLE = {"png of texts": 80}  # MiB, where it would cost less than the others at worst
 

@@ -165,7 +165,7 @@ def _broken(folder: Path, astronaut: NDArray[np.uint8]) -> dict[str, tuple[Path,
         "bomb.png": "megapixels",
         "just too large.png": "16385 x 16385 is more than 268 megapixels",
         "cmyk.jpg": "CMYK",
-        "float.tiff": "pixel format F",
+        "float.tiff": "floating-point numbers of 32 bits",
         "frames.webp": "2 frames",
     }
     return {name: (folder / name, reason) for name, reason in reasons.items()}
