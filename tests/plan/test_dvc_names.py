@@ -171,3 +171,21 @@ def test_a_second_reading_of_the_largest_file_takes_no_time(tmp_path: Path) -> N
     before = time.process_time()
     assert "more: unknown key" in _line(path)
     assert time.process_time() - before < 10
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("balance: {{groups: 2, size: 4, attributes: {{{0}: {{}}, {1}: {{}}}}}}", "balance.attributes"),
+        ("balance: {{method: stratified, size: 4, attributes: {{a: {{groups: {{{0}: [x], {1}: [y]}}}}}}}}", "groups"),
+        ("attributes: {{source: {{{0}: image-statistics, {1}: image-statistics}}}}", "attributes.source"),
+    ],
+)
+def test_two_keys_of_one_normal_form_are_not_made_one(tmp_path: Path, text: str, message: str) -> None:
+    path = _written(tmp_path)
+    key = text.partition(":")[0]
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(f"{key}:")]
+    path.write_text("\n".join([*lines, text.format("\u00e9", "e\u0301")]))
+    found = _line(path)
+    assert message in found
+    assert "is there in two forms of Unicode (NFC and NFD): keep one" in found
