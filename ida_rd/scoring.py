@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from ida_rd.aggregate.rate import rates
 from ida_rd.aggregate.results import Results, aggregate, rows_in
 from ida_rd.aggregate.tables import differences_markdown, markdown_table
-from ida_rd.core.errors import UserError
+from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.files import atomic_folder, write_text
 from ida_rd.core.foreign import decoding
 from ida_rd.core.images import ImageError, image_files, read_image, write_png
@@ -36,7 +37,7 @@ from ida_rd.plan.stage import make_recipes, write_recipes
 from ida_rd.upscale.contract import Upscaler
 from ida_rd.upscale.given import as_method
 
-__all__ = ["DISTORTIONS", "Result", "check_target", "named_distortion", "score"]
+__all__ = ["DISTORTIONS", "Result", "check_target", "known_downscalers", "named_distortion", "score"]
 
 Image = NDArray[np.uint8]
 Downscaler = Callable[..., Image] | Mapping[str, Any] | Path | str
@@ -283,10 +284,20 @@ def _named(downscale: Any) -> dict[str, Downscaler]:
     return {name if NAME.fullmatch(name) else "mine": downscale}
 
 
+def known_downscalers() -> list[str]:
+    """What a downscaler may be called: Pillow's filters, and the methods."""
+    return [*FILTERS, *known_methods("downscale")]
+
+
 def _is_folder(downscale: Any) -> bool:
     if isinstance(downscale, Path):
         return True
-    return isinstance(downscale, str) and downscale not in (*FILTERS, *known_methods("downscale"))
+    if not isinstance(downscale, str) or downscale in (known := known_downscalers()):
+        return False
+    if NAME.fullmatch(downscale.lower()) and not os.path.lexists(downscale):
+        remedy = did_you_mean(downscale.lower(), known)
+        raise UserError(f"downscale: {downscale!r} is neither a downscaler nor a folder; {remedy}")
+    return True
 
 
 def _write_images(images: Any, factor: int, target: Path, *, exact: bool) -> list[str]:
@@ -295,7 +306,7 @@ def _write_images(images: Any, factor: int, target: Path, *, exact: bool) -> lis
     if isinstance(images, Path | str):
         arrays = list(image_files(Path(images).expanduser(), what="HR images").items())
     elif isinstance(images, Mapping):
-        arrays = [(str(name), image) for name, image in images.items()]
+        arrays = [(unicodedata.normalize("NFC", str(name)), image) for name, image in images.items()]
     elif not isinstance(images, Sequence | np.ndarray):
         raise UserError(
             f"HR images: give a folder, a mapping of names to arrays or a list, not {type(images).__name__}"
@@ -306,7 +317,7 @@ def _write_images(images: Any, factor: int, target: Path, *, exact: bool) -> lis
         raise UserError(f"HR images: {len(arrays)} given; an interval over images needs at least two")
     check_ids((name for name, _ in arrays), "HR images")
     if len({name for name, _ in arrays}) != len(arrays):
-        raise UserError("HR images: two have the same name: rename one of them")
+        raise UserError("HR images: two have the same name (as text, in Unicode's form NFC): rename one of them")
     for name, source in arrays:
         if isinstance(source, Path):
             try:
