@@ -130,6 +130,7 @@ def test_ids_stay_text_and_cells_of_blanks_are_missing_numbers(tmp_path: Path) -
     assert table.age.tolist()[::2] == [1.0, -0.25]
     assert np.isnan(table.age.iloc[1])
     assert list(table.smile.dropna()) == [True, False]
+    assert list(_lookup(tmp_path, " image_id ,age\n001,1\n002,2\n").index) == ["001", "002"]
 
 
 def test_columns_are_asked_for_by_their_clean_names(tmp_path: Path) -> None:
