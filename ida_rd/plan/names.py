@@ -88,6 +88,7 @@ def _written(data: bytes, section: str) -> list[tuple[str, int]]:
     import yaml
 
     root = yaml.compose(data.decode(), Loader=yaml.SafeLoader)
+    assert root is not None  # it is a mapping
     for key, node in root.value:
         if key.value == section and isinstance(node, yaml.MappingNode):
             keys = [name for name, _ in node.value if name.tag != "tag:yaml.org,2002:merge"]

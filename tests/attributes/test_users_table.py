@@ -64,7 +64,7 @@ BYTES = {
 def _lookup(folder: Path, text: str | bytes, **parameters: list[str]) -> pd.DataFrame:
     path = folder / "t.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return lookup(Parameters(path=str(path), **parameters))  # type: ignore[arg-type]
+    return lookup(Parameters(path=str(path), **parameters))
 
 
 @pytest.mark.parametrize("case", [*REFUSED, *BYTES])
