@@ -90,7 +90,7 @@ def compare(root: Path, revision: str) -> Comparison:
 
 def _changes(old: pd.DataFrame, new: pd.DataFrame, confidence: float, resamples: int, seed: int) -> pd.DataFrame:
     """One row per branch and distortion that both have; see `Comparison`."""
-    distortions = [c for c in new.columns if c not in (*KEYS, "image_id", "samples", "rate_bpp")]
+    distortions = [c for c in new.columns if c not in (*KEYS, "image_id", "samples", "rate_bpp", "without_structure")]
     names = {tuple(key): None for key in old[KEYS].to_numpy()}
     mine = {tuple(key): None for key in new[KEYS].to_numpy()}
     rows, values = [], []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -16,9 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ida_rd.aggregate.rate import rates
-from ida_rd.aggregate.results import Results, aggregate, rows_in
-from ida_rd.aggregate.tables import differences_markdown, markdown_table
-from ida_rd.core.errors import UserError
+from ida_rd.aggregate.results import Results, aggregate, flat_images, rows_in
+from ida_rd.aggregate.tables import differences_markdown, flat_note, markdown_table
+from ida_rd.balance.structure import has_structure
+from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.files import atomic_folder, write_text
 from ida_rd.core.foreign import decoding
 from ida_rd.core.images import ImageError, image_files, read_image, write_png
@@ -36,7 +38,7 @@ from ida_rd.plan.stage import make_recipes, write_recipes
 from ida_rd.upscale.contract import Upscaler
 from ida_rd.upscale.given import as_method
 
-__all__ = ["DISTORTIONS", "Result", "check_target", "named_distortion", "score"]
+__all__ = ["DISTORTIONS", "Result", "check_target", "known_downscalers", "named_distortion", "score"]
 
 Image = NDArray[np.uint8]
 Downscaler = Callable[..., Image] | Mapping[str, Any] | Path | str
@@ -75,8 +77,9 @@ class Result:
     def markdown(self) -> str:
         """Return the table of scores, as Markdown."""
         recipe = self.recipe
+        flat = flat_images(self.images)
         return markdown_table(
-            self.scores, recipe["distortions"], recipe["distortion_order"], self.skipped, recipe["confidence"]
+            self.scores, recipe["distortions"], recipe["distortion_order"], self.skipped, recipe["confidence"], flat
         )
 
     def differences_markdown(self) -> str:
@@ -112,6 +115,8 @@ class Result:
         notes = "".join(
             f"<br><b>Skipped: {name}</b>, because {escape(reason)}." for name, reason in self.skipped.items()
         )
+        if flat := flat_images(self.images):
+            note += f" {flat_note(flat, count)}"
         return wide.to_html() + f"<p>{note}{notes}</p>"
 
     def save(self, folder: Path | str) -> None:
@@ -220,7 +225,7 @@ def score(
         if isinstance(upscaler, Mapping | str):
             upscalers = _upscaler(upscaler)
         else:
-            upscalers = {_object_name(upscaler): {"method": stack.enter_context(as_method(upscaler, factor))}}
+            upscalers = {_short(type(upscaler).__name__): {"method": stack.enter_context(as_method(upscaler, factor))}}
             store = store_of(project)  # nobody can say what its samples depend on: they are for this call only
         exact = any(_is_folder(d) for d in named.values())
         ids = _write_images(images, factor, project.hr, exact=exact)
@@ -274,19 +279,31 @@ def _named(downscale: Any) -> dict[str, Downscaler]:
                 )
         return {str(name): value for name, value in downscale.items()}
     if isinstance(downscale, Mapping):
-        name = str(downscale["method"]).rpartition(".")[2].lower()
-        return {name if NAME.fullmatch(name) else "mine": downscale}
+        return {_short(str(downscale["method"]).rpartition(".")[2]): downscale}
     if callable(downscale):
-        name = getattr(downscale, "__name__", "mine").lower().replace("<lambda>", "mine")
-        return {name if NAME.fullmatch(name) else "mine": downscale}
-    name = Path(str(downscale)).name.lower()
-    return {name if NAME.fullmatch(name) else "mine": downscale}
+        return {_short(getattr(downscale, "__name__", "mine")): downscale}
+    return {_short(Path(str(downscale)).name): downscale}
+
+
+def _short(name: str) -> str:
+    """A name for what was given none: its own, if it may be one."""
+    return name.lower() if NAME.fullmatch(name.lower()) else "mine"
+
+
+def known_downscalers() -> list[str]:
+    """What a downscaler may be called: Pillow's filters, and the methods."""
+    return [*FILTERS, *known_methods("downscale")]
 
 
 def _is_folder(downscale: Any) -> bool:
     if isinstance(downscale, Path):
         return True
-    return isinstance(downscale, str) and downscale not in (*FILTERS, *known_methods("downscale"))
+    if not isinstance(downscale, str) or downscale in (known := known_downscalers()):
+        return False
+    if NAME.fullmatch(downscale.lower()) and not os.path.lexists(downscale):
+        remedy = did_you_mean(downscale.lower(), known)
+        raise UserError(f"downscale: {downscale!r} is neither a downscaler nor a folder; {remedy}")
+    return True
 
 
 def _write_images(images: Any, factor: int, target: Path, *, exact: bool) -> list[str]:
@@ -295,7 +312,7 @@ def _write_images(images: Any, factor: int, target: Path, *, exact: bool) -> lis
     if isinstance(images, Path | str):
         arrays = list(image_files(Path(images).expanduser(), what="HR images").items())
     elif isinstance(images, Mapping):
-        arrays = [(str(name), image) for name, image in images.items()]
+        arrays = [(unicodedata.normalize("NFC", str(name)), image) for name, image in images.items()]
     elif not isinstance(images, Sequence | np.ndarray):
         raise UserError(
             f"HR images: give a folder, a mapping of names to arrays or a list, not {type(images).__name__}"
@@ -306,7 +323,7 @@ def _write_images(images: Any, factor: int, target: Path, *, exact: bool) -> lis
         raise UserError(f"HR images: {len(arrays)} given; an interval over images needs at least two")
     check_ids((name for name, _ in arrays), "HR images")
     if len({name for name, _ in arrays}) != len(arrays):
-        raise UserError("HR images: two have the same name: rename one of them")
+        raise UserError("HR images: two have the same name (as text, in Unicode's form NFC): rename one of them")
     for name, source in arrays:
         if isinstance(source, Path):
             try:
@@ -359,11 +376,6 @@ def _entry(name: str, downscale: Downscaler, hr: Path, lr: Path, factor: int, se
     return {"method": str(downscale)}
 
 
-def _object_name(upscaler: object) -> str:
-    name = type(upscaler).__name__.lower()
-    return name if NAME.fullmatch(name) else "mine"
-
-
 def _upscaler(upscaler: Mapping[str, Any] | str) -> dict[str, dict[str, Any]]:
     entry = {"method": upscaler} if isinstance(upscaler, str) else dict(upscaler)
     name = str(entry.get("method")).rpartition(".")[2].lower()
@@ -377,7 +389,8 @@ def _run(recipes: dict[str, Any], ids: list[str], project: Project, store: Store
     write_recipes(recipes, project.plan)
     compute_branches(project, branches, store)
     names = list(dict.fromkeys((branch.downscaler, branch.factor) for branch in branches))
-    results = aggregate(recipe, ids, rows_in(project.distortion), rates(project.lr, names, ids))
+    flat = [i for i in ids if not has_structure(read_image(project.hr / f"{i}.png"))]
+    results = aggregate(recipe, ids, rows_in(project.distortion), rates(project.lr, names, ids), flat)
     tables = []
     for branch in branches:
         rows = read_table(project.rows_of(branch), hint="")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
@@ -19,9 +19,20 @@ from ida_rd.core.project import Branch
 from ida_rd.core.readers import read_json
 from ida_rd.core.tables import read_table
 
-__all__ = ["METRICS_SCHEMA", "Results", "aggregate", "check_rows", "environments_in", "provenance", "rows_in"]
+__all__ = [
+    "METRICS_SCHEMA",
+    "Results",
+    "aggregate",
+    "check_rows",
+    "environments_in",
+    "flat_images",
+    "provenance",
+    "rows_in",
+    "without_structure",
+]
 
 METRICS_SCHEMA = 3
+FLAT = "without_structure"  # column of the manifest, if any image is; see `ida_rd.balance.structure`
 # What provenance.json repeats of the recipe.
 REPEATED = ("seed", "images", "attributes", "balance", "confidence", "resamples", "upscalers", "skipped")
 Rates = dict[tuple[str, int, str], float]
@@ -39,7 +50,8 @@ class Results:
     scores : DataFrame
         The same, one row per branch and distortion.
     images : DataFrame
-        One row per branch and image: means over samples of every distortion, and the LR image's rate.
+        One row per branch and image: means over samples of every distortion, and the LR image's rate; if any image is
+        without structure, which.
     differences, ranks, agreement, variance : DataFrame
         See `ida_rd.aggregate.comparisons` and `ida_rd.aggregate.power`.
     """
@@ -51,6 +63,11 @@ class Results:
     ranks: pd.DataFrame
     agreement: pd.DataFrame
     variance: pd.DataFrame
+
+    @property
+    def flat(self) -> int:
+        """How many images are without structure."""
+        return flat_images(self.images)
 
     def metrics(self) -> dict[str, Any]:
         """Scores alone, as scalars: few enough for `dvc metrics diff` and `dvc exp show` to be read."""
@@ -102,8 +119,22 @@ def check_rows(rows: pd.DataFrame, branch: Branch, images: list[str], distortion
         raise UserError(f"{branch.path}.csv: has no column {', '.join(missing)}: run `dvc repro distort`")
 
 
+def without_structure(manifest: pd.DataFrame) -> frozenset[str]:
+    """Ids of the images without structure, from ``subset.csv``."""
+    return frozenset(manifest.image_id[manifest[FLAT].astype(bool)]) if FLAT in manifest else frozenset()
+
+
+def flat_images(images: pd.DataFrame) -> int:
+    """How many images are without structure, from the table of images."""
+    return int(images.image_id[images[FLAT]].nunique()) if FLAT in images else 0
+
+
 def aggregate(
-    recipe: dict[str, Any], images: list[str], rows_of: Callable[[Branch], pd.DataFrame], rates: Rates
+    recipe: dict[str, Any],
+    images: list[str],
+    rows_of: Callable[[Branch], pd.DataFrame],
+    rates: Rates,
+    flat: Collection[str] = (),
 ) -> Results:
     """Score every branch of a run, and compare the branches.
 
@@ -117,6 +148,8 @@ def aggregate(
         Gives the rows of a branch: see `rows_in`.
     rates : dict
         (downscaler, factor, image id) to bits per HR pixel.
+    flat : collection of str
+        Ids of the images without structure: see `without_structure`.
     """
     names = recipe["distortion_order"]
     settings = {key: recipe[key] for key in ("confidence", "resamples", "seed")}
@@ -158,7 +191,7 @@ def aggregate(
     return Results(
         summary=summary,
         scores=pd.DataFrame(scores),
-        images=table,
+        images=table.assign(**{FLAT: table.image_id.isin(flat)}) if flat else table,
         **_compare(table, recipe["distortions"], names, settings),
         variance=pd.DataFrame(variance).rename(
             columns={"between": "between_images", "within": "between_samples", "samples": "K", "images": "N"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ida_rd.aggregate.rate import rates
-from ida_rd.aggregate.results import Results, aggregate, environments_in, provenance, rows_in
+from ida_rd.aggregate.results import Results, aggregate, environments_in, provenance, rows_in, without_structure
 from ida_rd.aggregate.write import write_tables
 from ida_rd.core.files import atomic_folder, sha256_file, write_json
 from ida_rd.core.project import Project
@@ -16,9 +16,10 @@ __all__ = ["write_results"]
 def write_results(project: Project) -> Results:
     """Write ``metrics/ida_rd.json``, ``metrics/provenance.json`` and ``metrics/tables/``; return what is in them."""
     recipe = read_recipe(project, "aggregate")
-    images = list(read_table(project.subset, hint="run `dvc repro balance`").image_id)
+    manifest = read_table(project.subset, hint="run `dvc repro balance`")
+    images, flat = list(manifest.image_id), without_structure(manifest)
     branches = list(dict.fromkeys((b["downscaler"], b["factor"]) for b in recipe["branches"]))
-    results = aggregate(recipe, images, rows_in(project.distortion), rates(project.lr, branches, images))
+    results = aggregate(recipe, images, rows_in(project.distortion), rates(project.lr, branches, images), flat)
     with atomic_folder(project.tables) as folder:
         write_tables(folder, recipe, results)
     environments = environments_in(project.distortion, recipe)

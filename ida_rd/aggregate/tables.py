@@ -12,6 +12,7 @@ from ida_rd.core.typeset import interval, latex_text, number, p_value
 
 __all__ = [
     "differences_markdown",
+    "flat_note",
     "markdown_table",
     "mean_std_csv",
     "mean_std_latex",
@@ -27,10 +28,11 @@ def markdown_table(
     order: list[str],
     skipped: dict[str, str],
     confidence: float,
+    flat: int = 0,
 ) -> str:
     """Set the long table as Markdown: one row per branch, one column per distortion, best in bold.
 
-    Sorted by the leading distortion, best first, within each upscaler and factor.
+    Sorted by the leading distortion, best first, within each upscaler and factor. `flat` images have no structure.
     """
     lead = order[0]
     heads = [_head(distortions[name]) for name in order]
@@ -51,6 +53,8 @@ def markdown_table(
     shown = ", ".join(f"N = {n} images, K = {k} sample{'s' if k > 1 else ''}" for n, k in counts)
     lines = typeset.markdown_table([*BRANCH, *heads], rows)
     lines += ["", f"Mean over images [{confidence:.0%} bootstrap interval over images]; {shown}. Best in bold."]
+    if flat:
+        lines += [flat_note(flat, int(table.images.max()))]
     if parts:
         lines += [
             f"{distortions[lead]['label']} is the sum of variance (how far apart the samples of an image lie) and"
@@ -62,6 +66,15 @@ def markdown_table(
     ]
     lines += [f"**Skipped: {name}**, because {reason}." for name, reason in skipped.items()]
     return "\n".join(lines) + "\n"
+
+
+def flat_note(flat: int, count: int) -> str:
+    """What a reader of means must know of images without structure, as Markdown and HTML take it."""
+    be = "is" if flat == 1 else "are"
+    return (
+        f"{flat} of the {count} images {be} nearly of one colour, without structure: a similarity of structures such as"
+        " FSIM says little there, and still counts in the mean. The column without_structure of images.csv names them."
+    )
 
 
 def _has_parts(table: pd.DataFrame, distortion: str) -> bool:

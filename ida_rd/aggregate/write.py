@@ -27,7 +27,8 @@ def write_tables(folder: Path, recipe: dict[str, Any], results: Results) -> None
     write_json(folder / "ida_rd.json", results.summary)
     write_table(folder / "leading.csv", results.leading(order[0]))
     scores = results.scores
-    write_text(folder / "ida_rd.md", markdown_table(scores, distortions, order, recipe["skipped"], confidence))
+    table = markdown_table(scores, distortions, order, recipe["skipped"], confidence, results.flat)
+    write_text(folder / "ida_rd.md", table)
     write_table(folder / "mean_std.csv", mean_std_csv(scores, distortions, order))
     write_text(folder / "mean_std.md", mean_std_markdown(scores, distortions, order))
     write_text(folder / "mean_std.tex", mean_std_latex(scores, distortions, order))

@@ -7,6 +7,7 @@ images at a time. Answers are kept: one more image asks about that one alone.
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -137,7 +138,7 @@ def _measured(recipe: dict[str, Any], files: list[File], store: Store) -> pd.Dat
 
 
 def join(candidates: pd.DataFrame, source: str, known: pd.DataFrame, wanted: list[str] | None) -> pd.DataFrame:
-    """Join what a source knows to the candidates, by the candidate's name or that of its file.
+    """Join what a source knows to the candidates, by the candidate's name or that of its file, with or without suffix.
 
     Raises
     ------
@@ -152,11 +153,22 @@ def join(candidates: pd.DataFrame, source: str, known: pd.DataFrame, wanted: lis
     known = known[[c for c in known.columns if wanted is None or c.split(":")[0] in wanted]]
     if twice := [name for name in known.columns if name in candidates or name in RESERVED]:
         raise UserError(f"attributes.{source}: {twice[0]!r} is the name of another column: rename it, or leave it out")
-    stems = candidates.file.map(lambda file: PurePosixPath(file.rpartition(":")[2]).stem)
-    key = candidates.image_id.where(candidates.image_id.isin(known.index), stems)
+    names = [candidates.image_id, *(candidates.file.map(part) for part in (_stem, _file_name))]
+    key = names[0]
+    for name in (*names[1:], *(name.str.strip() for name in names)):  # a table has no blanks around its ids
+        key = key.where(key.isin(known.index), name)
     if missing := sorted(candidates.image_id[~key.isin(known.index)]):
         some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise UserError(
             f"attributes.{source}: {len(missing)} images have no row ({some}): add them or remove the images"
         )
     return pd.concat([candidates, known.loc[key].reset_index(drop=True)], axis=1)
+
+
+def _file_name(file: str) -> str:
+    """Name of a candidate's file, as ids are: NFC."""
+    return unicodedata.normalize("NFC", PurePosixPath(file.rpartition(":")[2]).name)
+
+
+def _stem(file: str) -> str:
+    return PurePosixPath(_file_name(file)).stem

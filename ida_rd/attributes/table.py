@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +12,8 @@ from typing import Annotated
 import pandas as pd
 from pydantic import Field, field_validator
 
-from ida_rd.core.errors import UserError, did_you_mean
+from ida_rd.attributes.columns import clean_columns, clean_text
+from ida_rd.core.errors import UserError, did_you_mean, printable
 from ida_rd.core.foreign import decoding
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.tables import CELLS, COLUMNS, read_table
@@ -20,6 +23,7 @@ __all__ = ["Parameters", "files", "lookup", "names"]
 HARMLESS = ("columns",)
 HINT = "correct attributes.table.path"
 LARGEST = 1e100  # squares of attributes are summed
+INDEX = re.compile(r"(Unnamed: \d+(\.\d+)?|__index_level_\d+__)?")  # what pandas calls a column without a name
 
 
 class Parameters(Base):
@@ -39,7 +43,7 @@ class Parameters(Base):
     def _some(cls, columns: list[str] | None) -> list[str] | None:
         if columns is not None and not columns:
             raise ValueError("name at least one column, or leave the key out")
-        return columns
+        return columns and [clean_text(name) for name in columns]
 
 
 def names(parameters: Parameters) -> tuple[str, ...] | None:
@@ -60,36 +64,70 @@ def files(parameters: Parameters) -> list[Path]:
 def lookup(parameters: Parameters) -> pd.DataFrame:
     """Read the table, indexed by image id.
 
+    Ids, labels and names of columns lose the blanks around them, and are in Unicode's normal form NFC. A column without
+    a name, as pandas writes of its index, is left out with a line.
+
     Raises
     ------
     UserError
-        No column image_id, no such column, an image with two rows, a number without bound, or not a table.
+        No column image_id, no such column, an image with two rows or a row without an image, a number without bound or
+        in a form that is not read, or not a table.
     """
     path = Path(parameters.path).expanduser()
     if path.suffix.lower() in (".parquet", ".pq"):
         known, read = _parquet(path)
     else:
         whole = read_table(path, hint=HINT)
-        known, read = list(whole.columns), lambda names: whole[["image_id", *names]].copy()
-    if "image_id" not in known:
-        raise UserError(f"{path}: has no column image_id (it has {', '.join(known[:20])})")
-    wanted = parameters.columns or [name for name in known if name != "image_id"]
+        known, read = list(whole.columns), lambda names: whole[[*names]].copy()
+    columns = _named(path, known)
+    if "image_id" not in columns:
+        raise UserError(f"{path}: has no column image_id (it has {', '.join(list(columns)[:20])})")
+    wanted = parameters.columns or [name for name in columns if name != "image_id"]
     for name in wanted:
-        if name not in known:
-            raise UserError(f"attributes.table.columns: {path} has no column {name!r}; {did_you_mean(name, known)}")
+        if name not in columns:
+            raise UserError(f"attributes.table.columns: {path} has no column {name!r}; {did_you_mean(name, columns)}")
     if not wanted:
         raise UserError(f"{path}: has no attribute column besides image_id")
-    table = read(wanted)
-    table["image_id"] = table.image_id.map(str)
-    doubles = table.image_id[table.image_id.duplicated()]
-    if len(doubles):
-        first = doubles.iloc[0]
-        raise UserError(f"{path}: {first} has {int((table.image_id == first).sum())} rows; keep one")
-    table = table.set_index("image_id")[wanted]
+    table = read([columns["image_id"], *(columns[name] for name in wanted)])
+    table.columns = pd.Index(["image_id", *wanted])
+    table = clean_columns(path, _by_image(path, table))
     for name, column in table.select_dtypes("number").items():
         if (odd := column.abs() > LARGEST).any():
             raise UserError(f"{path}: {name} of {odd.idxmax()} is {column[odd.idxmax()]}, too large for an attribute")
     return table
+
+
+def _named(path: Path, known: Sequence[str]) -> dict[str, str]:
+    """The columns by their clean names; those without one are said and left out."""
+    columns: dict[str, str] = {}
+    for name in known:
+        if INDEX.fullmatch(name):
+            continue
+        if clean_text(name) in columns:
+            raise UserError(f"{path}: two columns are called {clean_text(name)!r}: rename one")
+        columns[clean_text(name)] = name
+    if nameless := [name or "''" for name in known if INDEX.fullmatch(name)]:
+        print(
+            f"warning: attributes.table: {printable(str(path))}: what has no name is no attribute and left out:"
+            f" {', '.join(nameless[:5])}{', ...' if len(nameless) > 5 else ''}",
+            file=sys.stderr,
+        )
+    return columns
+
+
+def _by_image(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Rows by image id, each once."""
+    table = table[table.notna().any(axis=1)]  # a spreadsheet writes rows of empty cells at its end
+    if not len(table):
+        raise UserError(f"{path}: has no rows besides its head")
+    ids = table.image_id.map(lambda name: clean_text(str(name)), na_action="ignore")
+    if lost := int((ids.isna() | (ids == "")).sum()):
+        raise UserError(f"{path}: {lost} of {len(table)} rows have no image_id: fill it in, or remove them")
+    doubles = ids[ids.duplicated()]
+    if len(doubles):
+        first = doubles.iloc[0]
+        raise UserError(f"{path}: {first} has {int((ids == first).sum())} rows; keep one")
+    return table.drop(columns="image_id").set_index(pd.Index(ids, name="image_id"))
 
 
 def _parquet(path: Path) -> tuple[list[str], Callable[[Sequence[str]], pd.DataFrame]]:
@@ -105,12 +143,11 @@ def _parquet(path: Path) -> tuple[list[str], Callable[[Sequence[str]], pd.DataFr
         if len(names) > COLUMNS or len(set(names)) != len(names):
             raise ValueError(f"it has {len(names):,} columns, {len(set(names)):,} of them with a name of their own")
 
-    def read(wanted: Sequence[str]) -> pd.DataFrame:
-        columns = ["image_id", *wanted]
+    def read(columns: Sequence[str]) -> pd.DataFrame:
         with decoding(guard, HINT):
             if rows * len(columns) > CELLS:
                 raise ValueError(f"{rows:,} rows of {len(columns):,} columns are more than {CELLS:,} cells")
-            table = file.read(columns=columns).to_pandas()
-        return table.reset_index() if table.index.name == "image_id" else table
+            table = file.read(columns=list(columns)).to_pandas()
+        return (table.reset_index() if table.index.name == columns[0] else table)[list(columns)]
 
     return names, read

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ida_rd.balance.groups import Cells, cells, entropy, maximum_entropy
 from ida_rd.balance.selection import even_quotas, features, k_means_groups, sequence
+from ida_rd.balance.structure import WITHOUT_STRUCTURE, has_structure, structure_warning
 from ida_rd.core.candidates import cut, read_candidate_file, rectangles
-from ida_rd.core.errors import UserError, did_you_mean
+from ida_rd.core.errors import UserError, did_you_mean, printable
 from ida_rd.core.files import atomic_folder, write_json
 from ida_rd.core.images import ImageError, pixels_sha256, write_png
 from ida_rd.core.project import Project
@@ -37,7 +38,11 @@ def write_test_set(project: Project) -> None:
         # Inside: if these cannot be written, no images appear either.
         write_table(project.subset, manifest)
         write_table(project.metrics / "balance.csv", found.groups)
-        write_json(project.metrics / "balance.json", found.metrics)
+        flat = list(manifest.image_id[manifest[WITHOUT_STRUCTURE]]) if WITHOUT_STRUCTURE in manifest else []
+        counted = {WITHOUT_STRUCTURE: len(flat)} if flat else {}
+        write_json(project.metrics / "balance.json", found.metrics | counted)
+    if flat:
+        print(printable(structure_warning(flat, len(manifest))), file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,8 @@ def _report(joint: Cells, order: NDArray[np.int64]) -> tuple[dict[str, Any], pd.
 def write_subset(subset: pd.DataFrame, images: dict[str, Any], target: Path) -> pd.DataFrame:
     """Write the chosen rectangles as PNG files and return the data set's manifest.
 
+    It has a column ``without_structure`` if any image is without: see `ida_rd.balance.structure`.
+
     Parameters
     ----------
     subset : DataFrame
@@ -208,5 +215,8 @@ def write_subset(subset: pd.DataFrame, images: dict[str, Any], target: Path) -> 
             raise UserError(f"{file}: changed while the pipeline ran; run `make repro` again")
         write_png(target / f"{row['image_id']}.png", tile)
         kept = {key: value for key, value in row.items() if key not in PLACE}
-        rows.append({"image_id": row["image_id"], **kept, "file": file, **place, "pixels_sha256": pixels_sha256(tile)})
-    return pd.DataFrame(rows).sort_values("image_id", ignore_index=True)
+        found = {"pixels_sha256": pixels_sha256(tile), WITHOUT_STRUCTURE: not has_structure(tile)}
+        rows.append({"image_id": row["image_id"], **kept, "file": file, **place, **found})
+    manifest = pd.DataFrame(rows).sort_values("image_id", ignore_index=True)
+    # A column that says nothing would give every test set another hash than it had.
+    return manifest if manifest[WITHOUT_STRUCTURE].any() else manifest.drop(columns=WITHOUT_STRUCTURE)

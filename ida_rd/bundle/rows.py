@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from ida_rd.balance.structure import WITHOUT_STRUCTURE
 from ida_rd.bundle.folder import Bundle
 from ida_rd.bundle.schema import Results
 from ida_rd.core.errors import UserError
@@ -32,6 +33,10 @@ def test_set(bundle: Bundle, parameters: RunParameters, results: Results) -> tup
     if bundle.sha256(name) != results.dataset_sha256:
         return [], [f"{name}: is not the test set whose hash results.json has"]
     wanted = [*MANIFEST, *(key for key in parameters.balance.attributes if key not in MANIFEST)]
+    if WITHOUT_STRUCTURE in table:  # it is there if any image is
+        wanted.append(WITHOUT_STRUCTURE)
+        if table[WITHOUT_STRUCTURE].dtype != bool or not table[WITHOUT_STRUCTURE].any():
+            return [], [f"{name}: {WITHOUT_STRUCTURE} is not True for some images and False for the others"]
     if odd := sorted(set(table) ^ set(wanted)):
         return [], [f"{name}: {'has no' if odd[0] in wanted else 'has an unknown'} column {odd[0]}"]
     size = parameters.balance.size

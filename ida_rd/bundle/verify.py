@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ida_rd.aggregate.results import Results as Numbers
-from ida_rd.aggregate.results import aggregate, provenance
+from ida_rd.aggregate.results import aggregate, provenance, without_structure
 from ida_rd.aggregate.write import write_tables
 from ida_rd.bundle.claims import claims_of
 from ida_rd.bundle.derived import citations, licences, readme, results_of, weights_of
@@ -170,7 +170,8 @@ def _contents(bundle: Bundle, results: Results) -> tuple[list[str], Verified | N
     if missing:
         return missing, None
     today = version.upgrade(recipe)
-    numbers = aggregate(today, images, lambda branch: rows[branch], rates)
+    flat = without_structure(bundle.table("subset.csv"))
+    numbers = aggregate(today, images, lambda branch: rows[branch], rates, flat)
     problems += _mix_ups(rows, results)
     problems += _derived(bundle, results, parameters, recipe, today, numbers)
     unverified = [*claims.unknown, *left_open(bundle, results, recipe)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ida_rd.commands._output import json_option, print_json, records
-from ida_rd.core.errors import UserError, printable_lines
+from ida_rd.core.errors import UserError, did_you_mean, printable_lines
 
 PLACE = 10
 ABOUT = "score LR images, or downscalers, on a folder of HR images"
@@ -23,7 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
     parser.add_argument("--hr", type=Path, required=True, metavar="DIR", help="folder of HR images, at least two")
     parser.add_argument(
-        "--lr", action="append", default=[], metavar="[NAME=]DIR", help="LR images, named like the HR images"
+        "--lr",
+        action="append",
+        default=[],
+        metavar="[NAME=]DIR",
+        help="LR images, named like the HR images; without a NAME (a-z, 0-9, - and _), called like the folder. A folder"
+        " whose own name begins like NAME= is ./NAME=...",
     )
     parser.add_argument(
         "--downscaler",
@@ -43,22 +48,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from ida_rd.scoring import check_target, score
+    from ida_rd.scoring import check_target, known_downscalers, score
 
     if options.save:
         check_target(options.save)
     given: dict[str, Any] = {}
     for text in options.lr:
-        name, _, folder = text.rpartition("=")
-        path = Path(folder).expanduser()
-        if not path.is_dir():
-            raise UserError(f"--lr {folder}: is not a folder; give the folder of your LR images")
-        _add(given, name or _name(path), path, "--lr")
+        _add(given, *_lr(text), "--lr")
     factor = options.factor
     if factor is None:
         factor = _factor(options.hr, next(iter(given.values()))) if given else 4
     names = options.downscaler if options.downscaler is not None else (["bicubic"] if given else [])
+    known = known_downscalers()
     for name in names:
+        if name not in known:
+            raise UserError(f"--downscaler: none is called {name!r}; {did_you_mean(name.lower(), known)}")
         _add(given, name, name, "--downscaler")
     if not given:
         raise UserError("score: give LR images (--lr) or downscalers (--downscaler)")
@@ -82,6 +86,23 @@ def run(options: argparse.Namespace) -> None:
             print(printable_lines(result.differences_markdown()))
     if options.save:  # what was computed has been seen, whatever becomes of the files
         result.save(options.save)
+
+
+def _lr(text: str) -> tuple[str, Path]:
+    """Name and folder of ``--lr``: what stands before the first ``=`` is a name if it may be one."""
+    from ida_rd.core.methods import NAME
+
+    name, separator, folder = text.partition("=")
+    named = bool(separator and NAME.fullmatch(name))
+    path = Path(folder if named else text).expanduser()
+    if (folder if named else text) and path.is_dir():
+        return name if named else _name(path), path
+    if named and Path(text).is_dir():
+        raise UserError(f"--lr {text}: the folder {folder!r} does not exist; for the folder {text} write ./{text}")
+    if separator and not named and Path(folder).expanduser().is_dir():
+        raise UserError(f"--lr {text}: the name {name!r} must consist of a-z, 0-9, - and _")
+    shown = (folder if named else text) or repr(text)
+    raise UserError(f"--lr {shown}: is not a folder; give the folder of your LR images")
 
 
 def _add(given: dict[str, Any], name: str, value: Any, option: str) -> None:

@@ -18,7 +18,7 @@ from ida_rd.core.foreign import MEBIBYTE, decoding, read_bytes
 if TYPE_CHECKING:
     from yaml.nodes import Node
 
-__all__ = ["parse_json", "parse_yaml", "read_content", "read_json", "read_yaml"]
+__all__ = ["YAML_LIMIT", "parse_json", "parse_yaml", "read_content", "read_json", "read_yaml"]
 
 JSON_LIMIT = 32 * MEBIBYTE
 JSON_VALUES = 2_000_000  # an empty list takes 20 times as much memory as its text

@@ -23,6 +23,15 @@ TEXT = ("image_id", "file", "upscaler", "downscaler", "distortion", "loses_less"
 CSV_LIMIT = 256 * MEBIBYTE
 COLUMNS = 10_000
 CELLS = 50_000_000
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+FOREIGN = {
+    b"PK\3\4": "an Excel or OpenDocument file, or another archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel file",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+    b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "compressed",
+}
 
 
 def spread_column(distortion: str) -> str:
@@ -58,20 +67,26 @@ def parse_table(data: bytes, what: str, hint: str = "") -> pd.DataFrame:
         columns or `CELLS` cells.
     """
     with decoding(f"{what} is not a CSV table", hint):
-        _check_head(data)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they name columns, and have no line of their own
-            return pd.read_csv(
-                io.BytesIO(data),
-                dtype=dict.fromkeys(TEXT, str),
-                keep_default_na=False,
-                na_values=[""],
-                compression=None,
-            )
+        try:
+            text = [name for name in _checked_head(data) if name.strip() in TEXT]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they name columns, and have no line of their own
+                return pd.read_csv(
+                    io.BytesIO(data),
+                    dtype=dict.fromkeys(text, str),
+                    keep_default_na=False,
+                    na_values=[""],
+                    compression=None,
+                )
+        except UnicodeDecodeError as error:
+            raise ValueError(f"it is not in UTF-8, as which it should be saved: {error}") from None
 
 
-def _check_head(data: bytes) -> None:
-    """Refuse what would cost memory, or be read otherwise than it is written, before pandas sees it."""
+def _checked_head(data: bytes) -> list[str]:
+    """Names of the columns; refuse what would cost memory, or be read otherwise than it is written."""
+    for start, what in FOREIGN.items():
+        if data.startswith(start):
+            raise ValueError(f"it is {what}: save it as CSV, in UTF-8")
     if b"\0" in data:
         raise ValueError("it holds zero bytes")
     text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
@@ -79,6 +94,9 @@ def _check_head(data: bytes) -> None:
     if not rows:
         raise ValueError("it is empty")
     head = rows[0]
+    if len(head) == 1 and (odd := next((c for c in SEPARATORS if c in head[0]), None)):
+        name = SEPARATORS[odd]
+        raise ValueError(f"its cells are separated by {name}: separate them by commas, and write 1.5 instead of 1,5")
     if len(head) > COLUMNS:
         raise ValueError(f"it has {len(head):,} columns, more than the {COLUMNS:,} that are read")
     seen: set[str] = set()
@@ -92,6 +110,7 @@ def _check_head(data: bytes) -> None:
     # Even an empty cell takes a byte, unless rows end early.
     if lines * len(head) > min(CELLS, max(MEBIBYTE, 2 * len(data))):
         raise ValueError(f"{lines:,} rows of {len(head):,} columns are too many, or most of them end early")
+    return head
 
 
 def write_table(path: Path | str, table: pd.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
@@ -44,10 +45,23 @@ def _text(text: str) -> str:
     return text
 
 
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)  # as names and labels are everywhere: a file may have either form
+
+
 def _label(label: str) -> str:
     if problem := label_problem(label):
         raise ValueError(f"the label {problem}")
-    return label
+    return _composed(label)
+
+
+def _once(values: Any) -> Any:
+    """Two names that look alike, of which a mapping would keep one."""
+    if isinstance(values, dict):
+        names = [_composed(name) for name in values if isinstance(name, str)]
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]!r} is there in two forms of Unicode (NFC and NFD): keep one")
+    return values
 
 
 def _attribute(name: str) -> str:
@@ -82,6 +96,8 @@ WHOLE = BeforeValidator(_whole)  # after the bounds, or the JSON schema has none
 Named = dict[Annotated[Any, BeforeValidator(_name)], MethodEntry]
 Factor = Annotated[int, Field(ge=2, le=64), WHOLE]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(_text)]
+Member = Annotated[Text, AfterValidator(_composed)]
+ONCE = BeforeValidator(_once)
 Label = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_label)]
 Attribute = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_attribute)]
 Edge = Annotated[float, Field(ge=-LARGEST_EDGE, le=LARGEST_EDGE)]
@@ -119,7 +135,7 @@ class Attributes(Parameters):
 
     model_config = ConfigDict(extra="allow")  # a source's name is a key: `plan` checks it
 
-    source: Text | Annotated[dict[Attribute, Text], Field(min_length=1, max_length=MOST_METHODS)] = Field(
+    source: Text | Annotated[dict[Attribute, Text], Field(min_length=1, max_length=MOST_METHODS), ONCE] = Field(
         description="where attributes come from: a source, or a source for each attribute; a source's parameters go"
         " beside this key, under its name"
     )
@@ -157,7 +173,7 @@ class AttributeGroups(Parameters):
         default=None,
         description="names of the groups between the edges, one more than there are edges; null: made from them",
     )
-    groups: Annotated[dict[Label, list[Text]], Field(min_length=1, max_length=MOST_METHODS)] | None = Field(
+    groups: Annotated[dict[Label, list[Member]], Field(min_length=1, max_length=MOST_METHODS), ONCE] | None = Field(
         default=None, description="for labels: groups, each with its labels; null: each label by itself"
     )
     others: Literal["error", "keep", "leave-out"] = Field(
@@ -202,7 +218,7 @@ class Balance(Parameters):
     size: Annotated[int, Field(ge=2, le=1_000_000), WHOLE] = Field(
         description="number of images in the test set, chosen as evenly as the candidates allow"
     )
-    attributes: Annotated[dict[Attribute, AttributeGroups], Field(max_length=100)] = Field(
+    attributes: Annotated[dict[Attribute, AttributeGroups], Field(max_length=100), ONCE] = Field(
         default_factory=dict,
         description="attributes to balance by, and how each is grouped; empty: all that are known, as they are",
     )

@@ -24,12 +24,13 @@ from ida_rd.core.files import atomic_folder, canonical_json, write_json
 from ida_rd.core.methods import validate
 from ida_rd.core.names import check_ids
 from ida_rd.core.project import Branch, Project
-from ida_rd.core.readers import read_json, read_yaml
+from ida_rd.core.readers import YAML_LIMIT, parse_yaml, read_content, read_json
 from ida_rd.core.recipes import SCHEMA
 from ida_rd.core.software import MissingSoftware
 from ida_rd.core.weights import MissingWeights
 from ida_rd.distort.recipe import distort_recipe, wanted_weights
 from ida_rd.downscale.recipe import downscale_recipe, skipped_recipe
+from ida_rd.plan.names import check_names
 from ida_rd.plan.schema import RunParameters
 from ida_rd.report.recipe import report_recipe
 from ida_rd.upscale.contract import Descriptor
@@ -49,8 +50,11 @@ def write_plan(project: Project, *, download: bool = True) -> Recipes:
 
 def read_parameters(path: Path) -> RunParameters:
     """Read and check ``params.yaml``."""
-    values = read_yaml(path, hint="run this in the root of the repository or in an experiment")
+    hint = "run this in the root of the repository or in an experiment"
+    data = read_content(path, hint=hint, limit=YAML_LIMIT)
+    values = parse_yaml(data, str(path), hint)
     try:
+        check_names(data, values, str(path))
         return validate(RunParameters, values, where="")
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix(': ')}") from None
