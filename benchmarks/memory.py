@@ -2,9 +2,10 @@
 
     python benchmarks/memory.py [--side 512] [--samples 3] [--factors 4 8]
 
-Each figure is of a fresh process with one thread, set up as a worker is: how far its resident memory rises above that of
-the loaded network while it reconstructs one image of SIDE x SIDE pixels, in MB per HR megapixel (Linux only). The peer
-is `FlowNet.decode` of `FlowNet.condition`, with which the samples are compared bit by bit. The last line is JSON.
+Each figure is of a fresh process with one thread, set up as a worker is: how far its resident memory rises above
+that of the loaded network while it reconstructs one image of SIDE x SIDE pixels, in MB per HR megapixel. The peer is
+`FlowNet.decode` of `FlowNet.condition`, with which the samples are compared bit by bit. The last line is JSON.
+Linux only.
 """
 
 from __future__ import annotations
