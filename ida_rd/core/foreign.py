@@ -90,7 +90,9 @@ def read_bytes(path: Path | str, limit: int, *, links: bool = True) -> bytes:
         content = b""
         if status.st_size <= limit:
             with open(handle, "rb", closefd=False) as file:
-                content = file.read(limit + 1)
+                content = file.read(status.st_size + 1)  # not `limit`: as much memory would be asked for
+                if len(content) > status.st_size:  # it grew
+                    content += file.read(limit + 1 - len(content))
     finally:
         os.close(handle)
     if status.st_size > limit or len(content) > limit:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import sha256_file, write_json
-from ida_rd.core.images import image_files
+from ida_rd.core.images import ImageError, image_files, read_size
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.readers import read_json
 from ida_rd.core.recipes import identity, read_recipe
@@ -41,6 +41,13 @@ def write_distances(project: Project, branch: Branch, store: Store) -> None:
     sampled = read_json(sr / "environment.json", hint="run `dvc repro upscale`")
     write_table(target, table)
     write_json(target.with_suffix(".json"), {"upscale": sampled, "distort": measured})
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        return read_size(path)
+    except ImageError as error:
+        raise UserError(f"{path}: {error}; run `dvc repro balance`") from None
 
 
 def distort_folder(
@@ -92,7 +99,7 @@ def distort_folder(
             else:
                 keys |= {part_name(name, k): store.key(what[name], original, [sha]) for k, sha in content.items()}
         shas = {hr_path: original, **{path: content[k] for k, path in paths.items()}}
-        units.append(Unit(str(image_id), keys, Compared(str(image_id), hr_path, paths, shas)))
+        units.append(Unit(str(image_id), keys, Compared(str(image_id), hr_path, paths, shas), _size(hr_path)))
     work = Work(open_work, f"distort {'/'.join(sr_folder.parts[-3:])}", torch=True, packages=PACKAGES)
     found: dict[tuple[str, int, str], float] = {}
     environments = []

@@ -19,6 +19,7 @@ from pydantic import Field, field_validator
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters as Base
+from ida_rd.engine.memory import out_of_memory
 
 __all__ = ["RANDOM", "REACH", "Parameters", "downscale", "files"]
 
@@ -70,6 +71,8 @@ def downscale(
     try:
         return call(hr, size, rng=rng, **arguments)
     except Exception as error:
+        if out_of_memory(error):
+            raise  # whoever does the work says on which image, and what to do
         where = error.__traceback__
         while where and where.tb_next:
             where = where.tb_next

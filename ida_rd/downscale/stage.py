@@ -54,7 +54,12 @@ def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path, stor
     what = identity(recipe)
     shas = {image_id: sha256_file(path) for image_id, path in images.items()}
     units = [
-        Unit(image_id, {"lr": store.key(what, image_id, shas[image_id])}, (image_id, path.absolute(), shas[image_id]))
+        Unit(
+            image_id,
+            {"lr": store.key(what, image_id, shas[image_id])},
+            (image_id, path.absolute(), shas[image_id]),
+            (sizes[image_id][1] * factor, sizes[image_id][0] * factor),
+        )
         for image_id, path in images.items()
     ]
     work = Work(open_work, f"downscale {recipe['name']} x{factor}", packages=PACKAGES)

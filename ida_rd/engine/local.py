@@ -22,9 +22,10 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.progress import listening
 from ida_rd.core.temporary import inherit, run_files, use_run_folder
 from ida_rd.engine.device import worker_count
+from ida_rd.engine.memory import affordable
 from ida_rd.engine.progress import Progress, sometimes
 
-__all__ = ["run_units"]
+__all__ = ["keep_freed_memory", "run_units"]
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
@@ -32,7 +33,7 @@ Result = TypeVar("Result")
 PARENT_S = 0.3  # between looks whether the parent lives
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next image's arrays.
 
     By default it returns the top of its heap to the system after every large array, and the pages must be
@@ -109,6 +110,7 @@ def run_units(
     *,
     label: str,
     parallel: bool = True,
+    need: float | None = None,
     killed: Callable[[set[int]], None] = lambda workers: None,
 ) -> Iterator[tuple[Unit, Result]]:
     """Run independent units of work and yield ``(unit, result)`` as they finish, in any order.
@@ -124,6 +126,8 @@ def run_units(
         Shown with the progress.
     parallel : bool
         False keeps everything in this process (a GPU).
+    need : float or None
+        Bytes of memory that the largest unit takes, where it is known: they limit the processes.
     killed : callable
         Is told the numbers of the worker processes, when they did not end by themselves.
 
@@ -134,9 +138,9 @@ def run_units(
     KeyboardInterrupt
         The workers and their programs are stopped, as they are when the results are not asked for to the end.
     """
-    _keep_freed_memory()
+    keep_freed_memory()
     bar = Progress(label, len(units))
-    count = min(worker_count(), len(units)) if parallel else 1
+    count = affordable(min(worker_count(), len(units)), need, label) if parallel and units else 1
     try:
         with run_files() as folder:
             if count > 1:
@@ -184,7 +188,7 @@ def _in_pool(
     except BrokenProcessPool:
         raise UserError(
             f"{bar.label}: a worker process died, most often for lack of memory; finished images are kept, so run"
-            " again with a smaller IDA_RD_WORKERS"
+            " again with a smaller IDA_RD_WORKERS, or with smaller images (images.crop)"
         ) from None
     finally:
         try:

@@ -16,6 +16,7 @@ from typing import Any
 from ida_rd.engine.device import device_name
 from ida_rd.engine.environment import environment
 from ida_rd.engine.local import run_units
+from ida_rd.engine.memory import out_of_memory, too_large
 from ida_rd.engine.store import Finished, Record, Store
 
 __all__ = ["Function", "Unit", "Work", "run"]
@@ -37,11 +38,14 @@ class Unit:
         Its parts, by name, and the key of each in the store.
     given : Any
         What the function is given. Picklable; paths in it are absolute.
+    size : tuple of int or None
+        Width and height of the largest image in it, where memory goes by that.
     """
 
     name: str
     keys: Mapping[str, str]
     given: Any
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Work:
         Whether it must be done in this process, because it uses an object that lives here.
     packages : tuple of str
         Whose versions are recorded with every unit.
+    memory : float or None
+        Bytes that a unit takes per pixel of its `Unit.size`; None: not known.
     """
 
     open: Callable[[Any, str], Function]
@@ -68,6 +74,11 @@ class Work:
     torch: bool = False
     here: bool = False
     packages: tuple[str, ...] = ()
+    memory: float | None = None
+
+    def need(self, unit: Unit) -> float | None:
+        """Bytes that a unit takes, where that is known."""
+        return self.memory * unit.size[0] * unit.size[1] if self.memory and unit.size else None
 
 
 def run(work: Work, recipe: Any, units: Iterable[Unit], store: Store) -> Iterator[tuple[Unit, dict[str, Finished]]]:
@@ -114,7 +125,8 @@ def run(work: Work, recipe: Any, units: Iterable[Unit], store: Store) -> Iterato
     made = store.put_environment(environment(device, work.packages))
     make_worker = partial(_worker, work, recipe, device, store, made)
     parallel = device == "cpu" and not work.here
-    done = run_units(make_worker, waiting, label=work.label, parallel=parallel, killed=store.forget)
+    need = max((work.need(unit) or 0.0 for unit, _ in waiting), default=0.0) or None
+    done = run_units(make_worker, waiting, label=work.label, parallel=parallel, need=need, killed=store.forget)
     for (unit, _), _ in done:
         yield unit, _whole(unit, store)
 
@@ -124,15 +136,26 @@ def _worker(work: Work, recipe: Any, device: str, store: Store, made: str) -> Ca
         import torch
 
         torch.set_num_threads(1)  # one worker per core, and the same order of sums for any number of workers
-    return partial(_one, work.open(recipe, device), store, made)
+    try:
+        function = work.open(recipe, device)
+    except (MemoryError, OSError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise too_large(error, work.label, "what it loads", None, None) from None
+    return partial(_one, work, function, store, made)
 
 
-def _one(function: Function, store: Store, made: str, task: tuple[Unit, list[str]]) -> None:
+def _one(work: Work, function: Function, store: Store, made: str, task: tuple[Unit, list[str]]) -> None:
     """Compute what is missing of a unit, and keep it."""
     unit, missing = task
-    found = function(unit.given, missing)
-    for part, record in found.items() if isinstance(found, Mapping) else found:
-        store.put(unit.keys[part], record, made)
+    try:
+        found = function(unit.given, missing)
+        for part, record in found.items() if isinstance(found, Mapping) else found:
+            store.put(unit.keys[part], record, made)
+    except (MemoryError, OSError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise too_large(error, work.label, f"image {unit.name}", unit.size, work.need(unit)) from None
 
 
 def _whole(unit: Unit, store: Store) -> dict[str, Finished]:

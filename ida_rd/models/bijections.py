@@ -24,6 +24,7 @@ __all__ = [
     "affine_decode",
     "affine_encode",
     "bound",
+    "bound_",
     "mix_decode",
     "mix_encode",
     "mix_inverse",
@@ -48,6 +49,11 @@ def bound(x: Tensor, limit: float) -> Tensor:
     if math.isinf(limit):
         return x
     return limit * torch.tanh(x / limit)
+
+
+def bound_(x: Tensor, limit: float) -> Tensor:
+    """`bound`, written over x."""
+    return x if math.isinf(limit) else x.div_(limit).tanh_().mul_(limit)
 
 
 def affine_encode(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

@@ -255,7 +255,8 @@ class FlowNet(nn.Module):
                 nn.init.eye_(module.weight)
         self.load_state_dict(mine | theirs)
 
-    def _steps(self, level: int) -> list[FlowStep]:
+    def steps(self, level: int) -> list[FlowStep]:
+        """Flow steps of a level, in encode order."""
         return cast(list[FlowStep], list(cast(nn.ModuleList, self.levels[level])))
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
@@ -274,7 +275,7 @@ class FlowNet(nn.Module):
     def condition(self, lr: Tensor) -> Conditioning:
         """Compute everything that depends on LR alone."""
         features = self.encoder(lr)
-        steps = [[step.condition(f) for step in self._steps(i)] for i, f in enumerate(features)]
+        steps = [[step.condition(f) for step in self.steps(i)] for i, f in enumerate(features)]
         return Conditioning(
             self.enlarge(lr),
             _predicted(self.mean, features[0]),
@@ -307,7 +308,7 @@ class FlowNet(nn.Module):
         for i, conditions in enumerate(given.steps):
             if i:
                 x = squeeze(x)
-            for step, condition in zip(self._steps(i), conditions, strict=True):
+            for step, condition in zip(self.steps(i), conditions, strict=True):
                 if initialise:
                     step.mix.initialise(x)
                 x, added = step.encode(x, condition)
@@ -318,7 +319,7 @@ class FlowNet(nn.Module):
         """Latent to HR (not clipped): inverse of `encode`. A `given` of batch 1 serves any batch of z."""
         x = z
         for i in reversed(range(len(self.levels))):
-            for step, condition in zip(self._steps(i)[::-1], given.steps[i][::-1], strict=True):
+            for step, condition in zip(self.steps(i)[::-1], given.steps[i][::-1], strict=True):
                 x = step.decode(x, condition)
             if i:
                 x = unsqueeze(x)

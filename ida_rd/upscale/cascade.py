@@ -26,9 +26,11 @@ from ida_rd.core.methods import OpenedMethod, method_recipe, open_method
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.progress import share
 from ida_rd.core.seeds import Draw
-from ida_rd.upscale.contract import Descriptor, Problem, Samples, Upscaler
+from ida_rd.upscale.contract import Descriptor, Problem, Samples, Upscaler, memory_of
 
-__all__ = ["Cascade", "Parameters", "combine", "describe", "files", "load"]
+__all__ = ["Cascade", "Parameters", "chain_memory", "combine", "describe", "files", "load", "memory"]
+
+EIGHT_BIT_COPIES = 3  # of all samples: of the step before, of this one, and while they are put together
 
 HARMLESS = ("steps",)  # each of them is asked in turn
 
@@ -106,6 +108,24 @@ def describe(parameters: Parameters, factor: int) -> Descriptor:
             f"steps.{asking[0]}: asks for {' and '.join(found[asking[0]].asks)}, which no step of a chain is given"
         )
     return combine(found)
+
+
+def memory(parameters: Parameters, factor: int, samples: int) -> float | None:
+    """Bytes per HR pixel: those of the step that takes most, beside the 8-bit samples."""
+    steps = _steps(parameters)
+    return chain_memory([(memory_of(m, f, samples if i == 0 else 1), f) for i, (m, f) in enumerate(steps)], samples)
+
+
+def chain_memory(steps: Sequence[tuple[float | None, int]], samples: int) -> float | None:
+    """Bytes per HR pixel of a chain, of those of its steps with their factors; None if one is not known.
+
+    From the second step on the samples are enlarged one by one.
+    """
+    known = [need for need, _ in steps if need is not None]
+    if len(known) < len(steps):
+        return None
+    later = [math.prod(f for _, f in steps[i + 1 :]) ** 2 for i in range(len(steps))]
+    return max(need / pixels for need, pixels in zip(known, later, strict=True)) + 3 * EIGHT_BIT_COPIES * samples
 
 
 def load(parameters: Parameters, problem: Problem, device: str) -> Cascade:

@@ -5,7 +5,9 @@ A method module of this room defines
 * ``Parameters``: its typed parameters;
 * ``describe(parameters, factor) -> Descriptor``: without importing torch; raises UserError for a
   factor that it does not support;
-* ``load(parameters, problem, device) -> Upscaler``.
+* ``load(parameters, problem, device) -> Upscaler``;
+* and, if it likes, ``memory(parameters, factor, samples) -> float``: bytes that a process takes per pixel of the HR
+  image on a CPU, beyond the loaded network, for so many samples. It decides nothing but how many processes are started.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ida_rd.core.methods import OpenedMethod
 from ida_rd.core.seeds import Draw
 
-__all__ = ["Descriptor", "Kind", "Problem", "Samples", "SizeRule", "Upscaler"]
+__all__ = ["Descriptor", "Kind", "Problem", "Samples", "SizeRule", "Upscaler", "memory_of"]
 
 Kind = Literal["flow", "gan", "diffusion", "search", "regression", "program", "chain", "other"]
 ASKS = ("downscaler", "adapted")
@@ -206,3 +209,9 @@ class Upscaler(Protocol):
         One that takes long reports its progress by `ida_rd.core.progress.advance`.
         """
         ...
+
+
+def memory_of(method: OpenedMethod, factor: int, samples: int) -> float | None:
+    """Bytes per HR pixel that a method says it takes; None if it says nothing."""
+    memory = getattr(method.module, "memory", None)
+    return memory(method.parameters, factor, samples) if callable(memory) else None

@@ -14,6 +14,10 @@ __all__ = ["to_samples", "to_samples_official"]
 
 def to_samples(sr: Tensor) -> Samples:
     """Round images in [0, 1], (K, 3, H, W), to 8 bits, and report what is lost by it."""
+    return Samples.joined([_rounded(one) for one in sr.split(1)])  # one by one, for the memory
+
+
+def _rounded(sr: Tensor) -> Samples:
     finite = torch.isfinite(sr).flatten(1).all(dim=1)
     levels = torch.nan_to_num(sr, nan=0.0, posinf=0.0, neginf=0.0) * 255
     eight = levels.round().clamp(0, 255).to(torch.uint8)
@@ -29,6 +33,10 @@ def to_samples_official(sr: Tensor) -> Samples:
     and a failed reconstruction is scored as if it were one. Every sample counts as finite; its pixels
     that were not finite count as clipped.
     """
+    return Samples.joined([_truncated(one) for one in sr.split(1)])
+
+
+def _truncated(sr: Tensor) -> Samples:
     lost = ~torch.isfinite(sr)
     levels = torch.nan_to_num(sr, nan=0.0, posinf=1.0, neginf=0.0) * 255
     eight = levels.clamp(0, 255).to(torch.uint8)

@@ -19,6 +19,7 @@ from ida_rd.core.tables import write_table
 from ida_rd.engine.environment import joined
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import Unit, Work, run
+from ida_rd.upscale.contract import memory_of
 from ida_rd.upscale.work import ROW, open_work
 
 __all__ = ["upscale_folder", "write_sr"]
@@ -38,16 +39,22 @@ def write_sr(project: Project, branch: Branch, store: Store) -> None:
     upscale_folder(recipe, lr, target, store)
 
 
-def _check_sizes(method: OpenedMethod, recipe: dict[str, Any], images: dict[str, Path]) -> None:
-    """Refuse LR images of a size that the upscaler does not take, before the first is computed."""
+def _sizes(method: OpenedMethod, recipe: dict[str, Any], images: dict[str, Path]) -> dict[str, tuple[int, int]]:
+    """Width and height of what will be made of each LR image.
+
+    LR images of a size that the upscaler does not take are refused here, before the first is computed.
+    """
+    sizes = {}
     rule = method.module.describe(method.parameters, recipe["factor"]).size
-    for path in images.values():
+    for image_id, path in images.items():
         try:
             width, height = read_size(path)
         except ImageError as error:
             raise UserError(f"{path}: {error}; run `dvc repro downscale` again") from None
         if problem := rule.problem(height, width, recipe["factor"]):
             raise UserError(f"upscaler {recipe['name']}: {path}: {problem}; see images.crop")
+        sizes[image_id] = (width * recipe["factor"], height * recipe["factor"])
+    return sizes
 
 
 def upscale_folder(recipe: dict[str, Any], lr_folder: Path, target: Path, store: Store) -> None:
@@ -59,16 +66,17 @@ def upscale_folder(recipe: dict[str, Any], lr_folder: Path, target: Path, store:
     images = image_files(lr_folder, what="LR images")
     method = open_method(recipe)
     check_user_files(method, recipe)
-    _check_sizes(method, recipe, images)
+    sizes = _sizes(method, recipe, images)
     what = identity(recipe)
     units = []
     for image_id, path in images.items():
         content = sha256_file(path)
         keys = {str(k): store.key(what, image_id, content, k) for k in range(recipe["samples"])}
-        units.append(Unit(image_id, keys, (image_id, path.absolute(), content)))
+        units.append(Unit(image_id, keys, (image_id, path.absolute(), content), sizes[image_id]))
     label = f"upscale {recipe['name']} x{recipe['factor']} {lr_folder.name}"
     here = getattr(method.module, "IN_THIS_PROCESS", False)
-    work = Work(open_work, label, torch=True, here=here, packages=PACKAGES)
+    memory = memory_of(method, recipe["factor"], recipe["samples"])
+    work = Work(open_work, label, torch=True, here=here, packages=PACKAGES, memory=memory)
     rows: dict[str, list[dict[str, Any]]] = {}
     environments = []
     with atomic_folder(target) as folder:

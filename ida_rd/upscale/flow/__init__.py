@@ -16,17 +16,18 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.readers import read_json
 from ida_rd.core.weights import catalogue
-from ida_rd.upscale.cascade import Cascade, combine
+from ida_rd.upscale.cascade import Cascade, chain_memory, combine
 from ida_rd.upscale.contract import Descriptor, Problem
 
 if TYPE_CHECKING:
     from ida_rd.upscale.contract import Upscaler
 
-__all__ = ["Parameters", "describe", "load", "preset_heat"]
+__all__ = ["Parameters", "describe", "load", "memory", "preset_heat"]
 
 HARMLESS = ("weights", "heat")
 WEIGHTS = Path(__file__).with_name("weights")
 HOTTEST = 2.0
+FIXED_BYTES, SAMPLE_BYTES = 270.0, 20.0  # per HR pixel: features and conditioning; the latent and image of a sample
 
 
 class Parameters(Base):
@@ -101,6 +102,15 @@ def describe(parameters: Parameters, factor: int) -> Descriptor:
             for step in steps
         ]
     )
+
+
+def memory(parameters: Parameters, factor: int, samples: int) -> float | None:
+    """Bytes per HR pixel; ``benchmarks/memory.py`` measures them."""
+    steps = _steps(parameters, factor)
+    if len(steps) == 1:
+        return FIXED_BYTES + SAMPLE_BYTES * samples
+    each = [(memory(parameters, f, samples if i == 0 else 1), f) for i, f in enumerate(steps)]
+    return chain_memory(each, samples)
 
 
 def load(parameters: Parameters, problem: Problem, device: str) -> Upscaler:

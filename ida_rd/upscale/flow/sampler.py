@@ -13,6 +13,7 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.seeds import Draw
 from ida_rd.core.weights import read_weights
 from ida_rd.models.flow import load_network
+from ida_rd.models.flow_decoder import decode_in_steps
 from ida_rd.upscale.contract import Samples
 from ida_rd.upscale.eight_bit import to_samples
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from ida_rd.upscale.flow import Parameters
 
 __all__ = ["FlowUpscaler"]
+
+# Of a GPU's free memory; and bytes per HR pixel: of features and conditioning, and of each sample that is in a step.
+SHARE, FIXED, EACH_TOGETHER = 0.8, 300, 250
 
 
 class FlowUpscaler:
@@ -38,12 +42,25 @@ class FlowUpscaler:
     def sample(self, lr: NDArray[np.uint8], draws: Sequence[Draw]) -> Samples:
         """Reconstruct (3, h, w) uint8 once per draw; what depends on LR alone is computed once.
 
-        On a CPU the samples are decoded one by one: a batch is no faster there, and so a sample is the
-        same to the last bit whichever others are drawn with it.
+        On a CPU a step takes the samples one by one: a batch is no faster there, and so a sample is the
+        same to the last bit whichever others are drawn with it. `memory` beside ``describe`` says what it needs.
         """
         image = torch.from_numpy(np.ascontiguousarray(lr)).to(self.device)[None].float() / 255
-        given = self.net.condition(image)
         shape = self.net.latent_shape(*lr.shape[1:])
-        z = torch.from_numpy(np.stack([draw.normal(shape) for draw in draws])).to(self.device)
-        group = 1 if self.device.type == "cpu" else len(draws)
-        return to_samples(torch.cat([self.net.decode(self.heat * part, given) for part in z.split(group)]))
+        group = self._group(len(draws), lr.shape[1] * lr.shape[2])
+        latents = [
+            torch.from_numpy(np.stack([draw.normal(shape) for draw in draws[i : i + group]]))
+            .to(self.device)
+            .mul_(self.heat)
+            for i in range(0, len(draws), group)
+        ]
+        return Samples.joined([to_samples(sr) for sr in decode_in_steps(self.net, image, latents)])
+
+    def _group(self, samples: int, lr_pixels: int) -> int:
+        """How many samples go through a step together: on a GPU, all for which it has memory."""
+        if self.device.type == "cpu":
+            return 1
+        free = torch.cuda.mem_get_info(self.device)[0]
+        free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        pixels = lr_pixels * self.net.config.factor**2
+        return max(1, min(samples, int(SHARE * free / pixels - FIXED) // EACH_TOGETHER))

@@ -15,13 +15,13 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.weights import catalogue
 from ida_rd.models.srflow.config import CELEBA_X8, DF2K_X4, DF2K_X8
-from ida_rd.upscale.cascade import Cascade, combine
+from ida_rd.upscale.cascade import Cascade, chain_memory, combine
 from ida_rd.upscale.contract import Descriptor, Problem
 
 if TYPE_CHECKING:
     from ida_rd.upscale.contract import Upscaler
 
-__all__ = ["Parameters", "describe", "load"]
+__all__ = ["Parameters", "describe", "load", "memory"]
 
 HARMLESS = ("weights", "heat", "compat")
 
@@ -32,6 +32,7 @@ PRESETS: dict[int, list[tuple[Network, float]]] = {
     8: [("celeba_x8", 1.0)],
     32: [("celeba_x8", 1.0), ("df2k_x4", 0.1)],
 }
+FIXED_BYTES, SAMPLE_BYTES = 500.0, 60.0  # per HR pixel
 SRFLOW_HEAT = 0.9  # of a network for which IDA-RD has no preset
 
 
@@ -86,6 +87,16 @@ def describe(parameters: Parameters, factor: int) -> Descriptor:
             for name, heat in _steps(parameters, factor)
         ]
     )
+
+
+def memory(parameters: Parameters, factor: int, samples: int) -> float | None:
+    """Bytes per HR pixel, as measured."""
+    steps = _steps(parameters, factor)
+    each = [
+        (FIXED_BYTES + SAMPLE_BYTES * (samples if i == 0 else 1), NETWORKS[name].factor)
+        for i, (name, _) in enumerate(steps)
+    ]
+    return each[0][0] if len(each) == 1 else chain_memory(each, samples)
 
 
 def load(parameters: Parameters, problem: Problem, device: str) -> Upscaler:

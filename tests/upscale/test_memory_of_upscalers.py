@@ -1,0 +1,58 @@
+"""What upscalers say they take in memory, and what the flow takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from ida_rd.core.methods import method_recipe, open_method
+from ida_rd.upscale.contract import memory_of
+
+MEGAPIXEL_MB = 350  # at most, for three samples
+
+
+def _said(factor: int, samples: int, **entry: object) -> float | None:
+    return memory_of(open_method(method_recipe("upscale", "u", entry)), factor, samples)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is reset as Linux does it")
+@pytest.mark.parametrize(("factor", "side"), [(4, 512), (8, 512)])
+def test_the_flow_takes_what_it_says_and_little(factor: int, side: int) -> None:
+    program = str(ROOT / "benchmarks" / "memory.py")
+    done = subprocess.run(
+        [sys.executable, program, "--side", str(side), "--one", str(factor), "steps"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])["mb_per_megapixel"]
+    said = _said(factor, 3, method="flow")
+    assert said is not None
+    assert 50 < found < said * 1.1 < MEGAPIXEL_MB * 1.1
+    assert found < MEGAPIXEL_MB
+
+
+def test_a_chain_takes_what_its_hungriest_step_takes() -> None:
+    one, srflow = _said(4, 1, method="flow"), _said(4, 1, method="srflow")
+    assert one is not None
+    assert srflow is not None
+    assert one < srflow
+    steps = [{"method": "flow", "factor": 4}, {"method": "flow", "factor": 4}]
+    chain = _said(16, 1, method="cascade", steps=steps)
+    assert chain == _said(16, 1, method="flow")
+    assert chain is not None
+    assert one < chain < 1.1 * one
+    hungry_first = [{"method": "srflow", "factor": 4}, {"method": "flow", "factor": 4}]
+    assert _said(16, 1, method="cascade", steps=hungry_first) == chain  # at a sixteenth of the pixels
+    unknown = [{"method": "flow", "factor": 4}, {"method": "spandrel", "factor": 4, "path": "x.pth", "licence": "MIT"}]
+    assert _said(16, 1, method="cascade", steps=unknown) is None
+
+
+def test_an_upscaler_that_says_nothing_limits_nothing() -> None:
+    assert _said(4, 3, method="spandrel", path="x.pth", licence="MIT") is None
