@@ -125,7 +125,9 @@ def _predicted(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return conv(x).to(conv.weight.dtype)
 
 
-class _ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module):
+    """Two convolutions beside the identity."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = _conv(width, width, 3)
@@ -145,7 +147,7 @@ class Encoder(nn.Module):
         self.limit = FEATURE_BOUND if config.bounded else math.inf
         width, fine = config.encoder_width, config.fine_width
         self.head = _conv(3, width, 3)
-        self.blocks = nn.Sequential(*[_ResidualBlock(width) for _ in range(config.encoder_blocks)])
+        self.blocks = nn.Sequential(*[ResidualBlock(width) for _ in range(config.encoder_blocks)])
         self.tail = _conv(width, width, 3)
         levels = len(config.steps)
         self.up = nn.ModuleList(_conv(width if i == 0 else fine, 4 * fine, 3) for i in range(levels - 1))

@@ -11,8 +11,8 @@ The same numbers as `FlowNet.decode(z, FlowNet.condition(lr))`, to the last bit 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Generator, Iterator
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ from ida_rd.models.flow import (
     Encoder,
     FlowNet,
     FlowStep,
+    ResidualBlock,
 )
 
 __all__ = ["decode_in_steps"]
@@ -79,11 +80,11 @@ def decode_in_steps(net: FlowNet, lr: Tensor, latents: list[Tensor]) -> Iterator
         del x
 
 
-def _from_coarse(encoder: Encoder, lr: Tensor) -> Iterator[Tensor]:
+def _from_coarse(encoder: Encoder, lr: Tensor) -> Generator[Tensor, None, None]:
     """Yield the encoder's features from LR size up; those of a level are computed when they are asked for."""
     f = encoder.head(lr - 0.5)
     x = f
-    for block in encoder.blocks:
+    for block in cast(list[ResidualBlock], list(encoder.blocks)):
         x = block.second(F.relu_(block.first(x))).add_(x)
     x = encoder.tail(x)
     f.add_(x)

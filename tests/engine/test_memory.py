@@ -54,6 +54,10 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, version: int, place: st
     assert free_bytes(groups, mount) == 50 * MEBI
     _group(top, version, str(40 * MEBI), 39 * MEBI, 0)  # the one around it may be tighter
     assert free_bytes(groups, mount) == MEBI
+    if inner != top:
+        _group(inner.parent, version, str(MEBI), MEBI // 2, 0)  # and so may one in between
+        assert free_bytes(groups, mount) == MEBI // 2
+        _group(inner.parent, version, none, 0, 0)
     _group(top, version, "many", 0, 0)
     _group(inner, version, "", 0, 0)
     assert free_bytes(groups, mount) > 50 * MEBI
