@@ -81,7 +81,7 @@ def _compared(level: Level, other: Tensor) -> Iterator[tuple[Moments, Moments, T
 
 def _ssim(level: Level, other: Tensor) -> tuple[Tensor, Tensor]:
     """Means over each channel of SSIM, and of its part without luminance; (C,) each."""
-    whole = part = 0
+    whole = part = other.new_zeros(len(other)).double()
     count = 0
     for hr, sr, covariance in _compared(level, other):
         contrast = covariance.mul_(2).add_(C2).div_(sr.variance.add_(hr.variance).add_(C2))
@@ -91,7 +91,7 @@ def _ssim(level: Level, other: Tensor) -> tuple[Tensor, Tensor]:
         part = part + contrast.sum(dim=(1, 2))
         whole = whole + luminance.mul_(contrast).sum(dim=(1, 2))
         count += contrast[0].numel()
-    return whole / count, part / count  # type: ignore[return-value]
+    return whole / count, part / count
 
 
 def _plane(image: NDArray[np.uint8], device: str) -> Tensor:

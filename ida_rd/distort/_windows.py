@@ -39,7 +39,8 @@ def slid(images: Tensor, window: list[float], step: int = 1) -> Tensor:
         count = (images.shape[axis] - len(window)) // step + 1
         total = None
         for i, weight in enumerate(window):
-            part = images[(..., slice(i, i + (count - 1) * step + 1, step), *([slice(None)] * (-1 - axis)))]
+            places = slice(i, i + (count - 1) * step + 1, step)
+            part = images[..., places] if axis == -1 else images[..., places, :]
             total = part * weight if total is None else total.add_(part, alpha=weight)
         assert total is not None
         images = total

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["METRICS", "Parameters", "Structural", "describe", "load"]
 
 HARMLESS = ("metric",)
+MAPS = False  # none of them tells where in an image it lies
 
 
 class Metric(NamedTuple):
