@@ -14,6 +14,7 @@ from ida_rd.distort.contract import Descriptor, mean_to_others
 __all__ = ["MSE", "PSNR", "Parameters", "describe", "load"]
 
 HARMLESS = ("metric",)
+MAPS = False  # none of them tells where in an image it lies
 EPSILON = 1e-8  # piq's: keeps the value of identical images finite, at 80 dB
 
 

@@ -1,4 +1,6 @@
-"""Structural measures without weights, by the ``piq`` library (the official code's).
+"""Structural measures without weights, as the ``piq`` library (the official code's) defines them.
+
+SSIM, MS-SSIM, VIF, FSIM and DSS are computed by modules of this room, piq computes the others.
 
 References
 ----------
@@ -20,13 +22,16 @@ References
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from ida_rd.core.methods import Parameters as Base
+from ida_rd.distort._dss import DSS
+from ida_rd.distort._fsim import FSIM
+from ida_rd.distort._similarity import SSIM, VIF, MultiScaleSSIM
 from ida_rd.distort.contract import Descriptor, unit_range
 
 if TYPE_CHECKING:
@@ -35,12 +40,13 @@ if TYPE_CHECKING:
 __all__ = ["METRICS", "Parameters", "Structural", "describe", "load"]
 
 HARMLESS = ("metric",)
+MAPS = False  # none of them tells where in an image it lies
 
 
 class Metric(NamedTuple):
-    """A function of piq: what it returns, the smallest side that it takes, in pixels, and whether it needs float64."""
+    """What computes it (a class of this room, or a function of piq and whether it needs float64), and its values."""
 
-    function: str
+    computed: type[Measure] | str
     label: str
     minimum_side: int
     kind: Literal["similarity", "distance", "information"]
@@ -48,20 +54,34 @@ class Metric(NamedTuple):
     double: bool = False
 
 
-# Local variances are differences of large numbers, and HaarPSI's last step is steep: float64, to be right to 1e-5.
+class Measure(Protocol):
+    """A measure on a device: the HR image's half once, and one SR image against it."""
+
+    def __init__(self, device: str) -> None: ...
+
+    def reference(self, hr: NDArray[np.uint8]) -> Any:
+        """What depends on the HR image (3, H, W) alone."""
+        ...
+
+    def value(self, reference: Any, sr: NDArray[np.uint8]) -> float:
+        """Measure an SR image (3, H, W)."""
+        ...
+
+
+# HaarPSI's last step is steep: float64, to be right to 1e-5.
 # A similarity becomes a distance, one minus it. VIF, which exceeds one where contrast was raised, stays as it is.
 METRICS = {
-    "ssim": Metric("ssim", "1 - SSIM", 11, "similarity", 2.0, True),
-    "ms-ssim": Metric("multi_scale_ssim", "1 - MS-SSIM", 161, "similarity", 1.0, True),
-    "fsim": Metric("fsim", "1 - FSIM", 32, "similarity"),
+    "ssim": Metric(SSIM, "1 - SSIM", 11, "similarity", 2.0),
+    "ms-ssim": Metric(MultiScaleSSIM, "1 - MS-SSIM", 161, "similarity", 1.0),
+    "fsim": Metric(FSIM, "1 - FSIM", 32, "similarity"),
     "vsi": Metric("vsi", "1 - VSI", 32, "similarity"),
-    "dss": Metric("dss", "1 - DSS", 32, "similarity"),
+    "dss": Metric(DSS, "1 - DSS", 32, "similarity"),
     "haarpsi": Metric("haarpsi", "1 - HaarPSI", 16, "similarity", 1.0, True),
     "srsim": Metric("srsim", "1 - SR-SIM", 40, "similarity"),
     "gmsd": Metric("gmsd", "GMSD", 16, "distance", None),
     "ms-gmsd": Metric("multi_scale_gmsd", "MS-GMSD", 17, "distance", None),
     "mdsi": Metric("mdsi", "MDSI", 16, "distance", None),
-    "vif": Metric("vif_p", "VIF", 41, "information", None, True),
+    "vif": Metric(VIF, "VIF", 41, "information", None),
 }
 
 
@@ -97,30 +117,46 @@ def load(parameters: Parameters, device: str) -> Structural:
     return Structural(parameters, device)
 
 
-class Structural:
-    """A measure of piq."""
+class Piq:
+    """A measure that piq computes: it has no half of its own for the HR image."""
 
-    def __init__(self, parameters: Parameters, device: str) -> None:
+    def __init__(self, function: str, double: bool, device: str) -> None:
         import piq
 
-        self.device = device
-        self.metric = METRICS[parameters.metric]
-        self.function = getattr(piq, self.metric.function)
+        self.function, self.double, self.device = getattr(piq, function), double, device
 
     def reference(self, hr: NDArray[np.uint8]) -> Tensor:
-        """The HR image (3, H, W), uint8, as a batch of one."""
+        """The HR image as a batch of one."""
         image = unit_range(hr[None], self.device)
-        return image.double() if self.metric.double else image
+        return image.double() if self.double else image
 
-    def distance(self, reference: Tensor, sr: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def value(self, reference: Tensor, sr: NDArray[np.uint8]) -> float:
+        """Measure an SR image, alone: some of piq's measures depend on which others are in the batch."""
+        return float(self.function(self.reference(sr), reference, data_range=1.0))
+
+
+class Structural:
+    """A structural measure; SR images one by one, so that neither memory nor values depend on how many there are."""
+
+    def __init__(self, parameters: Parameters, device: str) -> None:
+        self.metric = metric = METRICS[parameters.metric]
+        computed = metric.computed
+        self.measure = Piq(computed, metric.double, device) if isinstance(computed, str) else computed(device)
+
+    def reference(self, hr: NDArray[np.uint8]) -> Any:
+        """What depends on the HR image (3, H, W), uint8, alone."""
+        import torch
+
+        with torch.inference_mode():
+            return self.measure.reference(hr)
+
+    def distance(self, reference: Any, sr: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Measure (K, 3, H, W), uint8, against the reference; (K,), in the range that `describe` gives."""
         import torch
 
         with torch.inference_mode():
-            # One by one: some of piq's measures of an image depend on which others are in the batch.
-            others = unit_range(sr, self.device).to(reference.dtype).split(1)
-            value = torch.cat([self.function(other, reference, data_range=1.0).reshape(1) for other in others]).double()
+            value = np.array([self.measure.value(reference, one) for one in sr], np.float64)
         if self.metric.kind == "similarity":
             value = 1 - value
         # Rounding can put the similarity of equal images a hair above one.
-        return value.clamp(0, self.metric.high).cpu().numpy()
+        return value.clip(0, self.metric.high)

@@ -96,6 +96,8 @@ def _contact_sheets(project: Project, recipe: dict[str, Any], table: pd.DataFram
 def leading_maps(recipe: dict[str, Any]) -> Maps | None:
     """Load the leading distortion; return what maps it over an image, None if it cannot."""
     method = open_method(recipe)
+    if not getattr(method.module, "MAPS", True):  # it need not be loaded to see that
+        return None
     loaded = method.module.load(method.parameters, device_name())
     if not hasattr(loaded, "maps"):
         return None

@@ -11,29 +11,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import ImageError, read_image
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.tables import marked_name
+from ida_rd.report.sheet import sheet_figure
+from ida_rd.report.style import COLOURS, MARKERS, STYLE
 
 __all__ = ["contact_sheet", "save", "score_figure", "telling_images"]
 
 matplotlib.use("Agg")
-STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "ida-rd",  # the same picture gives the same file
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,  # text stays text
-    "text.parse_math": False,  # a name with two $ is a name
-}
-# Okabe and Ito's palette: the colour-blind can distinguish its colours, and everyone the markers, in grey.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P")
 Maps = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[Any]]
 DIFFERENCE_RANGE = 64  # grey levels at the bright end of the difference maps
 SHOWN_SAMPLES = 3
@@ -44,7 +33,7 @@ def save(figure: Figure, stem: Path) -> None:
     """Write a figure as PNG, SVG and PDF, without a date in it."""
     with matplotlib.rc_context(STYLE):
         dpi = min(200.0, MOST_PIXELS / max(figure.get_size_inches()))
-        figure.savefig(stem.with_suffix(".png"), dpi=dpi, metadata={"Software": None})
+        figure.savefig(stem.with_suffix(".png"), dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
         figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None, "Creator": None, "Producer": None})
 
@@ -145,9 +134,7 @@ def contact_sheet(
         None: the absolute difference of the pixels is drawn.
     """
     samples = sorted({k for _, k in scores})[:SHOWN_SAMPLES]
-    columns = 2 + 2 * len(samples)
     hr = _read(project.hr / f"{image_id}.png")
-    side = 1.45
     sr = {
         key: _read(project.sr_of(Branch(upscaler, factor, key[0])) / image_id / f"{key[1]}.webp")
         for key in ((downscaler, k) for downscaler in downscalers for k in samples)
@@ -155,37 +142,36 @@ def contact_sheet(
     }
     differences = dict(zip(sr, (maps or _absolute)(hr, np.stack(list(sr.values()))), strict=True))
     top = float(np.quantile(list(differences.values()), 0.995)) if maps else DIFFERENCE_RANGE
-    with matplotlib.rc_context(STYLE):
-        width, height = side * columns + 0.5, side * len(downscalers) * hr.shape[0] / hr.shape[1] + 1.1
-        layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
-        figure = Figure(figsize=(width, height), layout=layout)
-        axes = figure.subplots(len(downscalers), columns, squeeze=False)
-        for row, downscaler in zip(axes, downscalers, strict=True):
-            lr = _read(project.lr_of(downscaler, factor) / f"{image_id}.png")
-            _show(row[0], hr)
-            _show(row[1], lr)
-            row[0].set_ylabel(downscaler, fontsize=9)
-            for i, k in enumerate(samples):
-                left, right = row[2 + i], row[2 + len(samples) + i]
-                if (downscaler, k) not in scores:
-                    _show(left, np.full_like(hr, 255))
-                    _show(right, np.full_like(hr, 255))
-                    left.set_xlabel("not finite", fontsize=7, labelpad=1)
-                    continue
-                _show(left, sr[downscaler, k])
-                left.set_xlabel(f"{label} {scores[downscaler, k]:.3f}", fontsize=7, labelpad=1)
-                difference = differences[downscaler, k]
-                last = right.imshow(difference, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
-                right.set(xticks=[], yticks=[])
-        titles = ["HR", f"LR ({factor} times smaller)", *(f"SR sample {k + 1}" for k in samples)]
-        titles += [f"where {k + 1} differs" if maps else f"|SR {k + 1} - HR|" for k in samples]
-        for axis, title in zip(axes[0], titles, strict=True):
-            axis.set_title(title, fontsize=8)
-        bar = figure.colorbar(last, ax=axes[:, 2 + len(samples) :], location="bottom", shrink=0.6, pad=0.01, aspect=40)
-        meaning = f"{label}, locally" if maps else "mean absolute difference, of 255"
-        bar.set_label(meaning, fontsize=8)
-        figure.suptitle(f"{image_id}, reconstructed by {marked_name(upscaler, marks)}", fontsize=10)
-    return figure
+    return sheet_figure(
+        f"{image_id}, reconstructed by {marked_name(upscaler, marks)}",
+        ["HR", f"LR ({factor} times smaller)", *(f"SR sample {k + 1}" for k in samples)]
+        + [f"where {k + 1} differs" if maps else f"|SR {k + 1} - HR|" for k in samples],
+        [
+            _sheet_row(project, image_id, factor, name, hr, samples, sr, differences, scores, label)
+            for name in downscalers
+        ],
+        (hr.shape[0], hr.shape[1]),
+        top,
+        f"{label}, locally" if maps else "mean absolute difference, of 255",
+    )
+
+
+def _sheet_row(
+    project: Project,
+    image_id: str,
+    factor: int,
+    downscaler: str,
+    hr: NDArray[np.uint8],
+    samples: list[int],
+    sr: dict[tuple[str, int], NDArray[np.uint8]],
+    differences: dict[tuple[str, int], NDArray[Any]],
+    scores: dict[tuple[str, int], float],
+    label: str,
+) -> tuple[str, list[tuple[NDArray[Any] | None, str]]]:
+    lr = _read(project.lr_of(downscaler, factor) / f"{image_id}.png")
+    keys = [(downscaler, k) for k in samples]
+    shown = [(sr.get(key), f"{label} {scores[key]:.3f}" if key in scores else "not finite") for key in keys]
+    return downscaler, [(hr, ""), (lr, ""), *shown, *((differences.get(key), "") for key in keys)]
 
 
 def _absolute(hr: NDArray[np.uint8], sr: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -197,10 +183,3 @@ def _read(path: Path) -> NDArray[np.uint8]:
         return read_image(path)
     except ImageError as error:
         raise UserError(f"{path}: {error}; run `dvc repro` again") from None
-
-
-def _show(axis: Axes, image: NDArray[np.uint8]) -> None:
-    axis.imshow(image, interpolation="nearest")
-    axis.set(xticks=[], yticks=[])
-    for spine in axis.spines.values():
-        spine.set_visible(False)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from ida_rd.report.figures import COLOURS, MARKERS, STYLE
+from ida_rd.report.style import COLOURS, MARKERS, STYLE
 
 __all__ = [
     "balance_figure",

@@ -1,0 +1,20 @@
+"""What all figures have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["COLOURS", "MARKERS", "STYLE"]
+
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "ida-rd",  # the same picture gives the same file
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # text stays text
+    "text.parse_math": False,  # a name with two $ is a name
+}
+# Okabe and Ito's palette: the colour-blind can distinguish its colours, and everyone the markers, in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
