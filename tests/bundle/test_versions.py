@@ -81,7 +81,7 @@ def test_its_rows_follow_from_the_images(project: Path, monkeypatch: pytest.Monk
     (found,) = again.branches
     assert found.branch == "flow-compact x4 bicubic"  # `mine` is the publisher's own program
     assert again.missing == 8
-    assert found.largest <= 1e-6
+    assert found.largest < 1e-3  # DSS was in float32 then
     assert found.notes == ["the code was that of ida-rd 0.1.0"]
     assert list(elsewhere.iterdir()) == []
     assert not (project / ".ida-rd").exists()

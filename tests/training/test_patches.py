@@ -147,5 +147,5 @@ def test_photographs_are_read_as_everywhere_else(tmp_path: Path) -> None:
     source = PatchSource([tmp_path / "a.png"], 4, 32, seed=0)
     assert np.array_equal(source.images[0][0], np.rot90(wide, -1))
     (tmp_path / "b.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 200 200\n%%EOF\n")
-    with pytest.raises(UserError, match=r"^training images: .*b\.png: not a readable image \(unknown format\)"):
+    with pytest.raises(UserError, match=r"^training images: .*b\.png: PostScript is not read"):
         PatchSource([tmp_path / "b.png"], 4, 32, seed=0)
