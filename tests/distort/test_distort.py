@@ -140,7 +140,7 @@ def test_laws_of_the_measures(seed: int, metric: str) -> None:
 
 def test_the_contract_catches_a_distance_with_an_offset() -> None:
     class Shifted(pixel.PSNR):
-        def distance(self, reference: NDArray[np.int64], sr: NDArray[np.uint8]) -> NDArray[np.float64]:
+        def distance(self, reference: NDArray[np.int32], sr: NDArray[np.uint8]) -> NDArray[np.float64]:
             return super().distance(reference, sr) - 1
 
     module = ModuleType("shifted")
