@@ -8,7 +8,6 @@ listed as not verified.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from typing import Any
 from ida_rd.attributes.recipe import stated as stated_source
 from ida_rd.bundle.confine import is_own, objections, opens_nothing
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import canonical_json
 from ida_rd.core.methods import SECTION, method_recipe, open_method
 from ida_rd.core.project import Branch
 from ida_rd.core.recipes import SCHEMA, identity
@@ -126,9 +124,14 @@ def claims_of(parameters: RunParameters, skipped: Mapping[str, str]) -> Claims:
         "multiple": math.lcm(*parameters.factors),
         "opens_images": measures or parameters.images.crop is not None,
     }
-    for part in (claims.methods, claims.upscalers, claims.distortions, claims.sources, claims.data):
-        part |= json.loads(canonical_json(part))  # tuples as the lists that a recipe has
     return claims
+
+
+def _as_recipe(value: Any) -> Any:
+    """Tuples as the lists that a recipe has."""
+    if isinstance(value, dict):
+        return {key: _as_recipe(inner) for key, inner in value.items()}
+    return [_as_recipe(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _check_skipped(parameters: RunParameters, skipped: Mapping[str, str]) -> None:
@@ -186,7 +189,7 @@ def _upscaler(claims: Claims, parameters: RunParameters, name: str, entry: Recip
         return
     asked = opens_nothing("upscale", entry)
     recipe, descriptor, method = stated_upscaler(name, asked, factor, parameters.seed, parameters.samples)
-    known = dataclasses.asdict(descriptor) | {"marks": descriptor.marks()}
+    recipe, known = _as_recipe(recipe), _as_recipe(dataclasses.asdict(descriptor) | {"marks": descriptor.marks()})
     if asked != entry:  # it names a file: what is in that, and only that, is left open
         recipe = {k: v for k, v in recipe.items() if k != DECIDED_BY_A_FILE}
         recipe["parameters"] = _dumped("upscale", name, entry)
@@ -218,7 +221,7 @@ def _distortion(claims: Claims, name: str, entry: Recipe) -> None:
     asked = opens_nothing("distort", entry)
     recipe, descriptor, method = stated_distortion(name, asked)
     recipe["parameters"] = _dumped("distort", name, entry)
-    known = dataclasses.asdict(descriptor)
+    known = _as_recipe(dataclasses.asdict(descriptor))
     if asked != entry:
         known.pop("weights")
     claims.methods[path], claims.distortions[name] = recipe, known

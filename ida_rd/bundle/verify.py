@@ -25,6 +25,7 @@ from ida_rd.bundle.source import source_problems
 from ida_rd.bundle.unverified import called_otherwise, left_open
 from ida_rd.bundle.versions import RELEASED_WEIGHTS, version_of
 from ida_rd.core.errors import UserError
+from ida_rd.core.files import canonical_json
 from ida_rd.core.foreign import reason
 from ida_rd.core.methods import validate
 from ida_rd.core.project import Branch
@@ -59,6 +60,7 @@ COPIES = {"page/provenance.json": "provenance.json", "page/balance.csv": "balanc
 # Of what is computed again: resampling costs images x resamples for each score and each pair. A small file must not
 # ask for hours.
 LEAST_WORK, WORK_PER_BYTE = 10**9, 10**5
+MOST_COMPARED = 10**9  # characters
 
 
 @dataclass(frozen=True)
@@ -143,10 +145,11 @@ def verify(folder: Path) -> Verified:
 def _contents(bundle: Bundle, results: Results) -> tuple[list[str], Verified | None]:
     """Compare recipes, rows and summaries with each other."""
     recipe = bundle.json("recipes/aggregate.json")
-    parameters = validate(RunParameters, parse_yaml(bundle.bytes("params.yaml"), "params.yaml", hint=DAMAGED), where="")
+    parameters = _parameters(bundle)
     if results.skipped != recipe["skipped"]:
         return ["results.json: skipped differs from recipes/aggregate.json"], None
     version = version_of(results)
+    _refuse_many(parameters)
     claims = claims_of(parameters, results.skipped)
     problems = source_problems(bundle, results, recipe, parameters, claims, version)
     problems += _said_twice(results, recipe)
@@ -177,6 +180,21 @@ def _contents(bundle: Bundle, results: Results) -> tuple[list[str], Verified | N
     unverified = [*claims.unknown, *left_open(bundle, results, recipe)]
     notes = called_otherwise(parameters)
     return problems, Verified(bundle, results, parameters, recipe, rows, rates, numbers, unverified, notes)
+
+
+def _parameters(bundle: Bundle) -> RunParameters:
+    values = parse_yaml(bundle.bytes("params.yaml"), "params.yaml", hint=DAMAGED)
+    try:
+        return validate(RunParameters, values, where="")
+    except UserError as error:
+        raise UserError(f"params.yaml: {str(error).removeprefix(': ')}") from None
+
+
+def _refuse_many(parameters: RunParameters) -> None:
+    """Refuse more branches than such parameters can be compared for: the parameters stand in each one's recipe."""
+    branches = len(parameters.downscalers) * len(parameters.upscalers) * len(parameters.factors)
+    if branches * len(canonical_json(parameters.model_dump(mode="json"))) > MOST_COMPARED:
+        raise UserError(f"params.yaml: {branches:,} branches with parameters as long are more than can be verified")
 
 
 def _said_twice(results: Results, recipe: dict[str, Any]) -> list[str]:

@@ -25,6 +25,7 @@ JSON_VALUES = 2_000_000  # an empty list takes 20 times as much memory as its te
 YAML_LIMIT = MEBIBYTE // 4
 YAML_VALUES = 30_000
 YAML_EXPANDED = 100_000  # with every alias replaced by what it stands for
+LONG_TEXT = 64  # characters that count as one more value
 DEPTH = 64  # recipes and bundles have fewer than ten levels
 DIGITS = 40  # of a number in YAML
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -209,7 +210,9 @@ class _Size:
             inner = [self.of(part) for pair in node.value for part in pair]
         else:
             inner = [self.of(part) for part in node.value]
-        size = 1 + sum(values for values, _ in inner)
+        # A long text that many aliases stand for is small in memory, and large wherever it is written.
+        size = 1 + (len(node.value) // LONG_TEXT if isinstance(node, ScalarNode) else 0)
+        size += sum(values for values, _ in inner)
         levels = 1 + max((levels for _, levels in inner), default=0)
         if size > YAML_EXPANDED:
             raise ValueError(f"it stands for more than {YAML_EXPANDED:,} values")
