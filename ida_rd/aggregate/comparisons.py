@@ -2,22 +2,22 @@
 
 Everything is computed from image means: a table with one row per image and one column per downscaler, for one
 upscaler, factor and distortion, turned so that more is worse (see `losses`). The latents of an image are common to all
-downscalers, so that what makes an image hard, and most of what is drawn at random, cancels in a difference.
+downscalers, so that what makes an image hard, and most of what is drawn at random, cancels in a difference. What is
+inferred is inferred from photographs: see `ida_rd.aggregate.statistics`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
-from ida_rd.aggregate.statistics import bootstrap_interval
+from ida_rd.aggregate.statistics import Photographs, by_photograph, paired_difference
 from ida_rd.core.seeds import generator
 
 __all__ = [
@@ -26,11 +26,16 @@ __all__ = [
     "halves",
     "holm",
     "losses",
+    "mean_ranks",
     "rank_agreement",
-    "ranks",
+    "ties",
 ]
 
-SPLITS = 200  # random halves of the images
+SPLITS = 200  # random halves of the photographs
+COLUMNS = (
+    *("loses_less", "loses_more", "photographs", "images"),
+    *("difference", "low", "high", "effect", "share", "p", "p_holm"),
+)
 
 
 def losses(means: pd.DataFrame, better: str) -> pd.DataFrame:
@@ -38,56 +43,50 @@ def losses(means: pd.DataFrame, better: str) -> pd.DataFrame:
     return means if better == "lower" else -means
 
 
-def differences(means: pd.DataFrame, *, confidence: float, resamples: int, seed: int) -> pd.DataFrame:
+def differences(
+    means: pd.DataFrame, photographs: Photographs | None = None, *, confidence: float, resamples: int, seed: int
+) -> pd.DataFrame:
     """Compare every two downscalers, image by image.
 
     Parameters
     ----------
     means : DataFrame
         (N images, D downscalers), losses. A missing value leaves its image out of that downscaler's pairs.
-    confidence, resamples, seed
-        As for `bootstrap_interval`.
+    photographs : mapping, optional
+        Image id to photograph; without it, every image is one.
+    confidence : float
+        Of the intervals.
+    resamples, seed : int
+        As for `ida_rd.aggregate.statistics.sign_flip_p`.
 
     Returns
     -------
     DataFrame
-        One row per pair: loses_less, loses_more, images, difference (of the means over the pair's images, at least 0),
-        low and high (BCa bootstrap interval of it over images), p (Wilcoxon's signed-rank test, two-sided) and
-        p_holm (corrected by Holm's method for all pairs of the table). Pairs with fewer than two common images
-        are left out.
+        One row per pair: loses_less, loses_more (by the mean over the pair's photographs), photographs, images,
+        difference (at least 0), low and high (interval of it, for the pair by itself), effect, share, p (see
+        `ida_rd.aggregate.statistics.Difference`) and p_holm, corrected by Holm's method for all pairs of the table.
+        Two differ significantly where p_holm is below 1 - confidence. Pairs with fewer than two common images are
+        left out.
 
     References
     ----------
-    .. [1] Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1, 1945.
-    .. [2] Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statistics 6, 1979.
+    .. [1] Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statistics 6, 1979.
     """
     order = list(means.mean().sort_values(kind="stable").index)
     rows: list[dict[str, Any]] = []
-    values: list[NDArray[np.float64]] = []
     for less, more in combinations(order, 2):
-        value = (means[more] - means[less]).dropna().to_numpy(np.float64)
-        if len(value) < 2:
+        if len((means[more] - means[less]).dropna()) < 2:
             continue
-        turned = value.mean() < 0  # possible if images are missing
-        if turned:
-            less, more, value = more, less, -value
-        rows.append({"loses_less": less, "loses_more": more, "images": len(value), "difference": float(value.mean())})
-        values.append(value)
-    for count in {len(value) for value in values}:  # those of equal size are resampled together
-        places = [i for i, value in enumerate(values) if len(value) == count]
-        low, high = bootstrap_interval(np.stack([values[i] for i in places]), confidence, resamples, seed)
-        for i, a, b in zip(places, low, high, strict=True):
-            rows[i] |= {"low": float(a), "high": float(b), "p": _signed_rank(values[i])}
+        settings: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
+        found = paired_difference(means[less], means[more], photographs, **settings)
+        if found.mean < 0:
+            less, more = more, less
+            found = paired_difference(means[less], means[more], photographs, **settings)
+        row = asdict(found)
+        rows.append({"loses_less": less, "loses_more": more, "difference": row.pop("mean"), **row})
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = p
-    columns = ["loses_less", "loses_more", "images", "difference", "low", "high", "p", "p_holm"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _signed_rank(values: NDArray[np.float64]) -> float:
-    if not values.any():
-        return 1.0
-    return float(stats.wilcoxon(values).pvalue)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -103,53 +102,70 @@ def holm(p: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Ranks of downscalers over images.
+    """Ranks of downscalers over photographs: a picture, no test.
+
+    Whether two mean ranks differ depends on which others are ranked beside them (Benavoli, Corani and Mangili, JMLR 17,
+    2016), so that pairs are tested by themselves: see `differences`.
 
     Attributes
     ----------
-    images : int
-        Images on which all downscalers have a value.
+    photographs : int
+        Those on which all downscalers have a value.
     mean : Series
         Mean rank per downscaler, 1 for the one that loses least; ties share their ranks.
-    friedman_p : float or None
-        Friedman's test that all downscalers rank alike; None for fewer than three.
-    critical_difference : float or None
-        Nemenyi's: mean ranks that lie further apart differ at the level 1 - confidence.
     """
 
-    images: int
+    photographs: int
     mean: pd.Series
-    friedman_p: float | None
-    critical_difference: float | None
 
 
-def ranks(means: pd.DataFrame, confidence: float) -> Ranks:
-    """Rank the downscalers image by image, best first.
+def mean_ranks(means: pd.DataFrame, photographs: Photographs | None = None) -> Ranks:
+    """Rank the downscalers photograph by photograph, best first.
 
     Parameters
     ----------
     means : DataFrame
         (N images, D downscalers), losses; images with a missing value are left out.
-    confidence : float
-        Between 0 and 1.
-
-    References
-    ----------
-    .. [1] Demsar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7, 2006, section 3.2.2.
+    photographs : mapping, optional
+        Image id to photograph.
     """
-    complete = means.dropna()
-    count, methods = complete.shape
-    table = stats.rankdata(complete.to_numpy(np.float64), axis=1) if count else np.empty((0, methods))
-    mean = pd.Series(table.mean(axis=0) if count else np.nan, index=means.columns, dtype=float)
-    if methods < 3 or count < 2:
-        return Ranks(count, mean, None, None)
-    if (complete.nunique(axis=1) == 1).all():  # all are alike on every image: the test would divide by zero
-        friedman = 1.0
-    else:
-        friedman = float(stats.friedmanchisquare(*complete.to_numpy(np.float64).T).pvalue)
-    range_quantile = float(stats.studentized_range.ppf(confidence, methods, np.inf))
-    critical = range_quantile / np.sqrt(2) * np.sqrt(methods * (methods + 1) / (6 * count))
-    return Ranks(count, mean, friedman, float(critical))
+    complete = wide_by_photograph(means.dropna(), photographs)
+    table = stats.rankdata(complete.to_numpy(np.float64), axis=1) if len(complete) else np.empty(complete.shape)
+    mean = table.mean(axis=0) if len(complete) else np.nan
+    return Ranks(len(complete), pd.Series(mean, index=means.columns, dtype=float))
+
+
+def ties(order: Sequence[str], pairs: pd.DataFrame, level: float) -> list[tuple[int, int]]:
+    """Find the runs of neighbours in a ranking no two of which differ significantly.
+
+    Parameters
+    ----------
+    order : sequence of str
+        Downscalers, ranked.
+    pairs : DataFrame
+        From `differences`, of these downscalers. A pair that is not in it does not differ.
+    level : float
+        1 - confidence.
+
+    Returns
+    -------
+    list of (int, int)
+        First and last place of each run of two or more that lies in no longer one.
+    """
+    differ = {frozenset((row.loses_less, row.loses_more)) for row in pairs.itertuples() if row.p_holm < level}
+    found: list[tuple[int, int]] = []
+    for i in range(len(order)):
+        j = i
+        while j + 1 < len(order) and not any(frozenset((order[k], order[j + 1])) in differ for k in range(i, j + 1)):
+            j += 1
+        if j > i and (not found or j > found[-1][1]):
+            found.append((i, j))
+    return found
+
+
+def wide_by_photograph(means: pd.DataFrame, photographs: Photographs | None) -> pd.DataFrame:
+    """Mean over each photograph's images, column by column; rows in order of the photographs' names."""
+    return pd.DataFrame({name: by_photograph(means[name], photographs) for name in means})
 
 
 def rank_agreement(a: pd.Series, b: pd.Series) -> dict[str, float | int] | None:
@@ -162,17 +178,17 @@ def rank_agreement(a: pd.Series, b: pd.Series) -> dict[str, float | int] | None:
     return {"downscalers": len(common), "kendall": float(kendall), "spearman": float(spearman)}
 
 
-def halves(means: pd.DataFrame, seed: int) -> dict[str, float | int] | None:
-    """Would other images rank the downscalers alike? Agreement of two random halves of the images.
+def halves(means: pd.DataFrame, photographs: Photographs | None, seed: int) -> dict[str, float | int] | None:
+    """Would other photographs rank the downscalers alike? Agreement of two random halves of the photographs.
 
     Returns
     -------
     dict or None
         Means of Kendall's tau-b and Spearman's rho over 200 seeded splits, and the 2.5 and 97.5 percentiles
-        of tau (low, high); None for fewer than three downscalers or four images. The halves have half the images,
-        so that the whole set ranks better than this says.
+        of tau (low, high); None for fewer than three downscalers or four photographs. The halves have half the
+        photographs, so that the whole set ranks better than this says.
     """
-    complete = means.dropna()
+    complete = wide_by_photograph(means.dropna(), photographs)
     if complete.shape[1] < 3 or len(complete) < 4:
         return None
     rng = generator("halves", seed, len(complete))

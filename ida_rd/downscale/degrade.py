@@ -127,14 +127,24 @@ class GaussianNoise(Step):
 
 
 class Contrast(Step):
-    """Contrast about the mean luminance: Pillow's ``ImageEnhance.Contrast``, which truncates."""
+    """Contrast about the mean luminance, as Pillow's ``ImageEnhance.Contrast``, but rounded.
 
-    HARMLESS: ClassVar[tuple[str, ...] | None] = ("when", "factor")
+    Pillow truncates: at factors near 1 about half of the values move down a level, and the image is darker. A score
+    sees that, and not the contrast.
+    """
+
+    HARMLESS: ClassVar[tuple[str, ...] | None] = ("when", "factor", "compat")
 
     factor: float = Field(ge=0, le=100, description="1 changes nothing, 0 leaves plain grey")
+    compat: Literal["pillow"] | None = Field(
+        default=None, description="pillow: truncated as ImageEnhance does, to repeat published numbers; null: rounded"
+    )
 
     def apply(self, image: Pixels, rng: np.random.Generator) -> Pixels:
-        return np.asarray(ImageEnhance.Contrast(Image.fromarray(image)).enhance(self.factor))
+        if self.compat == "pillow":
+            return np.asarray(ImageEnhance.Contrast(Image.fromarray(image)).enhance(self.factor))
+        grey = int(np.asarray(Image.fromarray(image).convert("L")).mean() + 0.5)  # Pillow's
+        return round_levels(grey + self.factor * (image.astype(np.float64) - grey))
 
 
 class Quantization(Step):
