@@ -194,7 +194,13 @@ def _files(
         ),
         "recipes/balance.json": (
             bundle.json("recipes/balance.json"),
-            balance_recipe(claims.data["balance"], said["images"]["path"], claims.data["multiple"], parameters.seed),
+            balance_recipe(
+                claims.data["balance"],
+                said["images"]["path"],
+                claims.data["multiple"],
+                parameters.seed,
+                photograph_before=said["images"]["photograph_before"],
+            ),
         ),
     }
     for name, (published, fresh) in wanted.items():

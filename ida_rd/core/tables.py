@@ -19,7 +19,7 @@ from ida_rd.core.readers import read_content
 __all__ = ["CELLS", "TEXT", "marked_name", "parse_table", "read_table", "spread_column", "write_table"]
 
 # An image may be called "001", and a downscaler "nan": pandas would make numbers of them.
-TEXT = ("image_id", "file", "upscaler", "downscaler", "distortion", "loses_less", "loses_more", "marks")
+TEXT = ("image_id", "photograph", "file", "upscaler", "downscaler", "distortion", "loses_less", "loses_more", "marks")
 CSV_LIMIT = 256 * MEBIBYTE
 COLUMNS = 10_000
 CELLS = 50_000_000
