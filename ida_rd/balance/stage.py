@@ -91,7 +91,7 @@ def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
     names = list(rules) or [name for name in table.columns if name not in PLACE and ":" not in name]
     candidates = len(table)
     before = recipe.get("images", {}).get("photograph_before")
-    files = table["file"] if "file" in table else table.image_id
+    files = table.get("file", table.image_id)
     table["photograph"] = [photograph_of(str(file), before) for file in files]
     table, left_out = _usable(table, names, rules, recipe["least_probability"])
     joint = cells(table, rules) if rules else None
@@ -102,9 +102,9 @@ def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
         group = k_means_groups(_features(table, names, joint), recipe["groups"], recipe["seed"])
     even_quotas(np.bincount(group), recipe["size"])  # refuses too large a size
     largest_first = recipe["method"] == "kmeans"
-    order = sequence(
-        table.image_id, group, recipe["seed"], largest_first=largest_first, photographs=table.photograph
-    )[: recipe["size"]]
+    order = sequence(table.image_id, group, recipe["seed"], largest_first=largest_first, photographs=table.photograph)[
+        : recipe["size"]
+    ]
     table["group"] = group
     subset = table.iloc[order].assign(order=np.arange(1, len(order) + 1))
     described = joint or Cells(pd.DataFrame({"cluster": np.arange(recipe["groups"])}), group)

@@ -145,7 +145,9 @@ def licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:
         lines += ["", "## Attributes of the images", "", *terms]
     lines += ["", "## Images", ""]
     if recipe["images"]["source"] == "sample-photos":
-        lines.append("Photographs inside the packages scikit-image, scikit-learn and matplotlib; their terms are in the")
+        lines.append(
+            "Photographs inside the packages scikit-image, scikit-learn and matplotlib; their terms are in the"
+        )
         lines.append("project's docs/data.md.")
     else:
         lines.append(

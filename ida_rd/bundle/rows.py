@@ -10,7 +10,6 @@ import pandas as pd
 
 from ida_rd.balance.structure import WITHOUT_STRUCTURE
 from ida_rd.bundle.folder import Bundle
-from ida_rd.bundle.numbers import of_this_program
 from ida_rd.bundle.schema import Results
 from ida_rd.core.candidates import photograph_of
 from ida_rd.core.errors import UserError
@@ -39,7 +38,7 @@ def test_set(bundle: Bundle, parameters: RunParameters, results: Results) -> tup
         wanted.append(WITHOUT_STRUCTURE)
         if table[WITHOUT_STRUCTURE].dtype != bool or not table[WITHOUT_STRUCTURE].any():
             return [], [f"{name}: {WITHOUT_STRUCTURE} is not True for some images and False for the others"]
-    if "photograph" in table or of_this_program(results):  # older bundles have none
+    if results.schema_version > 1:  # version 1 did not know it
         wanted.append("photograph")
     if odd := sorted(set(table) ^ set(wanted)):
         return [], [f"{name}: {'has no' if odd[0] in wanted else 'has an unknown'} column {odd[0]}"]
@@ -52,7 +51,7 @@ def test_set(bundle: Bundle, parameters: RunParameters, results: Results) -> tup
         problems.append(f"{name}: an image is in it twice")
     if list(table.order) != list(dict.fromkeys(table.order)) or set(table.order) != set(range(1, size + 1)):
         problems.append(f"{name}: order does not count the images")
-    if "photograph" in table:
+    if results.schema_version > 1:
         before = parameters.images.photograph_before
         if list(table.photograph) != [photograph_of(str(file), before) for file in table.file]:
             problems.append(f"{name}: photograph is not what the files' names and images.photograph_before say")

@@ -109,7 +109,7 @@ def photograph_of(file: str, before: str | None) -> str:
     It is the file's name without folder and suffix, and without all from the last `before` on, if that is in it. A
     name that begins with `before` is not cut.
     """
-    stem = unicodedata.normalize("NFC", PurePosixPath(file.rpartition(":")[2]).stem)
+    stem = unicodedata.normalize("NFC", PurePosixPath(file).stem)
     end = stem.rfind(before) if before else -1
     return stem[:end] if end > 0 else stem
 

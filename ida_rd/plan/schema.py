@@ -25,8 +25,8 @@ MOST_BRANCHES = 20_000
 PATTERN_PARTS = 16
 LARGEST_EDGE = 1e12
 # Columns of the tables that attributes become columns of.
-RESERVED = {"image_id", "photograph", "file", "x", "y", "width", "height", "sha256", "group", "order", "pool", "chosen", "short",
-            "pixels_sha256"}  # fmt: skip
+RESERVED = {"image_id", "photograph", "file", "x", "y", "width", "height", "sha256", "group", "order", "pool",
+            "chosen", "short", "pixels_sha256"}  # fmt: skip
 
 
 def _name(name: Any) -> str:
@@ -294,8 +294,8 @@ class RunParameters(Parameters):
     )
     primary: Annotated[str, BeforeValidator(_name)] | None = Field(
         default=None,
-        description="name of the distortion that is the primary outcome and leads tables and figures; where it cannot be"
-        " computed that is said, and the first of the others leads; null: the first",
+        description="name of the distortion that is the primary outcome and leads tables and figures; where it cannot"
+        " be computed that is said, and the first of the others leads; null: the first",
     )
     missing_weights: Literal["skip", "error"] = Field(
         default="error",
