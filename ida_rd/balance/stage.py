@@ -90,10 +90,10 @@ def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
     rules = recipe["attributes"]
     names = list(rules) or [name for name in table.columns if name not in PLACE and ":" not in name]
     candidates = len(table)
+    table, left_out = _usable(table, names, rules, recipe["least_probability"])
     before = recipe.get("images", {}).get("photograph_before")
     files = table.get("file", table.image_id)
     table["photograph"] = [photograph_of(str(file), before) for file in files]
-    table, left_out = _usable(table, names, rules, recipe["least_probability"])
     joint = cells(table, rules) if rules else None
     if recipe["method"] == "stratified":
         assert joint is not None  # `plan` refuses it without rules
