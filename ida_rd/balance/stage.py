@@ -121,15 +121,17 @@ def select(table: pd.DataFrame, recipe: dict[str, Any], *, by_photographs: bool 
             subset[name] = joint.table[name].to_numpy()[joint.of[order]]
     subset = subset.sort_values("image_id", ignore_index=True)
     metrics, groups = _report(described, order)
-    tiles = subset.get("photograph", subset.image_id).value_counts()
+    spread: dict[str, int] = {}
+    if by_photographs:
+        tiles = subset.photograph.value_counts()
+        spread = {"photographs": len(tiles), "most_tiles_of_a_photograph": int(tiles.max())}
     return Selection(
         subset[[c for c in subset if c in PLACE or c in MADE or c in rules]],
         {
             "candidates": candidates,
             "left_out": candidates - len(table),
             **{f"left_out_{reason}": count for reason, count in left_out.items()},
-            "photographs": len(tiles),
-            "most_tiles_of_a_photograph": int(tiles.max()),
+            **spread,
             **metrics,
         },
         groups,
