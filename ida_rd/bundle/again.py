@@ -3,8 +3,8 @@
     python -m ida_rd.bundle.again
 
 works in the current folder, on ``params.yaml``, ``branches.json`` and ``version.json`` (the bundle's), which
-`ida_rd.bundle.rerun` has written there, and leaves a project: recipes, test set, rows. What it may run and open has been
-decided before.
+`ida_rd.bundle.rerun` has written there, and leaves a project: recipes, test set, rows. What it may run and open has
+been decided before.
 """
 
 from __future__ import annotations
