@@ -22,12 +22,13 @@ from ida_rd.report.planes import (
     perception_distortion_figure,
     rate_distortion_figure,
 )
+from ida_rd.report.sheet import save_sheet
 
 __all__ = ["draw", "leading_maps"]
 
 
 def draw(project: Project, recipe: dict[str, Any], tables: dict[str, pd.DataFrame], target: Path) -> list[str]:
-    """Draw what there is to draw of a run, each as PNG, SVG and PDF; return the stems, contact sheets last."""
+    """Draw what there is to draw of a run, as PNG, SVG and PDF, sheets without SVG; return the stems, sheets last."""
     distortions, order = recipe["distortions"], recipe["distortion_order"]
     lead = order[0]
     scores, ranks = tables["ida_rd"], tables["ranks"]
@@ -88,7 +89,7 @@ def _contact_sheets(project: Project, recipe: dict[str, Any], table: pd.DataFram
             label = distortions[lead]["label"]
             stem = f"contact_sheet-{upscaler}-x{factor}-{len(stems) + 1}"
             sheet = contact_sheet(project, image_id, upscaler, factor, marks, downscalers, scores, label, maps)
-            save(sheet, target / stem)
+            save_sheet(sheet, target / stem)
             stems.append(stem)
     return stems
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["COLOURS", "MARKERS", "STYLE"]
+__all__ = ["COLOURS", "MARKERS", "STYLE", "without_date"]
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -18,3 +18,8 @@ STYLE: dict[Any, Any] = {
 # Okabe and Ito's palette: the colour-blind can distinguish its colours, and everyone the markers, in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def without_date(form: str) -> dict[str, None]:
+    """The metadata of a figure that say when it was drawn and by what: none."""
+    return dict.fromkeys({"png": ["Software"], "svg": ["Date"], "pdf": ["CreationDate", "Creator", "Producer"]}[form])
