@@ -18,7 +18,7 @@ from ida_rd.core.images import ImageError, read_image
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.tables import marked_name
 from ida_rd.report.sheet import Cell, sheet_figure
-from ida_rd.report.style import COLOURS, MARKERS, STYLE, without_date
+from ida_rd.report.style import COLOURS, MARKERS, STYLE, without_date, write_below
 
 __all__ = ["contact_sheet", "save", "score_figure", "telling_images"]
 
@@ -38,10 +38,12 @@ def save(figure: Figure, stem: Path) -> None:
             figure.savefig(stem.with_suffix(f".{form}"), metadata=without_date(form))
 
 
-def score_figure(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str]) -> Figure:
+def score_figure(
+    table: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str], note: str = ""
+) -> Figure:
     """Points with intervals: one row per downscaler, panel per distortion, and colour per upscaler and factor.
 
-    Rows are sorted by the leading distortion, best on top.
+    Rows are sorted by the leading distortion, best on top. `note` stands below.
     """
     lead = order[0]
     sign = 1 if distortions[lead]["better"] == "lower" else -1
@@ -62,6 +64,7 @@ def score_figure(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], or
             figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
         else:
             figure.suptitle(f"IDA-RD with {series[0][0]}, x{series[0][1]}", fontsize=10)
+        write_below(figure, note)
     return figure
 
 
