@@ -83,13 +83,16 @@ def _difference_panel(axis: Axes, rows: pd.DataFrame, baseline: int, series: int
     y = np.arange(len(rows))
     axis.axvline(0, color="0.4", linewidth=0.9, zorder=1)
     axis.plot([0], [baseline], "|", color="black", markersize=11, markeredgewidth=2, zorder=3)
-    axis.hlines(y, rows.low, rows.high, color=colour, linewidth=1.3, zorder=2)  # none where there is no interval
+    shown = rows.difference.notna().to_numpy()
     for significant, face in ((True, colour), (False, "white")):
-        shown = ((rows.p_holm < level) == significant).to_numpy() & rows.difference.notna().to_numpy()
-        axis.plot(
-            *(rows.difference[shown], y[shown], marker),
-            color=colour, markerfacecolor=face, markersize=5, zorder=3,
-        )  # fmt: skip
+        drawn = shown & ((rows.p_holm < level) == significant).to_numpy()
+        look = {"color": colour, "markerfacecolor": face, "markersize": 5, "zorder": 2}
+        axis.plot(rows.difference[drawn], y[drawn], marker, linestyle="none", **look)
+    given = rows.low.notna().to_numpy()  # nothing is drawn where there is no interval
+    mean, low, high = (column[given].to_numpy() for column in (rows.difference, rows.low, rows.high))
+    axis.errorbar(
+        mean, y[given], xerr=[mean - low, high - mean], fmt="none", ecolor=colour, elinewidth=1.2, capsize=2.5, zorder=3
+    )
     axis.grid(axis="x", color="0.92", linewidth=0.7)
     axis.set_axisbelow(True)
     axis.tick_params(axis="y", length=0)
@@ -136,7 +139,7 @@ def ranks_figure(
         for axis, ((upscaler, factor), group), bars in zip(axes, cells, groups, strict=True):
             _ranks_panel(axis, group.set_index("downscaler").mean_rank, bars)
             axis.set_title(f"{upscaler}, x{factor}: mean rank by {label}", fontsize=9)
-        below = f"Bars: no significant difference at {1 - confidence:.2g} ({WHY})"
+        below = f"A picture of ranks. Bars: no significant difference at {1 - confidence:.2g} ({WHY})"
         write_below(figure, below, note)
     return figure
 

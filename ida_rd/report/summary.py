@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ida_rd.report.pairs import least_p, to_baseline
+from ida_rd.report.pairs import disagreements, least_p, to_baseline
 
 __all__ = ["cells"]
 
@@ -31,6 +31,7 @@ def cells(
     """
     lead = order[0]
     ranks = tables["ranks"][tables["ranks"].distortion == lead].set_index(["upscaler", "factor", "downscaler"])
+    contradicted = disagreements(tables["differences"], order, level)
     found = []
     for (upscaler, factor), group in tables["ida_rd"].groupby(["upscaler", "factor"], sort=False):
         pairs = _of(tables["differences"], upscaler, factor, lead)
@@ -67,6 +68,7 @@ def cells(
                 "rows": rows,
                 "zero": -100 * low / span,
                 "verdict": _verdict(pairs, rows, level),
+                "disagreements": sum((d.upscaler, d.factor) == (upscaler, factor) for d in contradicted),
             }
         )
     return found
