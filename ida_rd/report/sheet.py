@@ -119,9 +119,9 @@ def _place(
 
 
 def _sized(image: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """An image at another size: the nearest pixels of a smaller one, means of a larger one's."""
+    """An image at another size: the nearest pixels of a smaller one, weighted means of a larger one's."""
     if image.shape[0] <= shape[0]:
         down, across = ((np.arange(to) + 0.5) * have / to for to, have in zip(shape, image.shape[:2], strict=True))
         return image[down.astype(int)[:, None], across.astype(int)]
     picture = Image.fromarray(image if image.ndim == 3 else image.astype(np.float32))
-    return np.asarray(picture.resize(shape[::-1], Image.Resampling.BOX))
+    return np.asarray(picture.resize(shape[::-1], Image.Resampling.BILINEAR))
