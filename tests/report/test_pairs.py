@@ -52,6 +52,7 @@ def test_disagreements_stay_within_an_upscaler_and_those_of_the_leading_distorti
     assert disagreements(pairs, ORDER, 0.05) == []
     pairs = pd.DataFrame(
         [
+            _pair("d", "e", 0.01),  # of the upscaler's, by the leading distortion, but no disagreement
             _pair("c", "b", 0.01, "third"),
             _pair("b", "c", 0.01, "second"),
             _pair("a", "b", 0.01, "second", upscaler="v"),
