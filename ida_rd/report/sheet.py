@@ -94,7 +94,7 @@ def save_sheet(figure: Figure, stem: Path) -> None:
         canvas.draw()
         raster.set_visible(True)
         pixels = np.minimum(np.asarray(canvas.buffer_rgba())[..., :3], np.asarray(raster.get_array()))
-        # What a longer search for repetitions finds in photographs, 1 %, takes three times as long.
+        # Searching for longer repetitions makes photographs 6 % smaller, and takes three times as long.
         Image.fromarray(pixels).save(
             stem.with_suffix(".png"), dpi=(DPI, DPI), compress_level=6, compress_type=zlib.Z_RLE
         )
