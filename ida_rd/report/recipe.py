@@ -24,5 +24,6 @@ def report_recipe(aggregate: dict[str, Any], parameters: dict[str, Any]) -> dict
         "browse": parameters["report"]["browse"],
         "primary": aggregate.get("primary"),
         "methods": aggregate["recipes"]["distort"]["distortions"],
-        **{key: aggregate[key] for key in ("confidence", "distortions", "distortion_order", "branches", "upscalers")},
+        **{key: aggregate[key] for key in ("confidence", "distortions", "distortion_order", "primary")},
+        **{key: aggregate[key] for key in ("branches", "upscalers")},
     }
