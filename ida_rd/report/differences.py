@@ -86,7 +86,7 @@ def _difference_panel(axis: Axes, rows: pd.DataFrame, baseline: int, series: int
     shown = rows.difference.notna().to_numpy()
     for significant, face in ((True, colour), (False, "white")):
         drawn = shown & ((rows.p_holm < level) == significant).to_numpy()
-        look = {"color": colour, "markerfacecolor": face, "markersize": 5, "zorder": 2}
+        look: dict[str, Any] = {"color": colour, "markerfacecolor": face, "markersize": 5, "zorder": 2}
         axis.plot(rows.difference[drawn], y[drawn], marker, linestyle="none", **look)
     given = rows.low.notna().to_numpy()  # nothing is drawn where there is no interval
     mean, low, high = (column[given].to_numpy() for column in (rows.difference, rows.low, rows.high))
@@ -101,7 +101,7 @@ def _difference_panel(axis: Axes, rows: pd.DataFrame, baseline: int, series: int
 
 
 def ranks_figure(
-    ranks: pd.DataFrame, pairs: pd.DataFrame, confidence: float, label: str, note: str = ""
+    ranks: pd.DataFrame, pairs: pd.DataFrame, *, confidence: float, label: str, note: str = ""
 ) -> Figure | None:
     """Mean ranks on a line (as Demsar draws them, JMLR 2006), a bar over neighbours that do not differ significantly.
 

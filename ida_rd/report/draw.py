@@ -38,7 +38,7 @@ def draw(project: Project, recipe: dict[str, Any], tables: dict[str, pd.DataFram
     count, bars = sizes(scores), about(scores, confidence)
     named, ranks, pairs = (_with_marks(tables[t], recipe["upscalers"]) for t in ("ida_rd", "ranks", "differences"))
     first = named[named.distortion == lead]
-    leading = [table[table.distortion == lead] for table in (ranks, pairs)]
+    leading = ranks[ranks.distortion == lead], pairs[pairs.distortion == lead]
     figures: dict[str, Figure | None] = {
         "differences": differences_figure(
             pairs,
@@ -50,7 +50,7 @@ def draw(project: Project, recipe: dict[str, Any], tables: dict[str, pd.DataFram
             f"{bars}, each for its pair by itself",
         ),
         "scores": score_figure(named, distortions, order, f"{bars}; whether they overlap says nothing of differences"),
-        "ranks": ranks_figure(*leading, confidence, label, count),
+        "ranks": ranks_figure(*leading, confidence=confidence, label=label, note=count),
         "rate_distortion": rate_distortion_figure(first, distortions[lead], bars),
         "heat_map": heat_map(first, distortions[lead], count),
         "balance": balance_figure(tables["balance"]),

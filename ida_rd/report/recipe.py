@@ -22,7 +22,6 @@ def report_recipe(aggregate: dict[str, Any], parameters: dict[str, Any]) -> dict
         "parameters": parameters,
         "images": parameters["report"]["images"],
         "browse": parameters["report"]["browse"],
-        "primary": aggregate.get("primary"),
         "methods": aggregate["recipes"]["distort"]["distortions"],
         **{key: aggregate[key] for key in ("confidence", "distortions", "distortion_order", "primary")},
         **{key: aggregate[key] for key in ("branches", "upscalers")},

@@ -87,9 +87,10 @@ def test_the_baselines_row_is_a_line_at_zero() -> None:
     pairs, ranks = _tables()
     figure = differences_figure(pairs, ranks, DESCRIPTORS, ["d"], "bicubic", 0.95)
     assert figure is not None
-    (zero,) = [line for line in figure.axes[0].lines if line.get_marker() == "|" and list(line.get_ydata()) == [1]]
-    assert list(zero.get_xdata()) == [0]
-    assert any(list(line.get_xdata()) == [0, 0] for line in figure.axes[0].lines)
+    lines = [(line.get_marker(), np.asarray(line.get_xdata()).tolist(), line) for line in figure.axes[0].lines]
+    (zero,) = [line for marker, x, line in lines if marker == "|" and x == [0]]
+    assert np.asarray(zero.get_ydata()).tolist() == [1], "bicubic is the second row"
+    assert any(x == [0, 0] for _, x, _ in lines)
 
 
 @pytest.mark.parametrize("confidence", [0.95, 0.995])
@@ -122,17 +123,17 @@ def test_one_downscaler_has_no_differences() -> None:
     pairs, ranks = _tables()
     one = ranks[ranks.downscaler == "best"]
     assert differences_figure(pairs[:0], one, DESCRIPTORS, ["d", "e"], "best", 0.95) is None
-    assert ranks_figure(one[one.distortion == "d"], pairs[:0], 0.95, "D") is None
+    assert ranks_figure(one[one.distortion == "d"], pairs[:0], confidence=0.95, label="D") is None
 
 
 def test_bars_over_ranks_are_of_the_paired_tests() -> None:
     """bicubic and near do not differ; all other pairs do, however close their ranks."""
     pairs, ranks = _tables()
     ranks = ranks.assign(mean_rank=1 + ranks.mean_rank / 100)  # any test of ranks would join all
-    of = [table[(table.distortion == "d") & (table.upscaler == "u")] for table in (ranks, pairs)]
-    figure = ranks_figure(*of, 0.95, "D", "N = 9")
+    first, tests = (table[(table.distortion == "d") & (table.upscaler == "u")] for table in (ranks, pairs))
+    figure = ranks_figure(first, tests, confidence=0.95, label="D", note="N = 9")
     assert figure is not None
-    thick = [c for c in figure.axes[0].collections if c.get_linewidth()[0] == 3]
+    thick = [c for c in figure.axes[0].collections if np.atleast_1d(c.get_linewidth())[0] == 3]
     assert len(thick) == 1
     (segment,) = thick[0].get_segments()  # type: ignore[attr-defined]
     assert segment[:, 0] == pytest.approx([1.02 - 0.05, 1.03 + 0.05])

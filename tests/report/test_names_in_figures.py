@@ -84,7 +84,7 @@ def _figures() -> Iterator[tuple[str, Figure | None, tuple[str, ...]]]:
     descriptors = {name: {"label": LABEL, "better": "lower"} for name in ("one", "two")}
     yield "scores", score_figure(scores, descriptors, ["one", "two"]), (*ODD, LABEL, *UPSCALERS)
     pairs = _pairs()
-    yield "ranks", ranks_figure(one, pairs, 0.95, LABEL, LABEL), (*ODD, LABEL, *UPSCALERS)
+    yield "ranks", ranks_figure(one, pairs, confidence=0.95, label=LABEL, note=LABEL), (*ODD, LABEL, *UPSCALERS)
     apart = differences_figure(pairs, scores, descriptors, ["one", "two"], ODD[1], 0.95, LABEL)
     yield "differences", apart, (*ODD, LABEL, *UPSCALERS)
     yield "rate", rate_distortion_figure(one, descriptors["one"]), (*ODD, LABEL, *UPSCALERS)
@@ -131,10 +131,13 @@ def test_a_run_with_such_images_and_labels_reports(
         "report": {"images": 2, "browse": 4},
     }
     (project / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
-    titles = []
-    monkeypatch.setattr(
-        draw, "save_sheet", lambda figure, stem: (titles.append(figure.get_suptitle()), save(figure, stem))
-    )
+    titles: list[str] = []
+
+    def save_as_svg(figure: Figure, stem: Path) -> None:
+        titles.append(figure.get_suptitle())
+        save(figure, stem)
+
+    monkeypatch.setattr(draw, "save_sheet", save_as_svg)
     walk(report=True)
     drawn = html.unescape("".join(path.read_text(encoding="utf-8") for path in project.glob("metrics/plots/*.svg")))
     assert all(label in drawn for label in labels)

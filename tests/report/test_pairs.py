@@ -86,7 +86,7 @@ def test_bars_join_the_longest_runs_without_a_significant_pair() -> None:
     rng = np.random.default_rng(1)
     for _ in range(200):
         p = {frozenset(pair): rng.choice([0.01, 0.5]) for pair in combinations(names, 2)}
-        pairs = pd.DataFrame([_pair(*sorted(pair), float(value)) for pair, value in p.items()])
+        pairs = pd.DataFrame([_pair(min(pair), max(pair), float(value)) for pair, value in p.items()])
         runs = [
             (i, j)
             for i, j in combinations(range(6), 2)
