@@ -84,7 +84,7 @@ class Result:
         return markdown_table(
             *(self.scores, distortions, recipe["distortion_order"], self.skipped, confidence, flat),
             primary=recipe.get("primary"),
-            disagreements=disagreement_note(self.differences, distortions, 1 - confidence),
+            disagreeing=disagreement_note(self.differences, distortions, recipe["distortion_order"], 1 - confidence),
         )
 
     def differences_markdown(self) -> str:

@@ -29,7 +29,6 @@ __all__ = [
     "losses",
     "mean_ranks",
     "rank_agreement",
-    "ties",
     "wide_by_photograph",
 ]
 
@@ -135,34 +134,6 @@ def mean_ranks(means: pd.DataFrame, photographs: Photographs | None = None) -> R
     table = stats.rankdata(complete.to_numpy(np.float64), axis=1) if len(complete) else np.empty(complete.shape)
     mean = table.mean(axis=0) if len(complete) else np.nan
     return Ranks(len(complete), pd.Series(mean, index=means.columns, dtype=float))
-
-
-def ties(order: Sequence[str], pairs: pd.DataFrame, level: float) -> list[tuple[int, int]]:
-    """Find the runs of neighbours in a ranking no two of which differ significantly.
-
-    Parameters
-    ----------
-    order : sequence of str
-        Downscalers, ranked.
-    pairs : DataFrame
-        From `differences`, of these downscalers. A pair that is not in it does not differ.
-    level : float
-        1 - confidence.
-
-    Returns
-    -------
-    list of (int, int)
-        First and last place of each run of two or more that lies in no longer one.
-    """
-    differ = {frozenset((row.loses_less, row.loses_more)) for row in pairs.itertuples() if row.p_holm < level}
-    found: list[tuple[int, int]] = []
-    for i in range(len(order)):
-        j = i
-        while j + 1 < len(order) and not any(frozenset((order[k], order[j + 1])) in differ for k in range(i, j + 1)):
-            j += 1
-        if j > i and (not found or j > found[-1][1]):
-            found.append((i, j))
-    return found
 
 
 def wide_by_photograph(means: pd.DataFrame, photographs: Photographs | None) -> pd.DataFrame:

@@ -8,13 +8,13 @@ import pandas as pd
 
 from ida_rd.aggregate.statistics import FEW, FEWEST
 from ida_rd.core import typeset
+from ida_rd.core.pairs import disagreements
 from ida_rd.core.tables import marked_name
 from ida_rd.core.typeset import counted, interval, latex_text, number, p_value, share
 
 __all__ = [
     "differences_markdown",
     "disagreement_note",
-    "disagreements",
     "effect",
     "flat_note",
     "markdown_table",
@@ -36,12 +36,12 @@ def markdown_table(
     flat: int = 0,
     *,
     primary: str | None = None,
-    disagreements: str = "",
+    disagreeing: str = "",
 ) -> str:
     """Set the long table as Markdown: one row per branch, one column per distortion, best in bold.
 
     Sorted by the leading distortion, best first, within each upscaler and factor. `flat` images have no structure;
-    `disagreements` are those of `disagreement_note`.
+    `disagreeing` is the `disagreement_note`.
     """
     lead = order[0]
     heads = [_head(distortions[name]) for name in order]
@@ -69,8 +69,8 @@ def markdown_table(
             f"{distortions[lead]['label']} is the sum of variance (half the mean distance between an image's samples)"
             " and the squared error of their mean."
         ]
-    if disagreements:
-        lines += [disagreements]
+    if disagreeing:
+        lines += [disagreeing]
     lines += _failures(table)
     lines += [f"**Skipped: {name}**, because {reason}." for name, reason in skipped.items()]
     return "\n".join(lines) + "\n"
@@ -127,56 +127,19 @@ def _failures(table: pd.DataFrame) -> list[str]:
     return lines
 
 
-def disagreements(pairs: pd.DataFrame, level: float) -> pd.DataFrame:
-    """Find the pairs that differ significantly one way by one distortion, and the other way by another.
-
-    Parameters
-    ----------
-    pairs : DataFrame
-        ``differences.csv``.
-    level : float
-        1 - confidence.
-
-    Returns
-    -------
-    DataFrame
-        One row per pair: upscaler, factor, less, more (as by the first distortions), by and against: the distortions
-        of either side, as a text.
-    """
-    rows = []
-    for (upscaler, factor), group in pairs[pairs.p_holm < level].groupby(["upscaler", "factor"], sort=False):
-        found: dict[tuple[str, str], list[str]] = {}
-        for row in group.itertuples():
-            found.setdefault((str(row.loses_less), str(row.loses_more)), []).append(str(row.distortion))
-        rows += [
-            {
-                "upscaler": upscaler,
-                "factor": factor,
-                "less": less,
-                "more": more,
-                "by": ", ".join(names),
-                "against": ", ".join(found[more, less]),
-            }
-            for i, ((less, more), names) in enumerate(found.items())
-            if (more, less) in list(found)[i:]
-        ]
-    return pd.DataFrame(rows, columns=["upscaler", "factor", "less", "more", "by", "against"])
-
-
-def disagreement_note(pairs: pd.DataFrame, distortions: dict[str, dict[str, Any]], level: float) -> str:
+def disagreement_note(
+    pairs: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str], level: float
+) -> str:
     """Say which pairs the distortions order differently, both significantly; empty if none."""
-    found = disagreements(pairs, level)
-    if not len(found):
-        return ""
 
-    def labels(names: str) -> str:
-        return ", ".join(distortions[name]["label"] for name in names.split(", "))
+    def labels(side: tuple[tuple[str, float], ...]) -> str:
+        return ", ".join(distortions[name]["label"] for name, _ in side)
 
     told = [
-        f"{row.less} loses less than {row.more} by {labels(row.by)}, more by {labels(row.against)}"
-        for row in found.itertuples()
+        f"{one.less} loses less than {one.more} by {labels(one.by)}, more by {labels(one.against)}"
+        for one in disagreements(pairs, order, level)
     ]
-    return f"**Distortions disagree significantly**: {'; '.join(dict.fromkeys(told))}."
+    return f"**Distortions disagree significantly**: {'; '.join(dict.fromkeys(told))}." if told else ""
 
 
 def flat_note(flat: int, count: int) -> str:

@@ -31,7 +31,7 @@ def write_tables(folder: Path, recipe: dict[str, Any], results: Results) -> None
     table = markdown_table(
         *(scores, distortions, order, recipe["skipped"], confidence, results.flat),
         primary=recipe.get("primary"),
-        disagreements=disagreement_note(results.differences, distortions, 1 - confidence),
+        disagreeing=disagreement_note(results.differences, distortions, order, 1 - confidence),
     )
     write_text(folder / "ida_rd.md", table)
     write_table(folder / "mean_std.csv", mean_std_csv(scores, distortions, order))

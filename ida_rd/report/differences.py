@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ida_rd.report.pairs import ties, to_baseline
+from ida_rd.core.pairs import ties, to_baseline
 from ida_rd.report.style import COLOURS, MARKERS, STYLE, write_below
 
 __all__ = ["differences_figure", "ranks_figure"]

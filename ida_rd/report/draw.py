@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ida_rd.core.methods import open_method
+from ida_rd.core.pairs import baseline_of
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.tables import marked_name, read_table
 from ida_rd.engine.device import device_name
 from ida_rd.report.differences import differences_figure, ranks_figure
 from ida_rd.report.figures import Maps, contact_sheet, save, score_figure, telling_images
-from ida_rd.report.pairs import baseline_of
 from ida_rd.report.planes import (
     balance_figure,
     heat_map,

@@ -14,11 +14,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from ida_rd.core import typeset
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_text
+from ida_rd.core.pairs import baseline_of, disagreements
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.readers import read_json
 from ida_rd.core.tables import read_table
 from ida_rd.report.figures import SHOWN_SAMPLES, telling_images
-from ida_rd.report.pairs import baseline_of, disagreements
 from ida_rd.report.summary import cells
 from ida_rd.report.words import about, captions, percent, warning
 

@@ -11,6 +11,8 @@ from ida_rd.core.recipes import SCHEMA
 
 __all__ = ["report_recipe"]
 
+FROM_AGGREGATE = ("confidence", "primary", "distortions", "distortion_order", "branches", "upscalers")
+
 
 def report_recipe(aggregate: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
     """Make it from the recipe of the aggregation and the whole of ``params.yaml``."""
@@ -23,5 +25,5 @@ def report_recipe(aggregate: dict[str, Any], parameters: dict[str, Any]) -> dict
         "images": parameters["report"]["images"],
         "browse": parameters["report"]["browse"],
         "methods": aggregate["recipes"]["distort"]["distortions"],
-        **{key: aggregate[key] for key in ("confidence", "distortions", "distortion_order", "branches", "upscalers")},
+        **{key: aggregate[key] for key in FROM_AGGREGATE},
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ida_rd.report.pairs import disagreements, least_p, to_baseline
+from ida_rd.core.pairs import disagreements, least_p, to_baseline
 
 __all__ = ["cells"]
 

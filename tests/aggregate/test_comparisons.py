@@ -21,7 +21,6 @@ from ida_rd.aggregate.comparisons import (
     losses,
     mean_ranks,
     rank_agreement,
-    ties,
 )
 from ida_rd.aggregate.power import Components, components, paired_rows, photographs_needed
 from ida_rd.aggregate.results import image_means
@@ -112,16 +111,6 @@ def test_ranks_share_ties_and_leave_out_incomplete_images() -> None:
     tiled = mean_ranks(means, {"w": "p", "x": "p", "y": "q", "z": "q"})
     assert tiled.photographs == 2, "w and x are one photograph, and z has no value of a"
     assert tiled.mean.to_dict() == {"a": (1 + 3) / 2, "b": (2 + 1) / 2, "c": (3 + 2) / 2}
-
-
-def test_neighbours_of_a_ranking_are_tied_where_no_two_differ_significantly() -> None:
-    pairs = pd.DataFrame(
-        [("a", "c", 0.01), ("a", "d", 0.01), ("b", "d", 0.2), ("a", "b", 0.3), ("b", "c", 0.06), ("c", "d", 0.04)],
-        columns=["loses_less", "loses_more", "p_holm"],
-    )
-    assert ties(list("abcd"), pairs, 0.05) == [(0, 1), (1, 2)]
-    assert ties(list("abcd"), pairs.assign(p_holm=1.0), 0.05) == [(0, 3)]
-    assert ties(list("abcd"), pairs.assign(p_holm=0.0), 0.05) == []
 
 
 def test_rankings_of_halves_agree_where_there_is_an_order_and_not_where_there_is_none() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from ida_rd.aggregate import statistics
 from ida_rd.aggregate.comparisons import differences, losses
+from ida_rd.core.pairs import baseline_of, disagreements, least_p, ties, to_baseline
 from ida_rd.report import words
-from ida_rd.report.pairs import baseline_of, disagreements, least_p, ties, to_baseline
 
 ORDER = ["first", "second", "third"]
 
