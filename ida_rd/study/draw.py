@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ida_rd.report.figures import COLOURS, MARKERS, STYLE
 from ida_rd.study.judge import Comparison, Result, Setting
@@ -43,7 +43,7 @@ def _subtitle(study: Study, setting: Setting, results: list[Result], what: str, 
     """Title, what the figure is of, how many images it is of, and what its intervals are."""
     counts = list(dict.fromkeys(result.counts for result in results))
     text = [f"{study.data}: {counts[0]}"] if len(counts) == 1 else [study.data]
-    text += [f"{what}, with Student's {setting.confidence:.0%} intervals over photographs"]
+    text += [f"{what} with Student's {setting.confidence:.0%} intervals over photographs"]
     columns = max(40, int(width * 14))
     return "\n".join([*textwrap.wrap(study.title, columns), *textwrap.wrap("; ".join(text), columns)])
 
@@ -72,9 +72,10 @@ def _curves(study: Study, setting: Setting, results: list[Result], one: Callable
     seen = study.kind == "threshold"
     for axis in axes[::columns]:
         axis.set_ylabel(f"{setting.label}, difference\nfrom no degradation" if seen else setting.label)
-    what = "differences, paired by image (filled: shown)" if seen else "scores"
+    what = "filled: shown; differences, paired by image," if seen else "scores"
     if seen:
         axes[0].set_yscale("symlog", linthresh=LEAST, linscale=0.5)
+        axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     title = _subtitle(study, setting, results, what, width)
     if len(results) > 1:
         handles = [_handle(i, _name(result, results)) for i, result in enumerate(results)]
@@ -105,7 +106,9 @@ def _threshold(axis: Axes, name: str, panel: Panel, result: Result, i: int) -> N
     else:
         _steps(axis, panel)
     axis.axhline(0, color="0.4", linewidth=0.8, zorder=0)
-    axis.plot([first, *at], [0.0, *(c.difference.mean for c in compared)], color=_colour(i), linewidth=1.1, zorder=1)
+    if not panel.aside:  # its conditions need not be a ladder
+        means = [0.0, *(c.difference.mean for c in compared)]
+        axis.plot([first, *at], means, color=_colour(i), linewidth=1.1, zorder=1)
     for x, comparison in zip(at, compared, strict=True):
         _errorbars(axis, [x], [_ends(comparison)], i, line="", filled=comparison.shown)
 
@@ -211,8 +214,8 @@ def _points(study: Study, setting: Setting, results: list[Result]) -> Figure:
         for handle in handles:
             handle.set_linestyle("")
         figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    what = "differences, paired by image (filled: significant, by Holm's method)" if ranking else "scores"
+    what = "filled: significant by Holm's method; differences, paired by image," if ranking else "scores"
     if ranking and margin is not None:
-        what += f"; grey: +-{margin:g}"
+        what = f"grey: ±{margin:g}; {what}"
     figure.suptitle(_subtitle(study, setting, results, what, width), fontsize=9)
     return figure

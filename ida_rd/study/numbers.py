@@ -18,9 +18,9 @@ def _places(largest: float) -> int:
     return min(MOST_PLACES, max(0, DIGITS - 1 - math.floor(math.log10(abs(largest)))))
 
 
-def short(value: float) -> str:
-    """A number with three significant digits."""
-    return f"{value:.{_places(value)}f}"
+def short(value: float, *, like: float | None = None) -> str:
+    """A number with three significant digits, or with the places of `like`."""
+    return f"{value:.{_places(value if like is None else like)}f}"
 
 
 def spread(value: float, low: float | None, high: float | None, *, signed: bool = False) -> str:

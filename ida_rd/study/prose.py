@@ -76,8 +76,9 @@ def _how_alike_is_tested(study: Study, setting: Setting) -> str:
         )
     which = "every difference, Holm's method again" if study.kind == "ranking" else "differences that are not shown"
     return (
-        f"*Alike*: the mean difference lies within +-{study.equivalence.margin:g} (two one-sided t-tests over"
-        f" photographs, p below {setting.level:.2g}; asked of {which}). {study.equivalence.reason}"
+        f"*Alike*: the mean difference lies within ±{study.equivalence.margin:g} (two one-sided t-tests over"
+        f" photographs, p below {setting.level:.2g}; asked of {which}). What is significant can be as small as that."
+        f" {study.equivalence.reason}"
     )
 
 
@@ -93,11 +94,15 @@ def paragraph(study: Study, setting: Setting, result: Result) -> str:
         study.kind
     ](study, result)
     text += _too_few(study, setting, result)
+    rho = []
     for title, column in (study.paper.means() if study.paper else {}).items():
         common = [name for name in column if name in result.conditions]
-        if len(common) > 2:
-            rho = stats.spearmanr([result.loss(name) for name in common], [column[name] for name in common]).statistic
-            text.append(f"Spearman's rho with the paper's {len(common)} values, {title}: {rho:.2f}.")
+        ours, theirs = [result.loss(name) for name in common], [column[name] for name in common]
+        if len(common) > 2 and np.ptp(ours) > 0 and np.ptp(theirs) > 0:
+            found = stats.spearmanr(ours, theirs)
+            rho.append(f"{found.statistic:.2f} ({title}, {len(common)} values)")
+    if rho:
+        text.append(f"Spearman's rho with the paper's means: {_listed(rho)}.")
     return " ".join(text)
 
 

@@ -96,7 +96,7 @@ def latex(study: Study, setting: Setting, results: list[Result]) -> str:
                 score = result.conditions[name].score
                 cells = [latex_text(panel) if i == 0 else "", latex_text(name)]
                 cells += [latex_text(_level(group.conditions[name]))]
-                cells += [rf"${short(score.mean)} \pm {short(score.std_images)}$"]
+                cells += [rf"${short(score.mean)} \pm {short(score.std_images, like=score.mean)}$"]
                 cells += [] if apart else _latex_difference(compared.get((panel, name)))
                 for column in columns.values():
                     mean, std = _paper_cell(column.get(name))
@@ -181,6 +181,8 @@ def _correlations(study: Study, result: Result) -> list[str]:
         return []
     rows = []
     for name, rho in ladder_correlations(study, result).items():
+        if study.panels[name].aside:
+            continue
         theirs = [f"{printed[name]:.3f}" if name in printed else ""] if printed else []
         rows.append([name, *(f"{value:.3f}" for value in rho), *theirs])
     head = ["Spearman's rho of rung and score", "of the means", "mean of the images'"]
