@@ -39,11 +39,13 @@ def draw(study: Study, setting: Setting, results: list[Result]) -> Figure:
         return _points(study, setting, results)
 
 
-def _subtitle(study: Study, setting: Setting, results: list[Result], what: str, width: float) -> str:
+def _subtitle(
+    study: Study, setting: Setting, results: list[Result], what: str, width: float, notes: Sequence[str] = ()
+) -> str:
     """Title, what the figure is of, how many images it is of, and what its intervals are."""
     counts = list(dict.fromkeys(result.counts for result in results))
     text = [f"{study.data}: {counts[0]}"] if len(counts) == 1 else [study.data]
-    text += [f"{what} with Student's {setting.confidence:.0%} intervals over photographs"]
+    text += [f"{what} with Student's {setting.confidence:.0%} intervals over photographs", *notes]
     columns = max(40, int(width * 14))
     return "\n".join([*textwrap.wrap(study.title, columns), *textwrap.wrap("; ".join(text), columns)])
 
@@ -72,17 +74,17 @@ def _curves(study: Study, setting: Setting, results: list[Result], one: Callable
     seen = study.kind == "threshold"
     for axis in axes[::columns]:
         axis.set_ylabel(f"{setting.label}, difference\nfrom no degradation" if seen else setting.label)
-    what = "filled: shown; differences, paired by image," if seen else "scores"
+    what = "differences, paired by image," if seen else "scores"
+    notes = ["filled: shown"] if seen else []
     if seen:
         axes[0].set_yscale("symlog", linthresh=LEAST, linscale=0.5)
         axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    title = _subtitle(study, setting, results, what, width)
     if len(results) > 1:
         handles = [_handle(i, _name(result, results)) for i, result in enumerate(results)]
         figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     else:
-        title += f"; {results[0].title}"
-    figure.suptitle(title, fontsize=9)
+        notes += [results[0].title]
+    figure.suptitle(_subtitle(study, setting, results, what, width, notes), fontsize=9)
     return figure
 
 
@@ -134,6 +136,7 @@ def _steps(axis: Axes, panel: Panel) -> None:
         range(len(panel.conditions)),
         [f"{level:g}" if isinstance(level, float) else str(level) for level in panel.conditions.values()],
     )
+    axis.set_xlim(-0.25, len(panel.conditions) - 0.75)
     if len(panel.conditions) > 5:
         axis.tick_params(axis="x", labelsize=7, rotation=45)
 
@@ -214,8 +217,9 @@ def _points(study: Study, setting: Setting, results: list[Result]) -> Figure:
         for handle in handles:
             handle.set_linestyle("")
         figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    what = "filled: significant by Holm's method; differences, paired by image," if ranking else "scores"
+    what = "differences, paired by image," if ranking else "scores"
+    notes = ["filled: significant by Holm's method"] if ranking else []
     if ranking and margin is not None:
-        what = f"grey: ±{margin:g}; {what}"
-    figure.suptitle(_subtitle(study, setting, results, what, width), fontsize=9)
+        notes += [f"grey: ±{margin:g}"]
+    figure.suptitle(_subtitle(study, setting, results, what, width, notes), fontsize=9)
     return figure
