@@ -33,7 +33,7 @@ def _title(figure: Figure) -> str:
 def test_upscalers_share_rows_and_axes() -> None:
     study = Study.model_validate(values_of("unsuitable-upscalers"))
     names = conditions_of("unsuitable-upscalers")
-    levels = {name: 1.0 + i for i, name in enumerate(names)}
+    levels = {name: 1.0 + i for i, name in enumerate(names)} | {"nearest": 0.2}
     backwards = {name: 0.1 * (9 - i) for i, name in enumerate(names)}
     figure = draw(study, SETTING, [_result("flow", levels), _result("mode", backwards, samples=2)])
     one, other = figure.axes

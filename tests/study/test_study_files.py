@@ -19,12 +19,14 @@ TILES = [f"p{i // 2}" for i in range(30)]
 
 
 def _spoil(folder: Path, condition: str) -> None:
-    """Of image i3 no sample is finite, of i5 one was drawn again."""
+    """Of image i3 no sample is finite, of i7 one is not, of i5 one was drawn again."""
     path = folder / f"data/distortion/flow-compact/x4/{condition}.csv"
     rows = pd.read_csv(path)
     lost, again = rows.image_id == "i3", (rows.image_id == "i5") & (rows["sample"] == 0)
     rows.loc[lost, ["finite", "attempts", "lpips-alex"]] = [False, 3, np.nan]
     rows.loc[again, ["attempts", "clipped"]] = [2, 0.59]
+    rows.loc[(rows.image_id == "i7") & (rows["sample"] == 0), ["finite", "attempts", "lpips-alex"]] = [False, 3, np.nan]
+    rows.loc[rows.image_id == "i7", "clipped"] = 0.3
     rows.to_csv(path, index=False)
 
 
@@ -86,15 +88,15 @@ def test_images_are_sorted_with_six_digits_and_what_became_of_their_samples(judg
 
 def test_failures_and_clipping_are_counted_in_every_table(judged: Path) -> None:
     row = pd.read_csv(RESULTS / "table.csv").set_index("condition").loc["dpid"]
-    assert row.first_draw_failures == pytest.approx(3 / 60)
-    assert (row.lost, row.images, row.photographs) == (2, 29, 15)
-    assert row.clipped == pytest.approx(0.59 / 58)
+    assert row.first_draw_failures == pytest.approx(4 / 60)
+    assert (row.lost, row.images, row.photographs) == (3, 29, 15)
+    assert row.clipped == pytest.approx((0.59 + 0.3) / 57), "of finite samples, each of which counts once"
     page = (RESULTS / "study.md").read_text()
-    assert "| 5.00% | 1.02% |" in page
-    assert "2 of them not finite" in page
+    assert "| 6.67% | 1.56% |" in page
+    assert "3 of them not finite" in page
     assert "| failed | clipped |" in page
     figures = json.loads((RESULTS / "study.json").read_text())["flow-compact"]["x4"]
-    assert figures["first_draw_failures"]["dpid"] == pytest.approx(0.05)
+    assert figures["first_draw_failures"]["dpid"] == pytest.approx(4 / 60)
     assert figures["first_draw_failures"]["l0"] == 0
 
 

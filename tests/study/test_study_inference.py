@@ -11,6 +11,7 @@ import pytest
 from judged import IMAGES, RESULTS, conditions_of, judge_study
 
 from ida_rd.aggregate.comparisons import holm
+from ida_rd.aggregate.statistics import equivalence_p
 
 
 def _differences(folder: Path) -> pd.DataFrame:
@@ -88,6 +89,28 @@ def test_alike_is_what_lies_within_the_margin_and_no_word_for_not_significant(
     text = judge_study("libraries", levels, tmp_path, monkeypatch, equivalence=other)
     assert "What is alike is not tested: the margin is one of psnr, and LPIPS leads." in text
     assert not _differences(tmp_path).verdict.str.contains("alike").any()
+
+
+def test_alike_is_asked_of_what_is_not_shown_and_corrected_in_a_ranking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    margin = {"margin": 0.005, "distortion": "lpips-alex", "reason": "A convention."}
+    noisy = 1 + 0.012 * np.resize([-1, 1], 30) / IMAGES
+    levels: dict[str, Any] = {"bilinear": 1.0, "bicubic": 0.9, "lanczos": noisy}
+    levels |= {"dpid": 3.0, "l0": 3.0, "perceptual": 3.0, "nearest": 4.0}
+    judge_study("real-world", levels, tmp_path / "order", monkeypatch, equivalence=margin)
+    table = _differences(tmp_path / "order").loc["lanczos"].set_index("against")
+    alike = equivalence_p((noisy - 1) * IMAGES, 0.005)
+    assert 0.01 < alike < 0.05
+    assert table.loc["bilinear", "p_alike"] == pytest.approx(alike)
+    assert table.loc["bilinear", "verdict"] == "not shown; alike"
+    assert np.isnan(table.loc["bicubic", "p_alike"]), "it is shown"
+
+    levels = dict.fromkeys(conditions_of("libraries"), 1.5)
+    levels |= {"pillow-bicubic": 1.0, "pillow-box": noisy, "pillow-lanczos": noisy}
+    judge_study("libraries", levels, tmp_path / "ranking", monkeypatch)
+    # The smallest of 32, of which 30 are far outside the margin.
+    assert _differences(tmp_path / "ranking").loc["pillow-box", "p_alike"] == pytest.approx(32 * alike)
 
 
 def test_few_photographs_have_no_interval_and_the_page_says_what_they_cannot_show(
