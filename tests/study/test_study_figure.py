@@ -26,6 +26,11 @@ def _result(name: str, levels: dict[str, float], *, samples: int = 1, compared: 
     return Result(name, 4, conditions, list(compared), 1)
 
 
+def _points(axis: Any) -> list[Any]:
+    """What is drawn at each value, in the order of drawing."""
+    return [container.lines[0] for container in axis.containers]
+
+
 def _title(figure: Figure) -> str:
     return " ".join(figure.get_suptitle().split())
 
@@ -39,10 +44,9 @@ def test_upscalers_share_rows_and_axes() -> None:
     one, other = figure.axes
     assert one.get_xlim() == other.get_xlim()
     assert [text.get_text() for text in one.get_yticklabels()] == names, "in the claim's order"
-    heights = [sorted(float(line.get_ydata()[0]) for line in axis.get_lines() if len(line.get_ydata()) == 1)
-               for axis in (one, other)]  # fmt: skip
+    heights = [sorted(point.get_ydata()[0] for point in _points(axis)) for axis in (one, other)]
     assert heights[0] == heights[1]
-    first = [axis.containers[0].lines[0].get_xydata()[0] for axis in (one, other)]
+    first = [_points(axis)[0].get_xydata()[0] for axis in (one, other)]
     assert [tuple(point) for point in first] == [(1.0, 0.0), (0.9, 0.0)], "the same downscaler in the first row of both"
     assert "N = 8 photographs, 24 images, K = 1" in one.get_title()
     assert "N = 8 photographs, 24 images, K = 2" in other.get_title()
@@ -61,10 +65,11 @@ def test_a_ranking_shows_paired_differences_to_its_baseline() -> None:
     figure = draw(study, SETTING, [_result("flow", levels, compared=compared)])
     (axis,) = figure.axes
     assert [text.get_text() for text in axis.get_yticklabels()] == ["pillow-bilinear", "pillow-bicubic", "pillow-box"]
-    points = [container.lines[0] for container in axis.containers]
+    points = _points(axis)
     assert [point.get_xdata()[0] for point in points] == [-0.001, 0.0, 0.06]
     assert [point.get_markerfacecolor() == "white" for point in points] == [True, False, False]
-    ends = axis.containers[2].lines[2][0].get_segments()[0][:, 0]
+    bars: Any = axis.containers[2]
+    ends = bars.lines[2][0].get_segments()[0][:, 0]
     assert list(ends) == pytest.approx([0.058, 0.064])
     assert "filled: significant by Holm's method; grey: ±0.005" in _title(figure)
     assert "difference\nfrom pillow-bicubic" in axis.get_xlabel()
@@ -78,7 +83,7 @@ def test_thresholds_lie_at_their_levels_and_say_which_are_seen(tmp_path: Path, m
     axes = {axis.get_title(): axis for axis in kept[0].axes}
     blur = axes["blur"]
     assert blur.get_xscale() == "log"
-    points = [container.lines[0] for container in blur.containers]
+    points = _points(blur)
     at = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.3]
     assert [point.get_xdata()[0] for point in points] == pytest.approx(at)
     assert [point.get_markerfacecolor() == "white" for point in points] == [True] * 8 + [False]
