@@ -19,7 +19,7 @@ and the mean is positive:
 * the panels of thresholds are fixed sequences, from the strongest rung down to the first that is not seen.
 
 ``equivalence: {margin, distortion, reason}`` says which differences are too small to matter: two are called alike only
-where that is shown. ``paper`` has the paper's values, in columns beside ours: they are of other upscalers and images, so
+where that is shown. ``paper`` has the paper's values, in columns beside ours: of other upscalers and images, so
 that what can be compared is their order. A panel that is ``aside`` is shown, but no part of the claim; ``log: 1`` draws
 levels by their distance from 1, on a logarithmic axis.
 
