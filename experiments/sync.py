@@ -28,8 +28,10 @@ stages:
     cmd: python -m ida_rd.study
     deps:
       - {up}/ida_rd/study
+      - {up}/ida_rd/aggregate
       - study.yaml
       - data/plan/aggregate.json
+      - data/subset.csv
       - data/distortion
     outs:
       - results/${{data}}:

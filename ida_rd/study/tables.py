@@ -7,125 +7,210 @@ from typing import Any
 
 import pandas as pd
 
-from ida_rd.core.typeset import interval, latex_tabular, latex_text, markdown_table, number
-from ida_rd.study.judge import Comparison, Result, ladder_correlations
-from ida_rd.study.settings import Study
+from ida_rd.core.typeset import latex_tabular, latex_text, markdown_table, p_value
+from ida_rd.study.judge import Comparison, Result, Setting, ladder_correlations
+from ida_rd.study.numbers import effect, share, short, spread
+from ida_rd.study.settings import Cell, Study
 
-__all__ = ["latex", "markdown", "metrics", "table_rows"]
+__all__ = ["comparison_rows", "latex", "markdown", "metrics", "table_rows"]
 
 
 def table_rows(study: Study, results: list[Result]) -> pd.DataFrame:
-    """One row per upscaler, factor, panel and condition."""
+    """The scores: one row per upscaler, factor, panel and condition; the paper's columns last."""
     rows = []
-    paper = study.paper.scores if study.paper else {}
+    columns = study.paper.columns if study.paper else {}
     for result in results:
-        compared = {(c.panel, c.condition): c for c in result.comparisons} if study.kind != "order" else {}
         for panel, group in study.panels.items():
             for name, level in group.conditions.items():
-                if name not in result.scores:
+                if name not in result.conditions:
                     continue
-                comparison = compared.get((panel, name))
-                difference = asdict(comparison.difference) if comparison else {}
-                rows.append(
-                    {
-                        "upscaler": result.upscaler,
-                        "factor": result.factor,
-                        "group": panel,
-                        "condition": name,
-                        "level": level,
-                        **asdict(result.scores[name]),
-                        "against": comparison.against if comparison else "",
-                        **{f"difference_{key}": value for key, value in difference.items()},
-                        "paper": paper.get(name),
-                    }
-                )
+                condition = result.conditions[name]
+                row: dict[str, Any] = {"upscaler": result.upscaler, "factor": result.factor, "group": panel}
+                row |= {"condition": name, "level": level, **asdict(condition.score)}
+                row |= {"photographs": condition.photographs, "images": len(condition.means)}
+                for key in ("samples", "lost", "first_draw_failures", "clipped"):
+                    row[key] = getattr(condition, key)
+                for title, column in columns.items():
+                    cell = column.get(name)
+                    mean, std = cell if isinstance(cell, tuple) else (cell, None)
+                    row |= {f"paper: {title}": mean, f"paper: {title}, std": std}
+                rows.append(row)
+    table = pd.DataFrame(rows)
+    return table.drop(columns=[c for c in table if c.startswith("paper: ") and table[c].isna().all()])
+
+
+def comparison_rows(results: list[Result]) -> pd.DataFrame:
+    """The differences: one row per comparison, in full."""
+    rows = []
+    for result in results:
+        for comparison in result.comparisons:
+            row: dict[str, Any] = {"upscaler": result.upscaler, "factor": result.factor}
+            row |= {"group": comparison.panel, "condition": comparison.condition, "against": comparison.against}
+            difference = asdict(comparison.difference)
+            row |= {"difference": difference.pop("mean"), **difference}
+            row |= {"p_corrected": comparison.p, "p_alike": comparison.equivalence, "verdict": comparison.verdict}
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
-def latex(table: pd.DataFrame, label: str) -> str:
-    """Set the scores of `table_rows` as the paper does, mean and standard deviation over images, beside its values."""
-    paper = bool(table.paper.notna().any())
-    note = ["Mean and standard deviation over images. Needs \\usepackage{booktabs}."]
-    if paper:
-        note.append(
-            "The paper's values are from another upscaler and other images: orders can be compared, numbers cannot."
-        )
-    head = ["", "", "level", latex_text(label), *(["paper"] if paper else [])]
+def _level(level: object) -> str:
+    return f"{level:g}" if isinstance(level, float) else str(level)
+
+
+def _paper_cell(cell: Cell | None) -> tuple[str, str]:
+    """Mean and standard deviation as text."""
+    if cell is None:
+        return "", ""
+    return (f"{cell[0]:.3f}", f"{cell[1]:.3f}") if isinstance(cell, tuple) else (f"{cell:.3f}", "")
+
+
+def _by_condition(study: Study, result: Result) -> dict[tuple[str, str], Comparison]:
+    """Comparisons by panel and condition, where there is one each."""
+    return {} if study.kind == "order" else {(c.panel, c.condition): c for c in result.comparisons}
+
+
+def _names(study: Study, result: Result, panel: str) -> list[str]:
+    """Conditions of a panel in the order of rows: of rungs, or of what they lose."""
+    names = [name for name in study.panels[panel].conditions if name in result.conditions]
+    return result.ranked(names) if study.kind in ("ranking", "order") else names
+
+
+def latex(study: Study, setting: Setting, results: list[Result]) -> str:
+    """Set scores as the paper does, mean and standard deviation over images, differences, and the paper's values."""
+    columns = study.paper.columns if study.paper else {}
+    note = [
+        "Mean and standard deviation over images; paired difference, p, effect, share of photographs with its sign.",
+        "Needs \\usepackage{booktabs}.",
+    ]
+    if columns:
+        note.append("The paper's values are of other upscalers and images: orders can be compared, numbers cannot.")
+    apart = study.kind == "order"
+    head = ["", "", "level", latex_text(setting.label), *([] if apart else ["difference", "$p$", "$d_z$", "share"])]
+    head += [latex_text(title) for title in columns]
     blocks = []
-    for (upscaler, factor), group in table.groupby(["upscaler", "factor"], sort=False):
-        rows = [[rf"\multicolumn{{{len(head)}}}{{l}}{{{latex_text(upscaler)}, $\times{factor}$}}"]]
-        last = None
-        for row in group.to_dict("records"):
-            cells = [latex_text(str(row["group"])) if row["group"] != last else "", latex_text(row["condition"])]
-            cells += [latex_text(f"{row['level']:g}" if isinstance(row["level"], float) else str(row["level"]))]
-            cells += [rf"${number(row['mean'], 4)} \pm {number(row['std_images'], 4)}$"]
-            cells += ([f"{row['paper']:.3f}" if pd.notna(row["paper"]) else ""]) if paper else []
-            rows.append(cells)
-            last = row["group"]
+    for result in results:
+        compared = _by_condition(study, result)
+        rows = [[rf"\multicolumn{{{len(head)}}}{{l}}{{{latex_text(result.upscaler)}, $\times{result.factor}$}}"]]
+        for panel, group in study.panels.items():
+            for i, name in enumerate(_names(study, result, panel)):
+                score = result.conditions[name].score
+                cells = [latex_text(panel) if i == 0 else "", latex_text(name)]
+                cells += [latex_text(_level(group.conditions[name]))]
+                cells += [rf"${short(score.mean)} \pm {short(score.std_images, like=score.mean)}$"]
+                cells += [] if apart else _latex_difference(compared.get((panel, name)))
+                for column in columns.values():
+                    mean, std = _paper_cell(column.get(name))
+                    cells.append(rf"${mean} \pm {std}$" if std else mean)
+                rows.append(cells)
         blocks.append(rows)
-    return latex_tabular("lllc" + ("c" if paper else ""), head, blocks, note=note)
+    text = latex_tabular("lllc" + ("" if apart else "cccc") + "c" * len(columns), head, blocks, note=note)
+    if apart:
+        blocks = [
+            [
+                [latex_text(c.against), latex_text(c.condition), *_latex_difference(c)]
+                for c in result.comparisons
+            ]
+            for result in results
+        ]  # fmt: skip
+        text += latex_tabular("llcccc", ["less", "more", "difference", "$p$", "$d_z$", "share"], blocks)
+    return text
 
 
-def _verdict(study: Study, comparison: Comparison) -> str:
-    """What the interval says other than "more is lost", which is expected."""
-    if comparison.shown:
-        return ""
-    if study.kind == "ranking":
-        return " (less)" if comparison.reversed else " (not significant)"
-    return " **(reversed)**" if comparison.reversed else " **(not shown)**"
+def _latex_difference(comparison: Comparison | None) -> list[str]:
+    if comparison is None:
+        return [""] * 4
+    difference = comparison.difference
+    p = "--" if comparison.p is None else f"${p_value(comparison.p)}$"
+    ratio = f"${effect(difference)}$" if effect(difference) else ""
+    return [f"${comparison.interval}$", p, ratio, share(difference).replace("%", r"\%")]
 
 
-def markdown(study: Study, results: list[Result], label: str) -> str:
+HEAD = ("p", "effect", "share", "verdict")
+
+
+def _difference_cells(comparison: Comparison | None) -> list[str]:
+    """Interval, and cells below `HEAD`."""
+    if comparison is None:
+        return [""] * 5
+    difference = comparison.difference
+    p = "" if comparison.p is None else p_value(comparison.p)
+    verdict = comparison.verdict if comparison.shown else f"**{comparison.verdict}**"
+    return [f"{comparison.interval} vs. {comparison.against}", p, effect(difference), share(difference), verdict]
+
+
+def markdown(study: Study, setting: Setting, results: list[Result]) -> str:
     """The tables of all upscalers and factors."""
     lines: list[str] = []
-    paper = study.paper.scores if study.paper else {}
+    columns = study.paper.columns if study.paper else {}
+    levelled = any(level != "" for group in study.panels.values() for level in group.conditions.values())
+    apart = study.kind == "order"
+    head = ["", "", *(["level"] if levelled else []), f"{setting.label} [interval]"]
+    head += [] if apart else ["difference [interval]", *HEAD]
+    head += ["failed", "clipped", *(f"paper: {title}" for title in columns)]
     for result in results:
         lines += ["", f"## {result.title}", ""]
-        levelled = any(level != "" for group in study.panels.values() for level in group.conditions.values())
-        head = ["", "", *(["level"] if levelled else []), f"{label} [interval]"]
-        if study.kind != "order":
-            head += ["difference [interval]"]
-        head += ["paper (other upscaler and images)"] if paper else []
         rows = []
-        compared = {(c.panel, c.condition): c for c in result.comparisons} if study.kind != "order" else {}
+        compared = _by_condition(study, result)
         for panel, group in study.panels.items():
-            names = [name for name in group.conditions if name in result.scores]
-            if study.kind in ("ranking", "order"):
-                names = result.ranked(names)
-            for name in names:
-                score = result.scores[name]
+            for name in _names(study, result, panel):
+                condition = result.conditions[name]
+                score = condition.score
                 cells = [f"{panel} ({group.axis})" if group.axis else panel, name]
-                cells += [str(group.conditions[name])] if levelled else []
-                cells += [interval(score.mean, score.ci_low, score.ci_high, places=4)]
-                if study.kind != "order":
-                    comparison = compared.get((panel, name))
-                    cells += [
-                        f"{comparison.interval} vs. {comparison.against}{_verdict(study, comparison)}"
-                        if comparison
-                        else ""
-                    ]
-                if paper:
-                    cells += [f"{paper[name]:.3f}" if name in paper else ""]
+                cells += [_level(group.conditions[name])] if levelled else []
+                cells += [spread(score.mean, score.ci_low, score.ci_high)]
+                cells += [] if apart else _difference_cells(compared.get((panel, name)))
+                cells += [f"{condition.first_draw_failures:.2%}", f"{condition.clipped:.2%}"]
+                for column in columns.values():
+                    mean, std = _paper_cell(column.get(name))
+                    cells.append(f"{mean} ± {std}" if std else mean)
                 rows.append(cells)
         lines += markdown_table(head, rows)
-        if study.kind == "order":
-            rows = [[c.against, c.condition, f"{c.interval}{_verdict(study, c)}"] for c in result.comparisons]
-            lines += ["", *markdown_table(["loses less", "loses more", f"difference of {label}"], rows)]
+        if apart:
+            rows = [[c.against, c.condition, *_difference_cells(c)] for c in result.comparisons]
+            rows = [[*row[:2], row[2].partition(" vs. ")[0], *row[3:]] for row in rows]
+            lines += ["", *markdown_table(["loses less", "loses more", f"difference of {setting.label}", *HEAD], rows)]
+        else:
+            lines += _correlations(study, result)
     return "\n".join(lines) + "\n"
+
+
+def _correlations(study: Study, result: Result) -> list[str]:
+    """Spearman's rho by ladder, beside the paper's, if it prints any."""
+    printed = study.paper.spearman if study.paper else {}
+    if study.kind == "ranking" or (study.kind == "threshold" and not printed):
+        return []
+    rows = []
+    for name, rho in ladder_correlations(study, result).items():
+        if study.panels[name].aside:
+            continue
+        theirs = [f"{printed[name]:.3f}" if name in printed else ""] if printed else []
+        rows.append([name, *(f"{value:.3f}" for value in rho), *theirs])
+    head = ["Spearman's rho of rung and score", "of the means", "mean of the images'"]
+    return ["", *markdown_table([*head, *(["paper, of parameter and score"] * bool(printed))], rows)]
 
 
 def metrics(study: Study, results: list[Result]) -> dict[str, Any]:
     """Scalars, for ``dvc metrics``."""
     found: dict[str, Any] = {}
     for result in results:
+        conditions = result.conditions
         entry: dict[str, Any] = {
             "comparisons": len(result.comparisons),
             "shown": sum(c.shown for c in result.comparisons),
             "reversed": sum(c.reversed for c in result.comparisons),
-            "samples": result.samples,
-            "not_finite": result.lost,
-            "scores": {name: score.mean for name, score in result.scores.items()},
+            "alike": sum(c.alike for c in result.comparisons),
+            "photographs": result.photographs,
+            "samples": sum(c.samples for c in conditions.values()),
+            "not_finite": sum(c.lost for c in conditions.values()),
+            "scores": {name: condition.score.mean for name, condition in conditions.items()},
+            "first_draw_failures": {name: condition.first_draw_failures for name, condition in conditions.items()},
+            "clipped": {name: condition.clipped for name, condition in conditions.items()},
         }
+        differences: dict[str, Any] = {}
+        for c in result.comparisons:
+            values = {"mean": c.difference.mean, "p": c.p, "effect": c.difference.effect, "share": c.difference.share}
+            differences.setdefault(c.panel.replace(".", "_"), {})[f"{c.condition} - {c.against}"] = values
+        entry["differences"] = differences
         if study.kind == "ladders":
             rho = ladder_correlations(study, result)
             entry["spearman_means"] = {name.replace(".", "_"): value for name, (value, _) in rho.items()}

@@ -26,7 +26,8 @@ from ida_rd.report.planes import (
     rate_distortion_figure,
 )
 from ida_rd.study.draw import draw as draw_study
-from ida_rd.study.judge import Comparison, Result
+from ida_rd.study.judge import Comparison, Result, Setting
+from ida_rd.study.rows import Condition
 from ida_rd.study.settings import Study
 from ida_rd.training.card import draw_heats
 
@@ -72,10 +73,12 @@ def _study(kind: str) -> Figure:
     panels = {name: {"axis": "t$_$", "conditions": {name: "l$^$", f"{name}2": 1}} for name in ODD}
     study = Study.model_validate({"kind": kind, "data": "made", "title": "T$_{$", "panels": panels, "baseline": ODD[0]})
     names = [c for panel in study.panels.values() for c in panel.conditions]
-    scores = {name: Score(1.0 + i, 0.1, None, 0.9 + i, 1.1 + i) for i, name in enumerate(names)}
-    compared = [Comparison(ODD[0], names[1], names[0], Difference(1.0, 0.5, 1.5, 0.01, 1.0, 1.0, 9, 9))]
-    result = Result("u", 4, scores, {}, compared, 1, 0, 1, "m$_$")
-    return draw_study(study, [result], LABEL)
+    means = pd.Series({"i": 1.0})
+    scores = {name: Condition(Score(1.0 + i, 0.1, None, 0.9 + i, 1.1 + i), means, 1) for i, name in enumerate(names)}
+    difference = Difference(1.0, 0.5, 1.5, 0.01, 2.0, 1.0, 9, 9)
+    compared = [Comparison(ODD[0], names[1], names[0], difference, 0.01, 0.05)]
+    result = Result("u", 4, scores, compared, 1, "m$_$")
+    return draw_study(study, Setting("lpips", LABEL, "lower", 0.95, 100, 0), [result])
 
 
 def _figures() -> Iterator[tuple[str, Figure | None, tuple[str, ...]]]:
@@ -94,6 +97,7 @@ def _figures() -> Iterator[tuple[str, Figure | None, tuple[str, ...]]]:
     yield "balance", balance_figure(groups), ODD
     yield "points", _study("ranking"), (*ODD, LABEL, "T$_{$", "m$_$")
     yield "curves", _study("ladders"), (*ODD, LABEL, "T$_{$", "m$_$", "t$_$", "l$^$")
+    yield "thresholds", _study("threshold"), (*ODD, LABEL, "T$_{$", "m$_$", "t$_$", "l$^$")
 
 
 def test_every_figure_shows_such_names_as_they_are(tmp_path: Path) -> None:
