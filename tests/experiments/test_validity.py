@@ -58,7 +58,7 @@ def test_claims_are_judged_by_paired_differences(
     assert figures["deterministic"]["holds"] == figures["deterministic"]["reversed"] == 0
     assert [heat for heat, found in figures["heats"].items() if found["claims"]["all_hold"]] == ["1.1", "1.2"]
     assert figures["heats"]["1"]["rho_with_preset"]["spearman"] == pytest.approx(1)
-    assert 0.9 < figures["heats"]["1.1"]["rho_with_preset"]["spearman"] < 1
+    assert 0.9 < figures["heats"]["1.1"]["rho_with_preset"]["spearman"] < 0.99
     assert figures["lowest_at_heat"] == dict.fromkeys(levels, 0.9) | {"box": 0.8}
     found = figures["claims"]["order, heat 1 (preset)"]["bicubic < lanczos"]
     assert found["mean"] == pytest.approx(0.05 * (images + 0.1).mean())
