@@ -22,7 +22,7 @@ from ida_rd.distort import structural
 def test_ssim_is_set_beside_the_papers_in_our_unit() -> None:
     camera = script("camera/camera.py")
     pairs = camera.Pairs(**yaml.safe_load((ROOT / "experiments/camera/camera.yaml").read_text()))
-    labels = {"lpips-alex": "LPIPS (AlexNet)", "ssim": structural.describe(structural.Parameters()).label}
+    labels = {"lpips-alex": "LPIPS (AlexNet)", "ssim": structural.describe(structural.Parameters(metric="ssim")).label}
     paper = camera.printed(pairs, labels)
     assert list(paper) == ["lpips-alex", "ssim"]
     assert paper["ssim"]["bilinear"] == pytest.approx(1 - 0.922)
@@ -52,6 +52,7 @@ def test_the_camera_ranks_first_what_it_does_itself(
         whole.resize((width // 4, height // 4), Image.Resampling.BILINEAR).save(here / f"pairs/{name}_LR4.png")
     parameters = yaml.safe_load((here / "params.yaml").read_text())
     parameters["images"] = {"source": "folder", "path": "pairs", "pattern": "*_HR.png", "crop": 64}
+    parameters["balance"]["size"] = 5
     parameters["downscalers"] = {
         name: {"method": "resample", "filter": name} for name in ("lanczos", "bilinear", "nearest")
     }
