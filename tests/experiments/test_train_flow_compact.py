@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def test_weights_are_measured_and_their_card_says_so(
     monkeypatch.setattr(measure, "ORDER", (("bicubic", "nearest"), ("nearest", "bicubic")))
     monkeypatch.setattr(measure, "LEVEL", 1.01)  # two images show nothing at a lower one
     backbone = shared / "weights/lpips/alexnet_features.pth"
-    settings = {"count": 5, "samples": 2, "heats": (0.0, 0.9, 1.0)}
+    settings: dict[str, Any] = {"count": 5, "samples": 2, "heats": (0.0, 0.9, 1.0)}
     figures = measure.measure(weights, tmp_path / "validation", backbone, **settings)
     assert figures["validation"] == {"images": 2, "crop": 256, "samples": 2}
     assert figures["heats"]["0.9"]["lpips"] < figures["heats"]["bicubic"]["lpips"]
