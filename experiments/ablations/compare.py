@@ -44,9 +44,19 @@ def prototype_table(prototype: dict, shipped: dict) -> list[str]:
     for heat in heats:
         rows.append((f"LPIPS (AlexNet), heat {heat}", [f"{f['heats'][heat]['lpips']:.4f}" for f in both]))
     for heat in heats:
-        rows.append((f"variance / bias^2, heat {heat}", [f"{_ratio(f['heats'][heat]):.2f}" for f in both]))
+        rows.append(
+            (
+                f"spread of samples / squared error of their mean, heat {heat}",
+                [f"{_ratio(f['heats'][heat]):.2f}" for f in both],
+            )
+        )
     rows.append(("PSNR, heat 0", [f"{f['heats']['0.0']['psnr']:.2f} dB" for f in both]))
-    rows.append(("the paper's order of Pillow's filters holds from heat", [_first_heat(f) for f in both]))
+    rows.append(
+        (
+            "the lowest of these heats at which the paper's order of Pillow's filters holds",
+            [_first_heat(f) for f in both],
+        )
+    )
     rows.append(("largest pixel, noise of 0.2", [f"{max(f['largest_pixel_at_preset'].values()):.1f}" for f in both]))
     return [
         f"{found['images']} centre crops of {found['crop']} x {found['crop']} pixels, K = {found['samples']};"
@@ -57,8 +67,8 @@ def prototype_table(prototype: dict, shipped: dict) -> list[str]:
 
 
 def _ratio(drawn: dict) -> float:
-    variance = drawn["between"] / 2
-    return variance / (drawn["lpips"] - variance)
+    spread = drawn["between"] / 2
+    return spread / (drawn["lpips"] - spread)
 
 
 def _first_heat(figures: dict) -> str:
@@ -73,7 +83,7 @@ def main() -> None:
         raise UserError(f"{HERE / 'results'}: {CONTROL}.json is missing: run `dvc repro` here")
     names = [CONTROL, *(name for name in results if name != CONTROL)]
     heat = results[CONTROL]["preset_heat"]
-    head = [None, "parameters", "bits/dim", "PSNR, heat 0", f"LPIPS, heat {heat}", "variance / bias^2"]
+    head = [None, "parameters", "bits/dim", "PSNR, heat 0", f"LPIPS, heat {heat}", "spread / squared error of the mean"]
     head += ["largest pixel, noise 0.2", "filters by LPIPS"]
     lines = markdown_table(head, (row(name, results[name]) for name in names))
     write_text(HERE / "table.md", "\n".join(lines) + "\n")

@@ -9,6 +9,9 @@ to it when the pair was registered), reducing it once more would send it, too, t
 favour whichever that is. So f(HR) is enlarged to the HR grid, by the same bicubic kernel whatever f, and
 compared there: enlarging invents nothing above the LR grid's frequency, where the camera has next to nothing.
 
+The scenes are the photographs of this project's statistics: everything is a mean over scenes of the mean over a scene's
+tiles. With few of them no interval is given, and every scene's own values and ranks are shown instead.
+
 What the comparison rewards is likeness to one camera: its blur, its noise, its processing. A camera is not
 an optimum, and a downscaler that keeps more than its lens does is marked down.
 """
@@ -28,7 +31,8 @@ from PIL import Image
 from pydantic import Field
 from scipy import stats
 
-from ida_rd.aggregate.statistics import summarise
+from ida_rd.aggregate.comparisons import rank_agreement
+from ida_rd.aggregate.statistics import FEW, FEWEST, by_photograph, summarise
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, write_json, write_text
 from ida_rd.core.images import ImageError, read_image
@@ -42,7 +46,7 @@ from ida_rd.distort.work import load_distortions
 from ida_rd.downscale.work import reduce_image
 from ida_rd.engine.device import device_name
 from ida_rd.engine.local import run_units
-from ida_rd.report.figures import COLOURS, STYLE, save
+from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
 
 
 class Pairs(Parameters):
@@ -51,6 +55,7 @@ class Pairs(Parameters):
     data: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     hr: str = Field(min_length=1)
     lr: str = Field(min_length=1)
+    paper: dict[str, dict[str, float]] = Field(default={}, description="distortion, downscaler: as the paper prints it")
 
 
 class _Unit(NamedTuple):
@@ -143,84 +148,163 @@ def compute(pairs: Pairs, plan: dict[str, Any], factor: int) -> pd.DataFrame:
 
 
 def scores(plan: dict[str, Any], upscaler: str, factor: int, tiles: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Score and interval per downscaler; and the score of every pair's tiles alone, pairs in rows."""
+    """Score and interval per downscaler, scenes counted alike; and the score of every scene, scenes in rows."""
     lead = plan["distortion_order"][0]
-    settings = {key: plan[key] for key in ("confidence", "resamples", "seed")}
-    summary, per_pair = [], {}
+    scenes = dict(zip(tiles.image_id.map(str), tiles.pair, strict=True))
+    summary, per_scene = [], {}
     for branch in plan["branches"]:
         if (branch["upscaler"], branch["factor"]) != (upscaler, factor):
             continue
         name = branch["downscaler"]
         rows = read_table(f"data/distortion/{upscaler}/x{factor}/{name}.csv", hint="run `dvc repro distort`")
-        score, of_images = summarise(rows, lead, **settings)
+        score, of_images = summarise(rows, lead, scenes, confidence=plan["confidence"])
         summary.append({"downscaler": name, "score": score.mean, "ci_low": score.ci_low, "ci_high": score.ci_high})
-        per_pair[name] = of_images.groupby(tiles.set_index("image_id").pair.reindex(of_images.index)).mean()
-    return pd.DataFrame(summary).set_index("downscaler"), pd.DataFrame(per_pair)
+        per_scene[name] = by_photograph(of_images, scenes)
+    return pd.DataFrame(summary).set_index("downscaler"), pd.DataFrame(per_scene)
 
 
 def correlations(
-    losses: pd.DataFrame, score: pd.Series, per_pair: pd.DataFrame, distances: dict[str, int]
+    losses: pd.DataFrame, score: pd.Series, per_scene: pd.DataFrame, distances: dict[str, int]
 ) -> dict[str, dict[str, Any]]:
-    """Spearman's and Kendall's coefficient of score and distance, over the downscalers; Spearman's by pair, too."""
+    """Spearman's and Kendall's coefficient of score and distance, over the downscalers; Spearman's by scene, too."""
     found: dict[str, dict[str, Any]] = {}
     for name, sign in distances.items():
-        means = sign * losses.groupby("downscaler")[name].mean()
         table = sign * losses.pivot(index="pair", columns="downscaler", values=name)
-        own = [
-            stats.spearmanr(table.loc[pair, per_pair.columns], per_pair.loc[pair]).statistic for pair in per_pair.index
-        ]
+        means = table.mean()
+        own = [stats.spearmanr(table.loc[s, per_scene.columns], per_scene.loc[s]).statistic for s in per_scene.index]
         found[name] = {
             "spearman": float(stats.spearmanr(means[score.index], score).statistic),
             "kendall": float(stats.kendalltau(means[score.index], score).statistic),
-            "spearman_by_pair": {pair: float(value) for pair, value in zip(per_pair.index, own, strict=True)},
+            "spearman_by_scene": {scene: float(value) for scene, value in zip(per_scene.index, own, strict=True)},
             "order": list(means.sort_values(kind="stable").index),
         }
     return found
 
 
+def printed(pairs: Pairs, labels: dict[str, str]) -> dict[str, pd.Series]:
+    """The paper's distances, in the unit of ours: it prints SSIM, and ours is 1 - SSIM."""
+    found = {name: pd.Series(values) for name, values in pairs.paper.items() if name in labels}
+    return {name: 1 - values if labels[name].startswith("1 - ") else values for name, values in found.items()}
+
+
+def beside_paper(losses: pd.DataFrame, paper: dict[str, pd.Series], signs: dict[str, int]) -> dict[str, dict[str, Any]]:
+    """By distance: the paper's order of the downscalers that both have, and its agreement with ours."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, values in paper.items():
+        ours = signs[name] * losses.groupby("downscaler")[name].mean()
+        agreement = rank_agreement(ours, signs[name] * values)
+        if agreement is not None:
+            order = [str(d) for d in (signs[name] * values).sort_values(kind="stable").index if d in ours.index]
+            found[name] = agreement | {"order": order}
+    return found
+
+
 def text(
-    title: str, table: pd.DataFrame, found: dict[str, dict[str, Any]], labels: dict[str, str], grids: dict[str, int]
+    title: str,
+    table: pd.DataFrame,
+    per_scene: pd.DataFrame,
+    losses: pd.DataFrame,
+    found: dict[str, dict[str, Any]],
+    printed_too: dict[str, dict[str, Any]],
+    paper: dict[str, pd.Series],
+    labels: dict[str, str],
+    signs: dict[str, int],
 ) -> str:
-    """The table, and what it says."""
-    lead = next(iter(labels.values()))
+    """The tables, and what they say."""
+    lead, label = next(iter(labels.items()))
+    grids = losses.drop_duplicates("pair").grid.value_counts().to_dict()
     where = " and ".join(f"{count} on the {grid} grid" for grid, count in sorted(grids.items()))
-    lines = [f"## {title}", "", f"{sum(grids.values())} pairs compared: {where}.", ""]
-    order = list(table.sort_values("score", kind="stable").index)
+    lines = [f"## {title}", "", f"{sum(grids.values())} pairs compared: {where}. {_few(len(per_scene))}", ""]
+    order = list((signs[lead] * table["score"]).sort_values(kind="stable").index)
     lines.append(f"By the score, from least to most lost: {' < '.join(order)}.")
     for name, values in found.items():
-        own = values["spearman_by_pair"].values()
+        own = values["spearman_by_scene"].values()
         lines.append(
-            f"By {labels[name]} to the camera's image, nearest first: {', '.join(values['order'])}; Spearman's rho with"
-            f" the score {values['spearman']:+.2f}, Kendall's tau {values['kendall']:+.2f}; rho pair by pair from"
-            f" {min(own):+.2f} to {max(own):+.2f}."
+            f"By {labels[name]} to the camera's image, nearest first: {', '.join(values['order'])}; Spearman's rho"
+            f" with the score {values['spearman']:+.2f}, Kendall's tau {values['kendall']:+.2f}; rho scene by scene"
+            f" from {min(own):+.2f} to {max(own):+.2f}."
         )
+        if name in printed_too:
+            theirs = printed_too[name]
+            lines.append(
+                f"The paper's Table 4 by {labels[name]}, on pairs of its own: {', '.join(theirs['order'])}; rho with"
+                f" ours {theirs['spearman']:+.2f} over {theirs['downscalers']} downscalers."
+            )
     rows = []
     for name in order:
         row = table.loc[name]
-        score = interval(row.score, row.ci_low, row.ci_high, places=4)
-        rows.append([name, score, *(number(row[distance], 4) for distance in found)])
-    head = [None, f"score: {lead} [interval]", *(f"camera: {labels[name]}" for name in found)]
-    return "\n".join([*lines, "", *markdown_table(head, rows)]) + "\n"
+        cells = [name, interval(row.score, row.ci_low, row.ci_high)]
+        for distance in found:
+            cells.append(number(row[distance], 3 if abs(row[distance]) < 10 else 2))
+            if distance in paper:
+                cells.append(number(paper[distance][name], 3) if name in paper[distance] else "-")
+        rows.append(cells)
+    head: list[str | None] = [None, f"score: {label}"]
+    for name in found:
+        head += [f"camera: {labels[name]}", *(["paper's"] if name in paper else [])]
+    camera = losses.pivot(index="pair", columns="downscaler", values=lead)
+    lines += ["", *markdown_table(head, rows), "", f"Scene by scene, score (rank): {label}", ""]
+    lines += _by_scene(per_scene[order], signs[lead])
+    lines += ["", f"Scene by scene, {label} to the camera's image (rank)", ""]
+    return "\n".join([*lines, *_by_scene(camera[order], signs[lead])]) + "\n"
 
 
-def draw(title: str, table: pd.DataFrame, labels: dict[str, str]) -> Figure:
-    """Each distance to the camera against the score, one point per downscaler."""
+def _few(scenes: int) -> str:
+    if scenes < FEWEST:
+        return (
+            f"{scenes} scenes are too few for an interval, and no test of {scenes} could give a p below"
+            f" {2.0 ** (1 - scenes):g}: every scene is shown instead."
+        )
+    return f"N = {scenes} scenes{': intervals are too short for so few' if scenes < FEW else ''}."
+
+
+def _by_scene(table: pd.DataFrame, sign: int) -> list[str]:
+    ranks = (sign * table).rank(axis=1)
+    rows = [
+        [str(scene), *(f"{number(table.loc[scene, name], 3)} ({ranks.loc[scene, name]:g})" for name in table)]
+        for scene in table.index
+    ]
+    return markdown_table([None, *table.columns], rows)
+
+
+def draw(
+    title: str,
+    table: pd.DataFrame,
+    per_scene: pd.DataFrame,
+    losses: pd.DataFrame,
+    paper: dict[str, pd.Series],
+    labels: dict[str, str],
+    signs: dict[str, int],
+) -> Figure:
+    """The score and each distance to the camera; one row per downscaler, in the score's order; one mark per scene."""
+    lead, label = next(iter(labels.items()))
+    order = list((signs[lead] * table["score"]).sort_values(kind="stable").index)
+    panels = {f"score: {label}": (per_scene[order], table["score"][order], None)}
+    for name in labels:
+        scenes = losses.pivot(index="pair", columns="downscaler", values=name)[order]
+        panels[f"{labels[name]} to the camera's image"] = (scenes, scenes.mean(), paper.get(name))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.1 * len(labels) + 0.2, 3.1), layout="constrained")
-        for i, (axis, (name, label)) in enumerate(
-            zip(figure.subplots(1, len(labels), squeeze=False)[0], labels.items(), strict=True)
-        ):
-            axis.plot(table["score"], table[name], "o", color=COLOURS[i % len(COLOURS)], markersize=4)
-            for downscaler, row in table.iterrows():
-                axis.annotate(
-                    str(downscaler), (row["score"], row[name]), xytext=(3, 2), textcoords="offset points", fontsize=7
+        figure = Figure(figsize=(1.2 + 2.5 * len(panels), 1.6 + 0.28 * len(order)), layout="constrained")
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        y = np.arange(len(order))
+        for axis, (what, (scenes, mean, theirs)) in zip(axes, panels.items(), strict=True):
+            for i, scene in enumerate(scenes.index):
+                axis.plot(scenes.loc[scene], y, "o", color="0.65", markersize=3, label="a scene" if i == 0 else None)
+            axis.plot(mean, y, "|", color=COLOURS[0], markersize=11, markeredgewidth=2, label="mean of the scenes")
+            if theirs is not None:
+                x = theirs.reindex(order).to_numpy(np.float64)
+                axis.plot(
+                    x, y, MARKERS[3], color=COLOURS[1], markerfacecolor="none", markersize=5, label="paper, Table 4"
                 )
-            axis.set_xlabel(f"score: {next(iter(labels.values()))}", fontsize=8)
-            axis.set_ylabel(f"{label} to the camera's image", fontsize=8)
-            axis.margins(0.12)
-            axis.grid(color="0.92", linewidth=0.7)
+            axis.set_xlabel(what, fontsize=8)
+            axis.grid(axis="x", color="0.92", linewidth=0.7)
             axis.set_axisbelow(True)
-        figure.suptitle(title, fontsize=10)
+        axes[0].set_yticks(y, order)
+        axes[0].invert_yaxis()
+        figure.legend(
+            *axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8
+        )
+        figure.suptitle(f"{title}, {len(per_scene)} scenes", fontsize=10)
         return figure
 
 
@@ -232,24 +316,28 @@ def main() -> None:
     signs = {name: -1 if plan["distortions"][name]["better"] == "higher" else 1 for name in labels}
     tiles = read_table("data/subset.csv", hint="run `dvc repro balance`")
     tiles["pair"] = tiles.file.map(lambda file: file.removesuffix(pairs.hr))
+    paper = printed(pairs, labels)
     pages, figures, tables = [], {}, []
     with atomic_folder(Path("results") / pairs.data) as folder:
         for factor in sorted({branch["factor"] for branch in plan["branches"]}):
             losses = compute(pairs, plan, factor)
-            grids = losses.drop_duplicates("pair").grid.value_counts().to_dict()
             for upscaler in sorted({b["upscaler"] for b in plan["branches"] if b["factor"] == factor}):
-                summary, per_pair = scores(plan, upscaler, factor, tiles)
+                summary, per_scene = scores(plan, upscaler, factor, tiles)
                 sign = signs[next(iter(labels))]
-                found = correlations(losses, sign * summary["score"], sign * per_pair, signs)
+                found = correlations(losses, sign * summary["score"], sign * per_scene, signs)
+                theirs = beside_paper(losses, paper, signs)
                 table = summary.join(losses.groupby("downscaler")[list(labels)].mean())
                 title, file = f"{upscaler}, x{factor}", f"{upscaler}-x{factor}"
-                page = text(title, table, found, labels, grids)
-                pages.append(f"{page}\n![distance to the camera against the score]({file}.png)\n")
-                save(draw(f"{pairs.data}, {title}", table, labels), folder / file)
-                figures[file] = {"pairs": sum(grids.values()), "tiles": len(tiles), **found}
+                page = text(title, table, per_scene, losses, found, theirs, paper, labels, signs)
+                pages.append(f"{page}\n![score and distance to the camera, scene by scene]({file}.png)\n")
+                picture = draw(f"{pairs.data}, {title}", table, per_scene, losses, paper, labels, signs)
+                save(picture, folder / file)
+                figures[file] = {"scenes": len(per_scene), "tiles": len(tiles), **found, "paper": theirs}
                 tables.append(table.reset_index().assign(upscaler=upscaler, factor=factor))
+                write_table(folder / f"scenes-{file}.csv", per_scene.rename_axis("scene").reset_index())
             write_table(folder / f"pairs-x{factor}.csv", losses)
-        head = f"# The score beside a camera: {pairs.data}\n\n{len(tiles)} tiles of the pairs were scored.\n\n"
+        head = f"# The score beside a camera: {pairs.data}\n\n"
+        head += f"{len(tiles)} tiles of {tiles.pair.nunique()} scenes were scored.\n\n"
         write_text(folder / "camera.md", head + "\n".join(pages))
         write_json(folder / "camera.json", figures)
         write_table(folder / "table.csv", pd.concat(tables))

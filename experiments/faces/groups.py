@@ -6,10 +6,13 @@ Two questions, for every attribute by which the set was balanced:
   easier to reconstruct than wrinkles and beards, a sharp photograph harder than a blurred one.
 * Does what a downscaler loses *beyond the reference* differ, image by image? That is the downscaler's doing.
 
-The groups of one attribute are compared within the cells of all others: labels are shuffled among the images of one
-cell only, so that age is not mistaken for gender. The statistic is the between-group sum of squares of the image means;
-the p-value, the share of shuffles (and the labels as they are) that reach it; Holm's correction is over all
-downscalers and attributes of a question.
+The groups of one attribute are compared within the cells of all others: labels are shuffled among the photographs of
+one cell only, so that age is not mistaken for gender. Groups hold different faces, so nothing is paired between them,
+and the sign flips by which downscalers are compared do not apply; shuffled labels test that a face of any group could
+have had any other's value. The statistic is the between-group sum of squares; the p-value, the share of shuffles (and
+the labels as they are) that reach it; Holm's correction is over all downscalers and attributes of a question. The
+effect, eta squared, is the share of the sum of squares that lies between groups. A photograph counts once, whatever
+its tiles.
 """
 
 from __future__ import annotations
@@ -25,14 +28,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ida_rd.aggregate.comparisons import holm
-from ida_rd.aggregate.statistics import summarise
+from ida_rd.aggregate.results import photographs_in
+from ida_rd.aggregate.statistics import by_photograph, mean_interval, summarise
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, write_json, write_text
 from ida_rd.core.methods import Parameters, validate
 from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.seeds import generator
 from ida_rd.core.tables import read_table, write_table
-from ida_rd.core.typeset import interval, markdown_table, number, p_value
+from ida_rd.core.typeset import interval, markdown_table, number, p_value, share
 from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
 
 
@@ -94,25 +98,25 @@ def compare(
     Parameters
     ----------
     means : dict
-        Image means by downscaler; more is worse.
+        Photograph means by downscaler; more is worse.
     subset : DataFrame
-        ``data/subset.csv`` by image id, with the group of each attribute.
+        ``data/subset.csv``, a row per photograph, with the group of each attribute.
     attributes : list of str
     compared : Comparison
     settings : dict
-        ``confidence``, ``resamples``, ``seed``, as for `summarise`.
+        ``confidence`` of the intervals, and ``seed``.
 
     Returns
     -------
     groups : DataFrame
-        One row per downscaler, attribute and group: images, score and beyond the reference, with intervals.
+        One row per downscaler, attribute and group: photographs, score and beyond the reference, with intervals.
     tests : DataFrame
-        One row per question, downscaler and attribute: range of the groups' means, p and p by Holm.
+        One row per question, downscaler and attribute: range of the groups' means, effect, p and p by Holm.
 
     Raises
     ------
     UserError
-        A group with fewer than two images.
+        A group with fewer than two photographs.
     """
     groups, tests = [], []
     reference = means[compared.reference]
@@ -131,16 +135,16 @@ def compare(
                 found = {}
                 for group in sorted(labels.unique()):
                     part = series[labels == group]
-                    score = _summary(part, settings)
+                    score = _summary(part, settings["confidence"])
                     found[group] = score["mean"]
-                    row = by_group.setdefault(group, {"group": group, "images": len(part)})
+                    row = by_group.setdefault(group, {"group": group, "photographs": len(part)})
                     row |= {f"{quantity}_{key}": value for key, value in score.items()}
                 spread = {"range": max(found.values()) - min(found.values())}
                 extremes = {"least": min(found, key=found.__getitem__), "most": max(found, key=found.__getitem__)}
                 p = shuffle_test(series.to_numpy(), labels, stratum, compared.shuffles, settings["seed"])
-                tests.append(
-                    {"question": quantity, "downscaler": name, "attribute": attribute} | spread | extremes | {"p": p}
-                )
+                found_here = {"effect": eta_squared(series.to_numpy(), labels), "p": p}
+                where = {"question": quantity, "downscaler": name, "attribute": attribute}
+                tests.append(where | spread | extremes | found_here)
             groups += [{"downscaler": name, "attribute": attribute} | row for row in by_group.values()]
     table = pd.DataFrame(tests)
     for question, part in table.groupby("question"):
@@ -148,22 +152,50 @@ def compare(
     return pd.DataFrame(groups), table
 
 
-def _summary(values: pd.Series, settings: dict[str, Any]) -> dict[str, float]:
-    rows = pd.DataFrame({"image_id": values.index, "sample": 0, "finite": True, "value": values.to_numpy()})
-    if len(rows) < 2:
+def eta_squared(values: NDArray[np.float64], group: pd.Series) -> float:
+    """Share of the values' sum of squares that lies between groups; 0 where all are alike."""
+    labels, names = pd.factorize(group, sort=True)
+    centred = values - values.mean()
+    between = np.sum(np.bincount(labels, centred, len(names)) ** 2 / np.bincount(labels, minlength=len(names)))
+    total = float(np.square(centred).sum())
+    return float(between) / total if total > 0 else 0.0
+
+
+def _summary(values: pd.Series, confidence: float) -> dict[str, float]:
+    if len(values) < 2:
+        raise UserError("a group of the test set has fewer than two photographs; raise balance.size")
+    low, high = mean_interval(values.to_numpy(np.float64), confidence)
+    ends = (np.nan if end is None else end for end in (low, high))
+    return {"mean": float(values.mean()), **dict(zip(("ci_low", "ci_high"), ends, strict=True))}
+
+
+def once(
+    means: dict[str, pd.Series], subset: pd.DataFrame, attributes: list[str]
+) -> tuple[dict[str, pd.Series], pd.DataFrame]:
+    """Count each photograph once: means over its tiles, and its groups."""
+    photographs = photographs_in(subset)
+    subset = subset.assign(photograph=subset.image_id.map(str).map(photographs))
+    mixed = subset.groupby("photograph")[attributes].nunique().max(axis=1) > 1
+    if mixed.any():
         raise UserError(
-            "a group of the test set has fewer than two images: no interval can be given; raise balance.size"
+            f"data/subset.csv: tiles of photograph {mixed.idxmax()} are in different groups: balance by attributes"
+            " that a photograph's tiles share"
         )
-    score, _ = summarise(rows, "value", **settings)
-    return {"mean": score.mean, "ci_low": score.ci_low, "ci_high": score.ci_high}
+    tables = {name: by_photograph(values, photographs) for name, values in means.items()}
+    return tables, subset.drop_duplicates("photograph").set_index("photograph")
 
 
 def text(groups: pd.DataFrame, tests: pd.DataFrame, compared: Comparison, label: str, title: str, alpha: float) -> str:
     """The tables, and what they say."""
     order = list(dict.fromkeys(groups.sort_values("score_mean", kind="stable").downscaler))
     attributes = list(dict.fromkeys(groups.attribute))
-    images = int(groups[(groups.downscaler == order[0]) & (groups.attribute == attributes[0])].images.sum())
-    lines = [f"# Groups of faces: {title}", "", f"{images} images of {compared.data}; {label}, higher is worse.", ""]
+    count = int(groups[(groups.downscaler == order[0]) & (groups.attribute == attributes[0])].photographs.sum())
+    lines = [
+        f"# Groups of faces: {title}",
+        "",
+        f"{count} photographs of {compared.data}; {label}, higher is worse.",
+        "",
+    ]
     for question, about in (("score", "The score"), ("beyond", f"What is lost beyond {compared.reference}")):
         part = tests[tests.question == question]
         if part.empty:
@@ -171,8 +203,8 @@ def text(groups: pd.DataFrame, tests: pd.DataFrame, compared: Comparison, label:
         seen = part[part.p_holm < alpha]
         if len(seen):
             said = "; ".join(
-                f"{row.attribute} for {row.downscaler} (least {row.least}, most {row.most}, {row['range']:.4f} apart,"
-                f" p {p_value(row.p_holm)})"
+                f"{row.attribute} for {row.downscaler} (least {row.least}, most {row.most}, {row['range']:.3f} apart,"
+                f" {share(row.effect)} of the variance, p {p_value(row.p_holm)})"
                 for _, row in seen.iterrows()
             )
             lines += [f"**{about}** differs between groups in {len(seen)} of {len(part)} comparisons: {said}.", ""]
@@ -191,7 +223,7 @@ def text(groups: pd.DataFrame, tests: pd.DataFrame, compared: Comparison, label:
     for attribute in attributes:
         part = groups[groups.attribute == attribute]
         names = list(dict.fromkeys(part.group))
-        counts = part.drop_duplicates("group").set_index("group").images
+        counts = part.drop_duplicates("group").set_index("group").photographs
         table = []
         for question, prefix in (("score", ""), ("beyond", f"beyond {compared.reference}: ")):
             for name in order:
@@ -200,18 +232,18 @@ def text(groups: pd.DataFrame, tests: pd.DataFrame, compared: Comparison, label:
                     continue
                 rows = part[part.downscaler == name].set_index("group")
                 columns = [f"{question}_{key}" for key in ("mean", "ci_low", "ci_high")]
-                cells = [interval(*rows.loc[g, columns], places=4) for g in names]
-                last = [number(test["range"].iloc[0], 4), p_value(test.p_holm.iloc[0])]
+                cells = [interval(*rows.loc[g, columns]) for g in names]
+                last = [number(test["range"].iloc[0], 3), share(test.effect.iloc[0]), p_value(test.p_holm.iloc[0])]
                 table.append([prefix + name, *cells, *last])
-        head = [None, *(f"{name} ({counts[name]})" for name in names), "range", "p (Holm)"]
+        head = [None, *(f"{name} ({counts[name]})" for name in names), "range", "eta squared", "p (Holm)"]
         lines += ["", f"## {attribute}", "", *markdown_table(head, table)]
     return "\n".join(lines) + "\n"
 
 
 def _overall(groups: pd.DataFrame) -> tuple[str, ...]:
-    """Downscalers by their score over all images: the means of one attribute's groups, weighted by their images."""
+    """Downscalers by their score over all photographs: means of one attribute's groups, weighted by their size."""
     first = groups[groups.attribute == groups.attribute.iloc[0]]
-    totals = (first.score_mean * first.images).groupby(first.downscaler).sum()
+    totals = (first.score_mean * first.photographs).groupby(first.downscaler).sum()
     return tuple(totals.sort_values(kind="stable").index)
 
 
@@ -234,7 +266,7 @@ def draw(groups: pd.DataFrame, compared: Comparison, label: str, title: str) -> 
                     rows = part[part.group == group].set_index("downscaler").loc[shown]
                     mean, low, high = (rows[f"{quantity}_{key}"].to_numpy() for key in ("mean", "ci_low", "ci_high"))
                     at = np.arange(len(shown)) + (i - (len(names) - 1) / 2) * 0.6 / len(names)
-                    error = np.array([mean - low, high - mean]).clip(0)
+                    error = np.nan_to_num(np.array([mean - low, high - mean])).clip(0)
                     look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "fmt": MARKERS[i % len(MARKERS)]}
                     axis.errorbar(at, mean, yerr=error, markersize=3.5, capsize=1.5, linewidth=1, label=group, **look)
                 axis.set_xticks(range(len(shown)), shown, rotation=45, ha="right", fontsize=7)
@@ -261,8 +293,8 @@ def main() -> None:
         raise UserError("params.yaml: balance.attributes: name the attributes whose groups are to be compared")
     lead = plan["distortion_order"][0]
     label, sign = plan["distortions"][lead]["label"], 1 if plan["distortions"][lead]["better"] == "lower" else -1
-    settings = {key: plan[key] for key in ("confidence", "resamples", "seed")}
-    subset = read_table("data/subset.csv", hint="run `dvc repro balance`").set_index("image_id")
+    settings = {key: plan[key] for key in ("confidence", "seed")}
+    subset = read_table("data/subset.csv", hint="run `dvc repro balance`")
     with atomic_folder(Path("results") / compared.data) as folder:
         pages, all_groups, all_tests = [], [], []
         figures: dict[str, dict[str, Any]] = {}
@@ -271,10 +303,10 @@ def main() -> None:
             means = {}
             for name in names:
                 rows = read_table(f"data/distortion/{upscaler}/x{factor}/{name}.csv", hint="run `dvc repro distort`")
-                means[name] = summarise(rows, lead, **settings)[1] * sign
+                means[name] = summarise(rows, lead, confidence=plan["confidence"])[1] * sign
             common = sorted(set.intersection(*(set(values.index) for values in means.values())))
             means = {name: values[common] for name, values in means.items()}
-            groups, tests = compare(means, subset, attributes, compared, settings)
+            groups, tests = compare(*once(means, subset, attributes), attributes, compared, settings)
             title, file = f"{upscaler}, x{factor}", f"{upscaler}-x{factor}"
             minus = "" if sign == 1 else "minus "
             page = text(groups, tests, compared, minus + label, title, 1 - plan["confidence"])

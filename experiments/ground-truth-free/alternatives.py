@@ -10,12 +10,15 @@ With f the process that is scored, SR one sample of the upscaler, D the leading 
   same for every f: the score, on images that the model invented.
 
 Each is compared with the score: Spearman's rho over the downscalers, over all processes, and along each ladder of
-degradations (1: it rises as the degradation does).
+degradations (1: its mean rises as the degradation does). It is said to rise along a ladder if every rung lies
+significantly above the one before: sign flips of the photographs' paired differences, the largest p of the rungs
+(intersection-union), Holm's correction over all ladders and alternatives.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +30,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import stats
 
-from ida_rd.aggregate.statistics import summarise
+from ida_rd.aggregate.comparisons import holm
+from ida_rd.aggregate.results import photographs_in
+from ida_rd.aggregate.statistics import Photographs, by_photograph, mean_interval, paired_difference
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, sha256_file, write_json, write_text
 from ida_rd.core.images import read_image
@@ -36,7 +41,7 @@ from ida_rd.core.project import Project
 from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.recipes import identity, read_recipe
 from ida_rd.core.tables import read_table, spread_column, write_table
-from ida_rd.core.typeset import markdown_table, number
+from ida_rd.core.typeset import counted, markdown_table, number
 from ida_rd.distort.work import load_distortions
 from ida_rd.downscale.work import reduce_image
 from ida_rd.engine.script import store_of
@@ -137,7 +142,7 @@ def correlations(compared: Comparison, means: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name in ALTERNATIVES:
         values = means[name]
-        row = {"alternative": name}
+        row: dict[str, Any] = {"alternative": name}
         few = means.loc[[d for d in compared.ranked if d in means.index]]
         row["downscalers"] = stats.spearmanr(few[name], few["score"]).statistic
         row["all processes"] = stats.spearmanr(values, means["score"]).statistic
@@ -147,26 +152,65 @@ def correlations(compared: Comparison, means: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("alternative")
 
 
-def text(compared: Comparison, label: str, title: str, means: pd.DataFrame, rho: pd.DataFrame, images: int) -> str:
+def rises(
+    compared: Comparison, table: pd.DataFrame, photographs: Photographs, settings: dict[str, Any]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """By alternative and ladder: p that it does not rise at every rung, Holm's, and whether its means do."""
+    keys = [(name, ladder) for name in ALTERNATIVES for ladder in compared.ladders]
+    found = []
+    for name, ladder in keys:
+        wide = table.pivot(index="image_id", columns="downscaler", values=name)
+        rungs = compared.ladders[ladder]
+        steps = [paired_difference(wide[a], wide[b], photographs, **settings) for a, b in pairwise(rungs)]
+        up = all(step.mean > 0 for step in steps)
+        found.append({"means_rise": up, "p": max(step.p for step in steps) if up else 1.0})
+    for one, p in zip(found, holm([one["p"] for one in found]), strict=True):
+        one["p_holm"] = p
+    judged: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in ALTERNATIVES}
+    for (name, ladder), one in zip(keys, found, strict=True):
+        judged[name][ladder] = one
+    return judged
+
+
+def text(
+    compared: Comparison,
+    label: str,
+    title: str,
+    means: pd.DataFrame,
+    rho: pd.DataFrame,
+    judged: dict[str, dict[str, dict[str, Any]]],
+    count: str,
+    level: float,
+) -> str:
     """The tables, and what they say."""
-    lines = [f"# Scores without HR images: {title}", "", f"{images} images of {compared.data}; D is {label}.", ""]
+    lines = [f"# Scores without HR images: {title}", "", f"{count} of {compared.data}; D is {label}.", ""]
     for name in ALTERNATIVES:
-        good = [ladder for ladder in compared.ladders if rho.loc[name, ladder] == 1]
-        bad = [ladder for ladder in compared.ladders if ladder not in good]
+        ladders = judged[name]
+        good = [ladder for ladder, one in ladders.items() if one["p_holm"] < level]
+        unsure = [ladder for ladder, one in ladders.items() if one["means_rise"] and ladder not in good]
+        bad = [ladder for ladder, one in ladders.items() if not one["means_rise"]]
         lines.append(
             f"* **{name}**: rho {rho.loc[name, 'downscalers']:.2f} with the score over {len(compared.ranked)}"
-            f" downscalers, {rho.loc[name, 'all processes']:.2f} over all {len(means)} processes. It rises all the way"
-            f" in {len(good)} of {len(compared.ladders)} ladders{'' if not bad else ', not in ' + ', '.join(bad)}."
+            f" downscalers, {rho.loc[name, 'all processes']:.2f} over all {len(means)} processes. It rises at every"
+            f" rung of {len(good)} of {len(ladders)} ladders{'; not shown for ' * bool(unsure)}{', '.join(unsure)}"
+            f"{'; means do not rise in ' * bool(bad)}{', '.join(bad)}."
         )
-    lines += ["", "Spearman's rho with the score, and along each ladder with the rung:", ""]
+    lines += [
+        "",
+        "A ladder is risen along if each rung lies above the one before (sign flips of photographs' paired differences,"
+        f" largest p of the rungs, Holm over all ladders and alternatives, at {level:.2g}).",
+        "",
+        "Spearman's rho with the score, and of the means along each ladder with the rung:",
+        "",
+    ]
     rows = [[str(name), *(number(value, 2) for value in row)] for name, row in rho.iterrows()]
     lines += markdown_table([None, *rho.columns], rows)
     columns = ["score", *ALTERNATIVES]
     rows = [
-        [str(name), *(number(row[column], 4) for column in columns)]
+        [str(name), *(number(row[column], 4 if column == "consistency" else 3) for column in columns)]
         for name, row in means.sort_values("score").iterrows()
     ]
-    lines += ["", "Means over the images:", "", *markdown_table([None, *columns], rows)]
+    lines += ["", "Means over the photographs:", "", *markdown_table([None, *columns], rows)]
     return "\n".join(lines) + "\n"
 
 
@@ -204,34 +248,42 @@ def main() -> None:
     if not plan["distortions"][plan["distortion_order"][0]]["squared"]:
         raise UserError(f"distortions: the first, {label}, must be lpips or mse: pairwise needs a squared distance")
     settings = {key: plan[key] for key in ("confidence", "resamples", "seed")}
+    photographs = photographs_in(read_table("data/subset.csv", hint="run `dvc repro balance`"))
     with atomic_folder(Path("results") / compared.data) as folder:
         figures: dict[str, dict[str, Any]] = {}
         pages, tables = [], []
         for upscaler, factor in sorted({(b["upscaler"], b["factor"]) for b in plan["branches"]}):
             table = compute(plan, compared, upscaler, factor)
-            means = table.groupby("downscaler")[["score", *ALTERNATIVES]].mean()
-            rho = correlations(compared, means)
-            images = table.image_id.nunique()
+            long = _long(table, photographs, upscaler, factor, plan["confidence"])
+            means = long.pivot(index="downscaler", columns="measure", values="mean")[["score", *ALTERNATIVES]]
+            rho, judged = correlations(compared, means), rises(compared, table, photographs, settings)
+            images = set(table.image_id.map(str))
+            count = counted(len({photographs[image_id] for image_id in images}), len(images))
             title, file = f"{upscaler}, x{factor}", f"{upscaler}-x{factor}"
             picture = f"![each alternative against the score]({file}.png)\n"
-            pages.append(text(compared, label, title, means, rho, images) + "\n" + picture)
+            pages.append(
+                text(compared, label, title, means, rho, judged, count, 1 - plan["confidence"]) + "\n" + picture
+            )
             save(draw(compared, label, f"{compared.data}, {title}", means), folder / file)
-            figures.setdefault(upscaler, {})[f"x{factor}"] = {name: dict(row) for name, row in rho.iterrows()}
-            tables.append(_long(table, upscaler, factor, settings))
+            figures.setdefault(upscaler, {})[f"x{factor}"] = {
+                name: {**row, "ladders": judged[str(name)]} for name, row in rho.iterrows()
+            }
+            tables.append(long)
         write_text(folder / "alternatives.md", "\n".join(pages))
         write_json(folder / "alternatives.json", figures)
         write_table(folder / "table.csv", pd.concat(tables))
     print("\n".join(pages))
 
 
-def _long(table: pd.DataFrame, upscaler: str, factor: int, settings: dict[str, Any]) -> pd.DataFrame:
-    """Mean and interval of every measure of every process."""
+def _long(table: pd.DataFrame, photographs: Photographs, upscaler: str, factor: int, confidence: float) -> pd.DataFrame:
+    """Mean and interval of every measure of every process, over photographs."""
     rows = []
     for name, group in table.groupby("downscaler", sort=True):
         for measure in ("score", *ALTERNATIVES):
-            score, _ = summarise(group.assign(finite=True, sample=0), measure, **settings)
-            interval = {"mean": score.mean, "ci_low": score.ci_low, "ci_high": score.ci_high}
-            rows.append({"upscaler": upscaler, "factor": factor, "downscaler": name, "measure": measure, **interval})
+            values = by_photograph(group.set_index("image_id")[measure], photographs).to_numpy(np.float64)
+            low, high = mean_interval(values, confidence)
+            found = {"mean": float(values.mean()), "ci_low": low, "ci_high": high}
+            rows.append({"upscaler": upscaler, "factor": factor, "downscaler": name, "measure": measure, **found})
     return pd.DataFrame(rows)
 
 

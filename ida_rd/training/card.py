@@ -18,11 +18,14 @@ from matplotlib.figure import Figure
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_path
+from ida_rd.core.foreign import MEBIBYTE, decoding
 from ida_rd.core.names import cell_problem
+from ida_rd.core.readers import read_content
 from ida_rd.training.patches import Pixels
 
-__all__ = ["CREDIT", "credits", "draw_heats", "earlier_phases", "licences"]
+__all__ = ["CREDIT", "credits", "draw_heats", "earlier_phases", "kept_phases", "licences"]
 
+LARGEST_CREDITS = 16 * MEBIBYTE
 CREDIT = ("file", "title", "author", "licence", "source")
 
 
@@ -52,6 +55,23 @@ def earlier_phases(card: Path, training: Mapping[str, Any]) -> list[str]:
         raise UserError(
             f"--earlier {card}: is not the card of the weights that the first run started from ({begun[:12]})"
         )
+    return _rows(text)
+
+
+def kept_phases(card: Path, weights: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Rows of trainings, and the credits, of an existing card of the weights with sha256 `weights`."""
+    if not card.is_file() or f"sha256 `{weights}`" not in (text := card.read_text(encoding="utf-8")):
+        raise UserError(f"--rewrite {card}: is not the card of these weights ({weights[:12]}); name theirs")
+    path, hint = card.with_suffix(".csv"), "the credits of a card lie beside it: restore them"
+    data = read_content(path, hint=hint, limit=LARGEST_CREDITS)
+    with decoding(f"{path}: not the credits of a card", hint):
+        found = list(csv.DictReader(io.StringIO(data.decode("utf-8"))))
+        if not found or any({*row} != {*CREDIT} or None in row.values() for row in found):
+            raise ValueError(f"its columns are not {', '.join(CREDIT)}")
+    return _rows(text), found
+
+
+def _rows(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith(("| scratch |", "| `"))]
 
 

@@ -22,7 +22,17 @@ from ida_rd.core.images import image_files, read_image
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.training.patches import Downscaling, Pixels
 
-__all__ = ["ENLARGED", "Curves", "Distance", "Network", "Tools", "centre_crops", "curves", "largest_pixels"]
+__all__ = [
+    "ENLARGED",
+    "Curves",
+    "Distance",
+    "Network",
+    "Tools",
+    "centre_crops",
+    "curves",
+    "energy_score",
+    "largest_pixels",
+]
 
 ENLARGED = "enlarged"  # stands where a heat does: the plain enlargement that the samples start from
 
@@ -89,7 +99,7 @@ class Curves:
     ----------
     values : dict
         By (filter, heat), a list per distance. The heat is `ENLARGED` for the plain enlargement; the distance between
-        samples is called ``between``.
+        samples is called ``between``, the energy score ``energy``.
     samples, not_finite : int
         Samples drawn, and those of them that were not finite.
     clipped : float
@@ -109,9 +119,9 @@ class Curves:
         """Means over images, by distance."""
         return {name: float(np.mean(values)) for name, values in self.values[downscaler, heat].items()}
 
-    def difference(self, more: str, less: str, heat: float, name: str) -> NDArray[np.float64]:
-        """Distance of one downscaler's samples less that of another's, image by image: (N,)."""
-        return np.array(self.values[more, heat][name]) - np.array(self.values[less, heat][name])
+    def of_images(self, downscaler: str, heat: float | str, name: str) -> NDArray[np.float64]:
+        """One distance, image by image: (N,)."""
+        return np.array(self.values[downscaler, heat][name], np.float64)
 
 
 def centre_crops(folder: Path, side: int, count: int, *, what: str) -> dict[str, Pixels]:
@@ -161,8 +171,8 @@ def curves(
     factor, samples : int
         Scale factor, and samples per image.
     between : dict of str to str
-        By downscaler, the distance that is also taken between the first sample and the others. That downscaler's plain
-        enlargement is measured as well.
+        By downscaler, the distance, a squared one of features, that is also taken between samples: its mean over all
+        pairs of them, and the energy score. That downscaler's plain enlargement is measured as well.
     """
     found = Curves()
     for image_id, image in tqdm(images.items(), disable=None):
@@ -181,13 +191,44 @@ def curves(
                 found.samples += len(drawn.sr)
                 found.not_finite += int((~drawn.finite).sum())
                 found.clipped += drawn.clipped.sum()
-                for name, one in tools.distances.items():
-                    found.add(downscaling.name, heat, name, one.distance(references[name], drawn.sr).mean())
-                if pair and len(drawn.sr) > 1:
-                    one = tools.distances[pair]
-                    value = one.distance(one.reference(drawn.sr[0]), drawn.sr[1:]).mean()
-                    found.add(downscaling.name, heat, "between", value)
+                to_hr = {name: one.distance(references[name], drawn.sr) for name, one in tools.distances.items()}
+                for name, values in to_hr.items():
+                    found.add(downscaling.name, heat, name, values.mean())
+                if pair:
+                    apart = _apart(tools.distances[pair], drawn.sr)
+                    found.add(downscaling.name, heat, "energy", energy_score(to_hr[pair], apart))
+                    if len(apart):
+                        found.add(downscaling.name, heat, "between", apart.mean())
     return found
+
+
+def _apart(distance: Distance, samples: Pixels) -> NDArray[np.float64]:
+    """Distance of every two samples; empty for one."""
+    rows = [distance.distance(distance.reference(samples[i]), samples[i + 1 :]) for i in range(len(samples) - 1)]
+    return np.concatenate(rows) if rows else np.empty(0)
+
+
+def energy_score(squared: NDArray[np.float64], apart: NDArray[np.float64]) -> float:
+    """Energy score of one image's samples: E||X - X^|| - 1/2 E||X^ - X^'||, estimated without bias.
+
+    ||.|| is a norm of features, so the score is strictly proper for their distribution: in expectation, nothing
+    scores lower than samples that are distributed as the original is [1]_, [2]_.
+
+    Parameters
+    ----------
+    squared : ndarray
+        (K,), squared distances of the samples' features to the original's.
+    apart : ndarray
+        Squared distances of every two samples; empty for one, which then stands for a forecast without spread.
+
+    References
+    ----------
+    .. [1] Gneiting, Raftery, "Strictly proper scoring rules, prediction, and estimation", JASA 102, 2007, eq. (21).
+    .. [2] Szekely, Rizzo, "Energy statistics: a class of statistics based on distances", J. Statistical Planning and
+       Inference 143, 2013.
+    """
+    spread = np.sqrt(np.maximum(apart, 0)).mean() if len(apart) else 0.0
+    return float(np.sqrt(np.maximum(squared, 0)).mean() - spread / 2)
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,25 @@ from conftest import ROOT, run
 from made import script
 from numpy.typing import NDArray
 from PIL import Image
+
+from ida_rd.distort import structural
+
+
+def test_ssim_is_set_beside_the_papers_in_our_unit() -> None:
+    camera = script("camera/camera.py")
+    pairs = camera.Pairs(**yaml.safe_load((ROOT / "experiments/camera/camera.yaml").read_text()))
+    labels = {"lpips-alex": "LPIPS (AlexNet)", "ssim": structural.describe(structural.Parameters(metric="ssim")).label}
+    paper = camera.printed(pairs, labels)
+    assert list(paper) == ["lpips-alex", "ssim"]
+    assert paper["ssim"]["bilinear"] == pytest.approx(1 - 0.922)
+    assert paper["lpips-alex"]["bilinear"] == 0.132
+    # Twice ours, and two of them exchanged: rho over the seven that both have.
+    losses = pd.DataFrame({"downscaler": paper["ssim"].index, "ssim": 2 * paper["ssim"].to_numpy(), "pair": "one"})
+    losses.loc[losses.downscaler == "l0", "ssim"] = 2 * paper["ssim"]["dpid"] - 0.001
+    found = camera.beside_paper(losses, {"ssim": paper["ssim"]}, {"ssim": 1})
+    assert found["ssim"]["downscalers"] == 7
+    assert found["ssim"]["spearman"] == pytest.approx(1 - 6 * 2 / (7 * 48))
+    assert found["ssim"]["order"][:2] == ["bilinear", "bicubic"]
 
 
 def test_the_camera_ranks_first_what_it_does_itself(
@@ -32,6 +52,7 @@ def test_the_camera_ranks_first_what_it_does_itself(
         whole.resize((width // 4, height // 4), Image.Resampling.BILINEAR).save(here / f"pairs/{name}_LR4.png")
     parameters = yaml.safe_load((here / "params.yaml").read_text())
     parameters["images"] = {"source": "folder", "path": "pairs", "pattern": "*_HR.png", "crop": 64}
+    parameters["balance"]["size"] = 5
     parameters["downscalers"] = {
         name: {"method": "resample", "filter": name} for name in ("lanczos", "bilinear", "nearest")
     }
@@ -52,9 +73,22 @@ def test_the_camera_ranks_first_what_it_does_itself(
     scores = pd.read_csv(here / "results/realsr/table.csv").set_index("downscaler")
     assert figures["psnr"]["kendall"] == pytest.approx(scores[["score", "psnr"]].corr("kendall").iloc[0, 1])
     assert figures["mse"]["kendall"] == pytest.approx(-scores[["score", "mse"]].corr("kendall").iloc[0, 1])
-    assert set(figures["psnr"]["spearman_by_pair"]) == {"one", "two"}
+    assert set(figures["psnr"]["spearman_by_scene"]) == {"one", "two"}
+    assert figures["paper"]["psnr"]["order"] == ["bilinear", "lanczos", "nearest"]
+    by_scene = pd.read_csv(here / "results/realsr/scenes-flow-compact-x4.csv").set_index("scene")
+    tiles = pd.read_csv(here / "data/distortion/flow-compact/x4/lanczos.csv").groupby("image_id").psnr.mean()
+    means = tiles.groupby(tiles.index.str.split("_HR").str[0]).mean()
+    assert by_scene.lanczos.to_dict() == pytest.approx(means.to_dict())
+    assert by_scene.lanczos.mean() == pytest.approx(scores.score["lanczos"]), "scenes count alike, whatever their tiles"
+    assert scores.score["lanczos"] != pytest.approx(tiles.mean(), rel=1e-9), "one scene has more tiles"
+    assert scores.ci_low.isna().all(), "two scenes have no interval"
     text = (here / "results/realsr/camera.md").read_text()
-    assert "2 pairs compared: 2 on the LR grid." in text
+    assert "2 pairs compared: 2 on the LR grid. 2 scenes are too few for an interval" in text
+    assert "no test of 2 could give a p below 0.5" in text
+    assert "The paper's Table 4 by PSNR (dB), on pairs of its own: bilinear, lanczos, nearest; rho with ours" in text
+    first = scores.score.idxmax()  # PSNR
+    assert re.search(rf"By the score, from least to most lost: {first} <", text)
+    assert re.search(rf"\| one \| {by_scene.loc['one', first]:.3f} \([123]\) \|", text)
 
     for name, (height, width) in sizes.items():
         path = here / f"pairs/{name}_LR4.png"

@@ -82,13 +82,26 @@ def test_what_a_group_loses_is_compared_with_the_reference(
         (levels["even"] * images)[1::2].mean() + 0.0005
     )
     assert table.loc[("bicubic", "age", "old"), "score_ci_low"] < old.mean() + 0.0005
-    assert table.loc[("bicubic", "age", "old"), "images"] == 20
+    assert table.loc[("bicubic", "age", "old"), "photographs"] == 20
+    assert tests.loc[("beyond", "dull", "gender"), "effect"] > 0.9, "nearly all of what differs"
+    assert tests.loc[("score", "bicubic", "gender"), "effect"] < 0.1
     text = (tmp_path / "results/made/groups.md").read_text()
     assert "gender for dull (least f, most m" in text
     assert "3 of 4 groups rank the downscalers as all faces together do: bicubic < even < dull. Not: gender f." in text
     (tmp_path / "groups.yaml").write_text("data: made\nreference: lanczos\n")
     with pytest.raises(Exception, match=r"groups\.yaml: reference: params\.yaml has no downscaler lanczos"):
         groups.main()
+
+
+def test_a_photograph_counts_once_whatever_its_tiles(groups: ModuleType) -> None:
+    subset = pd.DataFrame(
+        {"image_id": ["a0", "a1", "b"], "photograph": ["a", "a", "b"], "age": ["old", "old", "young"]}
+    )
+    means, once = groups.once({"bicubic": pd.Series({"a0": 1.0, "a1": 2.0, "b": 5.0})}, subset, ["age"])
+    assert means["bicubic"].to_dict() == {"a": 1.5, "b": 5}
+    assert once.age.to_dict() == {"a": "old", "b": "young"}
+    with pytest.raises(Exception, match=r"tiles of photograph a are in different groups"):
+        groups.once({}, subset.assign(age=["old", "young", "young"]), ["age"])
 
 
 def test_faces_are_balanced_and_scored_by_group(shared: Path, tmp_path: Path) -> None:
@@ -119,7 +132,7 @@ def test_faces_are_balanced_and_scored_by_group(shared: Path, tmp_path: Path) ->
     assert balance["joint_entropy_bits"] == balance["maximum_entropy_bits"] == 3
     table = pd.read_csv(here / "results/ffhq/groups.csv")
     assert set(table.attribute) == {"age", "gender", "ethnicity"}
-    assert (table.images == 8).all()
+    assert (table.photographs == 8).all()
     assert (table.score_ci_low < table.score_mean).all()
     assert len(table) == 6
     assert (here / "results/ffhq/flow-compact-x8.png").is_file()
