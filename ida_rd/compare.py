@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ida_rd.aggregate.comparisons import holm
-from ida_rd.aggregate.statistics import bootstrap_interval
+from ida_rd.aggregate.statistics import Photographs, by_photograph, paired_difference
 from ida_rd.core.errors import UserError
 from ida_rd.core.foreign import decoding
 from ida_rd.core.methods import validate
@@ -27,6 +26,7 @@ __all__ = ["Comparison", "compare", "comparison_markdown"]
 IMAGES, PROVENANCE = "metrics/tables/images.csv", "metrics/provenance.json"
 OTHER = "compare with a revision whose results this version has written"
 KEYS = ["upscaler", "factor", "downscaler"]
+NO_SCORE = (*KEYS, "image_id", "photograph", "samples", "rate_bpp", "without_structure")
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,17 @@ class Comparison:
     Attributes
     ----------
     changes : DataFrame
-        One row per branch and distortion that both have: old and new mean over their common images, change, interval
-        and p of the paired difference, p_holm; ``same`` if every image's value is the same.
+        One row per branch and distortion that both have: old and new mean over their common photographs, change,
+        interval, effect, share and p of the paired difference (`ida_rd.aggregate.statistics.Difference`), p_holm;
+        ``same`` if every image's value is the same.
     added, removed : list of str
         Branches that only the new, or the old, run has.
     causes : list of str
         Differences in what made the numbers: code, parameters, weights, data set, seed.
     other : str
         Name of the other version.
+    level : float
+        Below which p_holm a change is beyond noise: 1 - confidence of the run.
     """
 
     changes: pd.DataFrame
@@ -51,9 +54,10 @@ class Comparison:
     removed: list[str]
     causes: list[str]
     other: str
+    level: float = 0.05
 
 
-def compare(root: Path, revision: str) -> Comparison:
+def compare(root: Path, revision: str, level: float | None = None) -> Comparison:
     """Compare the run in the working tree with the one that a git revision has committed.
 
     Parameters
@@ -62,6 +66,8 @@ def compare(root: Path, revision: str) -> Comparison:
         Root of the repository, or an experiment's folder.
     revision : str
         Branch, tag or commit.
+    level : float, optional
+        Below which p_holm a change is beyond noise; by default 1 - the run's confidence.
 
     Raises
     ------
@@ -85,44 +91,42 @@ def compare(root: Path, revision: str) -> Comparison:
             [_name(key) for key in names if key not in mine],
             _causes(before, provenance),
             revision,
+            1 - given.confidence if level is None else level,
         )
 
 
 def _changes(old: pd.DataFrame, new: pd.DataFrame, confidence: float, resamples: int, seed: int) -> pd.DataFrame:
     """One row per branch and distortion that both have; see `Comparison`."""
-    distortions = [c for c in new.columns if c not in (*KEYS, "image_id", "samples", "rate_bpp", "without_structure")]
+    distortions = [c for c in new.columns if c not in NO_SCORE]
     names = {tuple(key): None for key in old[KEYS].to_numpy()}
     mine = {tuple(key): None for key in new[KEYS].to_numpy()}
-    rows, values = [], []
+    photographs = dict(zip(new.image_id, new.photograph, strict=True)) if "photograph" in new else None
+    rows = []
     for key in (k for k in mine if k in names):
         a, b = (_branch(table, key) for table in (old, new))
         common = a.index.intersection(b.index)
         for distortion in (d for d in distortions if d in old.columns):
-            pair = pd.concat([a.loc[common, distortion], b.loc[common, distortion]], axis=1).dropna().to_numpy(float)
-            if len(pair) < 2:
-                continue
-            difference = pair[:, 1] - pair[:, 0]
-            low, high = bootstrap_interval(difference, confidence, resamples, seed)
-            rows.append(
-                dict(zip(KEYS, key, strict=True))
-                | {
-                    "distortion": distortion,
-                    "images": len(pair),
-                    "old": float(pair[:, 0].mean()),
-                    "new": float(pair[:, 1].mean()),
-                    "change": float(difference.mean()),
-                    "low": float(low),
-                    "high": float(high),
-                    "same": bool((difference == 0).all()),
-                }
-            )
-            values.append(1.0 if not difference.any() else float(stats.wilcoxon(difference).pvalue))
+            pair = pd.concat([a.loc[common, distortion], b.loc[common, distortion]], axis=1, keys=["old", "new"])
+            pair = pair.dropna().astype(float)
+            if len(pair) >= 2:
+                row = _change(pair, photographs, confidence, resamples, seed)
+                rows.append(dict(zip(KEYS, key, strict=True)) | {"distortion": distortion} | row)
     changes = pd.DataFrame(rows)
     if rows:
-        changes["p"] = values
         for _, group in changes[~changes.same].groupby("distortion"):
             changes.loc[group.index, "p_holm"] = holm(list(group.p))
     return changes
+
+
+def _change(
+    pair: pd.DataFrame, photographs: Photographs | None, confidence: float, resamples: int, seed: int
+) -> dict[str, Any]:
+    """Compare an old and a new column of image means."""
+    found = asdict(
+        paired_difference(pair.old, pair.new, photographs, confidence=confidence, resamples=resamples, seed=seed)
+    )
+    means = {name: float(by_photograph(pair[name], photographs).mean()) for name in pair}
+    return means | {"change": found.pop("mean")} | found | {"same": bool((pair.old == pair.new).all())}
 
 
 def _show(root: Path, revision: str, path: str) -> bytes:
@@ -192,10 +196,10 @@ def _flat(methods: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return flat | {f"distort/{name}": recipe for name, recipe in methods["distort"]["distortions"].items()}
 
 
-def comparison_markdown(comparison: Comparison, level: float = 0.05) -> str:
+def comparison_markdown(comparison: Comparison) -> str:
     """Set what changed as Markdown: by how much, and whether beyond noise."""
     lines = [f"### IDA-RD: this branch against `{comparison.other}`", ""]
-    changes = comparison.changes
+    changes, level = comparison.changes, comparison.level
     moved = changes[~changes.same] if len(changes) else changes
     if not len(moved):
         lines.append(f"No score changed: {len(changes)} are the same on every image.")
@@ -207,12 +211,16 @@ def comparison_markdown(comparison: Comparison, level: float = 0.05) -> str:
             change = interval(row["change"], row["low"], row["high"], places=places, signed=True)
             beyond = "**yes**" if row["p_holm"] < level else "no"
             cells = [row["upscaler"], f"x{row['factor']}", row["downscaler"], row["distortion"], *shown, change]
+            cells += ["" if pd.isna(row["effect"]) else f"{row['effect']:.2f}", f"{row['share']:.0%}"]
             rows.append([*cells, p_value(row["p_holm"]), beyond])
-        lines += markdown_table([*KEYS, "distortion", "before", "now", "change", "p", "beyond noise"], rows)
+        lines += markdown_table(
+            [*KEYS, "distortion", "before", "now", "change", "effect", "share", "p", "beyond noise"], rows
+        )
         lines += [
             "",
-            f"{len(moved)} of {len(changes)} scores changed. Paired over the images that both have; Wilcoxon's"
-            f" signed-rank test with Holm's correction within a distortion; a change is beyond noise below {level:g}.",
+            f"{len(moved)} of {len(changes)} scores changed. Paired over the photographs that both have; effect: the"
+            " change in standard deviations of theirs; share: those whose change has its sign; p: signs flipped by"
+            f" photograph, Holm's correction within a distortion; a change is beyond noise below {level:.2g}.",
         ]
     for title, names in (("New", comparison.added), ("Gone", comparison.removed)):
         if names:

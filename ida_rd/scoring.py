@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ida_rd.aggregate.rate import rates
 from ida_rd.aggregate.results import Results, aggregate, flat_images, rows_in
-from ida_rd.aggregate.tables import differences_markdown, flat_note, markdown_table
+from ida_rd.aggregate.tables import differences_markdown, disagreement_note, flat_note, markdown_table
 from ida_rd.balance.structure import has_structure
 from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.files import atomic_folder, write_text
@@ -29,6 +29,7 @@ from ida_rd.core.names import check_ids
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.tables import read_table, write_table
 from ida_rd.core.temporary import PROGRAM, temporary_folder
+from ida_rd.core.typeset import counted, interval
 from ida_rd.downscale.work import apply
 from ida_rd.engine.script import store_of
 from ida_rd.engine.store import Store
@@ -78,8 +79,11 @@ class Result:
         """Return the table of scores, as Markdown."""
         recipe = self.recipe
         flat = flat_images(self.images)
+        distortions, confidence = recipe["distortions"], recipe["confidence"]
         return markdown_table(
-            self.scores, recipe["distortions"], recipe["distortion_order"], self.skipped, recipe["confidence"], flat
+            *(self.scores, distortions, recipe["distortion_order"], self.skipped, confidence, flat),
+            primary=recipe.get("primary"),
+            disagreements=disagreement_note(self.differences, distortions, 1 - confidence),
         )
 
     def differences_markdown(self) -> str:
@@ -97,7 +101,7 @@ class Result:
         lead = order[0]
         cells = self.scores.assign(
             text=[
-                "{0:.{3}f} [{1:.{3}f}, {2:.{3}f}]".format(mean, low, high, 2 if abs(mean) >= 10 else 4)
+                interval(mean, low, high)
                 for mean, low, high in zip(self.scores["mean"], self.scores.ci_low, self.scores.ci_high, strict=True)
             ]
         )
@@ -110,7 +114,8 @@ class Result:
         wide.columns.name = None
         count, samples = int(self.scores.images.max()), int(self.scores.samples.max())
         note = (
-            f"Mean over images [{self.recipe['confidence']:.0%} interval]; N = {count} images, K = {samples} samples."
+            f"Mean over photographs [{self.recipe['confidence']:.0%} interval];"
+            f" N = {counted(int(self.scores.photographs.max()), count)}, K = {samples} samples."
         )
         notes = "".join(
             f"<br><b>Skipped: {name}</b>, because {escape(reason)}." for name, reason in self.skipped.items()
@@ -197,11 +202,11 @@ def score(
     distortions : sequence of str, or mapping
         Names such as ``lpips-alex``, ``fsim``, ``psnr``; the first that can be computed leads.
     seed : int
-        Of the latents, which are common to all downscalers, and of the bootstrap.
+        Of the latents, which are common to all downscalers, and of the tests.
     missing_weights : str
         ``skip`` distortions whose weights are not available (the result says so), or raise an ``error``.
     confidence, resamples : float, int
-        Of the intervals.
+        Of the intervals; and random flips of signs in a test.
 
     Returns
     -------
@@ -390,7 +395,7 @@ def _run(recipes: dict[str, Any], ids: list[str], project: Project, store: Store
     compute_branches(project, branches, store)
     names = list(dict.fromkeys((branch.downscaler, branch.factor) for branch in branches))
     flat = [i for i in ids if not has_structure(read_image(project.hr / f"{i}.png"))]
-    results = aggregate(recipe, ids, rows_in(project.distortion), rates(project.lr, names, ids), flat)
+    results = aggregate(recipe, {i: i for i in ids}, rows_in(project.distortion), rates(project.lr, names, ids), flat)
     tables = []
     for branch in branches:
         rows = read_table(project.rows_of(branch), hint="")

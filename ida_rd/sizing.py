@@ -1,17 +1,17 @@
-"""How many images and samples does it take for two downscalers to differ significantly? From a pilot run's rows."""
+"""How many photographs and samples does it take for two downscalers to differ? From the rows of a pilot run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from ida_rd.aggregate.power import components, images_needed, paired_rows
-from ida_rd.aggregate.results import check_rows, rows_in
+from ida_rd.aggregate.power import components, paired_rows, photographs_needed
+from ida_rd.aggregate.results import check_rows, photographs_in, rows_in
 from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.project import Branch
 from ida_rd.core.readers import read_json
 from ida_rd.core.tables import read_table
-from ida_rd.core.typeset import markdown_table
+from ida_rd.core.typeset import counted, markdown_table
 
 __all__ = ["plan_size", "sizing_markdown"]
 
@@ -29,7 +29,7 @@ def plan_size(
     power: float = 0.8,
     level: float = 0.05,
 ) -> dict[str, Any]:
-    """Estimate, from a finished run, how many images are needed to show that downscaler `b` differs from `a`.
+    """Estimate, from a finished run, how many photographs are needed to show that downscaler `b` differs from `a`.
 
     Parameters
     ----------
@@ -50,16 +50,16 @@ def plan_size(
     factor = _pick("--factor", factor, list(dict.fromkeys(x["factor"] for x in branches)))
     distortion = _pick("--distortion", distortion, recipe["distortion_order"])
     names = [x["downscaler"] for x in branches if (x["upscaler"], x["factor"]) == (upscaler, factor)]
-    images = list(read_table(root / "data/subset.csv", hint="run `make repro` first").image_id)
+    photographs = photographs_in(read_table(root / "data/subset.csv", hint="run `make repro` first"))
     rows = []
     for name in (a, b):
         if name not in names:
             raise UserError(f"no downscaler of this run is called {name!r}; {did_you_mean(name, names)}")
         branch = Branch(upscaler, factor, name)
         found = rows_in(root / "data/distortion")(branch)
-        check_rows(found, branch, images, [distortion])
+        check_rows(found, branch, list(photographs), [distortion])
         rows.append(found)
-    parts = components(paired_rows(rows[0], rows[1], distortion), distortion)
+    parts = components(paired_rows(rows[0], rows[1], distortion), distortion, photographs)
     counts = SAMPLES if parts.within is not None else (1,)
     return {
         "a": a,
@@ -70,11 +70,18 @@ def plan_size(
         "label": recipe["distortions"][distortion]["label"],
         "power": power,
         "level": level,
-        "pilot": {"images": parts.images, "samples": parts.samples},
+        "pilot": {
+            "photographs": parts.photographs,
+            "images": parts.images,
+            "images_each": parts.images_each,
+            "samples": parts.samples,
+        },
         "difference": parts.mean,
-        "std_between_images": parts.between**0.5,
+        "std_between_photographs": parts.between**0.5,
+        "std_between_images": None if parts.tiles is None else parts.tiles**0.5,
         "std_between_samples": None if parts.within is None else parts.within**0.5,
-        "images_needed": {str(k): images_needed(parts, k, power=power, level=level) for k in counts},
+        "design_effect": parts.design_effect(),
+        "photographs_needed": {str(k): photographs_needed(parts, k, power=power, level=level) for k in counts},
     }
 
 
@@ -88,24 +95,33 @@ def _pick(option: str, value: Any, known: list[Any]) -> Any:
 
 def sizing_markdown(plan: dict[str, Any]) -> str:
     """Return the answer as a table."""
-    pilot = plan["pilot"]
+    pilot, each = plan["pilot"], plan["pilot"]["images_each"]
+    tiled = plan["std_between_images"] is not None
+    spreads = [f"{plan['std_between_photographs']:.4g} between photographs"]
+    if tiled:
+        spreads.append(f"{plan['std_between_images']:.4g} between the images of one")
+    if plan["std_between_samples"] is not None:
+        spreads.append(f"{plan['std_between_samples']:.4g} between samples of an image")
     lines = [
         f"{plan['b']} minus {plan['a']}, {plan['upscaler']} x{plan['factor']}, {plan['label']}:"
-        f" {plan['difference']:+.4g} in a pilot of {pilot['images']} images and {pilot['samples']:.3g} samples.",
-        f"Standard deviation of the paired difference: {plan['std_between_images']:.4g} between images"
+        f" {plan['difference']:+.4g} in a pilot of {counted(pilot['photographs'], pilot['images'])} and"
+        f" {pilot['samples']:.3g} samples.",
+        f"Standard deviation of the paired difference: {', '.join(spreads)}"
         + (
-            f", {plan['std_between_samples']:.4g} between samples of an image."
-            if plan["std_between_samples"] is not None
-            else "; with one sample per image, it includes the variation between samples."
+            "." if plan["std_between_samples"] is not None else "; with one sample per image, that of samples is in it."
         ),
-        "",
     ]
-    images = f"images N for {plan['power']:.0%} power at level {plan['level']:g}"
+    if tiled:
+        lines.append(
+            f"{each:.3g} images of a photograph are alike: the variance is {plan['design_effect']:.2f} times that of as"
+            " many images of different photographs."
+        )
+    head = f"photographs for {plan['power']:.0%} power at level {plan['level']:g}"
     rows = [
-        [k, *(("over a million", "") if count is None else (str(count), str(count * int(k))))]
-        for k, count in plan["images_needed"].items()
+        [k, *(("over a million", "") if count is None else (str(count), f"{count * each * int(k):.0f}"))]
+        for k, count in plan["photographs_needed"].items()
     ]
-    lines += markdown_table(["samples K", images, "reconstructions N x K"], rows)
+    lines += ["", *markdown_table(["samples K", head, "reconstructions"], rows)]
     lines += [
         "",
         "If the true difference is as large as the pilot's, which is itself uncertain; for a single comparison, without"

@@ -29,6 +29,7 @@ __all__ = [
     "mean_ranks",
     "rank_agreement",
     "ties",
+    "wide_by_photograph",
 ]
 
 SPLITS = 200  # random halves of the photographs

@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from ida_rd.aggregate.comparisons import differences, halves, losses, rank_agreement, ranks
+from ida_rd.aggregate.comparisons import differences, halves, losses, mean_ranks, rank_agreement, wide_by_photograph
 from ida_rd.aggregate.power import components
-from ida_rd.aggregate.statistics import summarise
+from ida_rd.aggregate.statistics import Photographs, by_photograph, summarise
 from ida_rd.core.errors import UserError
 from ida_rd.core.project import Branch
 from ida_rd.core.readers import read_json
-from ida_rd.core.tables import read_table
+from ida_rd.core.tables import failed_column, read_table
 
 __all__ = [
     "METRICS_SCHEMA",
@@ -25,16 +25,26 @@ __all__ = [
     "aggregate",
     "check_rows",
     "environments_in",
+    "first_draw_failures",
     "flat_images",
+    "photographs_in",
     "provenance",
     "rows_in",
     "without_structure",
 ]
 
-METRICS_SCHEMA = 3
+METRICS_SCHEMA = 4
 FLAT = "without_structure"  # column of the manifest, if any image is; see `ida_rd.balance.structure`
 # What provenance.json repeats of the recipe.
-REPEATED = ("seed", "images", "attributes", "balance", "confidence", "resamples", "upscalers", "skipped")
+REPEATED = ("seed", "images", "attributes", "balance", "confidence", "primary", "resamples", "upscalers", "skipped")
+VARIANCE = {
+    "between": "between_photographs",
+    "tiles": "between_images",
+    "within": "between_samples",
+    "samples": "K",
+    "images_each": "M",
+    "images": "N",
+}
 Rates = dict[tuple[str, int, str], float]
 
 
@@ -45,13 +55,14 @@ class Results:
     Attributes
     ----------
     summary : dict
-        ``summary[upscaler][x<factor>][downscaler]`` holds stochastic, marks, images, samples,
-        rate_bpp, nonfinite_rate, clipped_rate, and per distortion the fields of `Score`.
+        ``summary[upscaler][x<factor>][downscaler]`` holds stochastic, marks, photographs, images, samples,
+        rate_bpp, first_draw_failures, nonfinite_rate, clipped_rate, and per distortion the fields of `Score` and
+        mean_with_failures.
     scores : DataFrame
         The same, one row per branch and distortion.
     images : DataFrame
-        One row per branch and image: means over samples of every distortion, and the LR image's rate; if any image is
-        without structure, which.
+        One row per branch and image: its photograph, means over samples of every distortion, and the LR image's rate;
+        if any image is without structure, which.
     differences, ranks, agreement, variance : DataFrame
         See `ida_rd.aggregate.comparisons` and `ida_rd.aggregate.power`.
     """
@@ -124,6 +135,17 @@ def without_structure(manifest: pd.DataFrame) -> frozenset[str]:
     return frozenset(manifest.image_id[manifest[FLAT].astype(bool)]) if FLAT in manifest else frozenset()
 
 
+def photographs_in(manifest: pd.DataFrame) -> dict[str, str]:
+    """Which photograph each image of ``subset.csv`` is a tile of; before there was that column, each was its own."""
+    column = "photograph" if "photograph" in manifest else "image_id"
+    return dict(zip(manifest.image_id.map(str), manifest[column].map(str), strict=True))
+
+
+def first_draw_failures(rows: pd.DataFrame) -> pd.Series:
+    """Which samples were not finite when they were first drawn."""
+    return (rows.attempts > 1) | ~rows.finite
+
+
 def flat_images(images: pd.DataFrame) -> int:
     """How many images are without structure, from the table of images."""
     return int(images.image_id[images[FLAT]].nunique()) if FLAT in images else 0
@@ -131,7 +153,7 @@ def flat_images(images: pd.DataFrame) -> int:
 
 def aggregate(
     recipe: dict[str, Any],
-    images: list[str],
+    photographs: Photographs,
     rows_of: Callable[[Branch], pd.DataFrame],
     rates: Rates,
     flat: Collection[str] = (),
@@ -142,8 +164,8 @@ def aggregate(
     ----------
     recipe : dict
         ``data/plan/aggregate.json``.
-    images : list of str
-        Image ids of the test set.
+    photographs : mapping
+        Image ids of the test set, to the photographs that they are tiles of: see `photographs_in`.
     rows_of : callable
         Gives the rows of a branch: see `rows_in`.
     rates : dict
@@ -152,7 +174,7 @@ def aggregate(
         Ids of the images without structure: see `without_structure`.
     """
     names = recipe["distortion_order"]
-    settings = {key: recipe[key] for key in ("confidence", "resamples", "seed")}
+    images = list(photographs)
     summary: dict[str, Any] = {"schema": METRICS_SCHEMA, "skipped": recipe["skipped"]}
     scores, per_image, variance = [], [], []
     for record in recipe["branches"]:
@@ -165,24 +187,28 @@ def aggregate(
         counts = {
             "stochastic": bool(upscaler["stochastic"]),
             "marks": ", ".join(upscaler["marks"]),
+            "photographs": len({photographs[str(i)] for i in rows[rows.finite].image_id}),
             "images": int(rows[rows.finite].image_id.nunique()),
             "samples": int(rows.groupby("image_id").size().max()),
             "rate_bpp": float(rate.mean()),
+            "first_draw_failures": float(first_draw_failures(rows).mean()),
             "nonfinite_rate": float((~rows.finite).mean()),
             "clipped_rate": float(rows.clipped[rows.finite].mean()),
         }
         entry: dict[str, Any] = dict(counts)
         means = pd.DataFrame({"samples": rows[rows.finite].groupby("image_id").size(), "rate_bpp": rate}, rate.index)
         means["samples"] = means["samples"].fillna(0).astype(int)
+        means.insert(0, "photograph", [photographs[i] for i in means.index])
         for name in names:
             try:
-                score, means[name] = summarise(rows, name, **settings)
+                score, means[name] = summarise(rows, name, photographs, confidence=recipe["confidence"])
             except UserError as error:
                 raise UserError(f"{branch.path}.csv: {error}") from None
-            entry[name] = asdict(score)
-            scores.append({**columns, "distortion": name, **asdict(score), **counts})
-            parts = components(rows[rows.finite], name)
-            variance.append({**columns, "distortion": name, **asdict(parts), "sample_share": parts.share_of_samples()})
+            entry[name] = asdict(score) | {"mean_with_failures": _with_failures(rows, name, photographs)}
+            scores.append({**columns, "distortion": name, **entry[name], **counts})
+            parts = components(rows[rows.finite], name, photographs)
+            shares = {"sample_share": parts.share_of_samples(), "design_effect": parts.design_effect()}
+            variance.append({**columns, "distortion": name, **asdict(parts), **shares})
         level = summary.setdefault(branch.upscaler, {}).setdefault(f"x{branch.factor}", {})
         level[branch.downscaler] = entry
         means = means.rename_axis("image_id").reset_index()
@@ -192,11 +218,22 @@ def aggregate(
         summary=summary,
         scores=pd.DataFrame(scores),
         images=table.assign(**{FLAT: table.image_id.isin(flat)}) if flat else table,
-        **_compare(table, recipe["distortions"], names, settings),
-        variance=pd.DataFrame(variance).rename(
-            columns={"between": "between_images", "within": "between_samples", "samples": "K", "images": "N"}
-        ),
+        **_compare(table, photographs, recipe),
+        variance=pd.DataFrame(variance).rename(columns=VARIANCE),
     )
+
+
+def _with_failures(rows: pd.DataFrame, name: str, photographs: Photographs) -> float | None:
+    """The score if every sample whose first draw was not finite were black, as the official code takes it.
+
+    It does not draw again: NaN becomes 0. None without such samples.
+    """
+    failed = first_draw_failures(rows)
+    column = failed_column(name)
+    if not failed.any() or column not in rows:
+        return None
+    values = rows[name].where(~failed, rows[column])
+    return float(by_photograph(values.groupby(rows.image_id).mean(), photographs).mean())
 
 
 def image_means(table: pd.DataFrame, distortion: str, better: str) -> dict[tuple[str, int], pd.DataFrame]:
@@ -208,28 +245,29 @@ def image_means(table: pd.DataFrame, distortion: str, better: str) -> dict[tuple
     return found
 
 
-def _compare(
-    table: pd.DataFrame, distortions: dict[str, Any], names: list[str], settings: dict[str, Any]
-) -> dict[str, pd.DataFrame]:
+def _compare(table: pd.DataFrame, photographs: Photographs, recipe: dict[str, Any]) -> dict[str, pd.DataFrame]:
     tested, ranked, agreement = [], [], []
     means = {
         (upscaler, factor, name): wide
-        for name in names
-        for (upscaler, factor), wide in image_means(table, name, distortions[name]["better"]).items()
+        for name in recipe["distortion_order"]
+        for (upscaler, factor), wide in image_means(table, name, recipe["distortions"][name]["better"]).items()
     }
+    settings = {key: recipe[key] for key in ("confidence", "resamples", "seed")}
     for (upscaler, factor, name), wide in means.items():
         cell = {"upscaler": upscaler, "factor": factor, "distortion": name}
-        tested.append(differences(wide, **settings).assign(**cell))
-        rank = ranks(wide, settings["confidence"])
-        tests = {"friedman_p": rank.friedman_p, "critical_difference": rank.critical_difference, "images": rank.images}
-        ranked += [{**cell, "downscaler": d, "mean_rank": float(r), **tests} for d, r in rank.mean.items()]
-        split = halves(wide, settings["seed"])
+        tested.append(differences(wide, photographs, **settings).assign(**cell))
+        rank = mean_ranks(wide, photographs)
+        ranked += [
+            {**cell, "downscaler": d, "mean_rank": float(r), "photographs": rank.photographs}
+            for d, r in rank.mean.items()
+        ]
+        split = halves(wide, photographs, recipe["seed"])
         if split is not None:
-            agreement.append({"between": "halves of the images", "a": "", "b": "", **cell, **split})
+            agreement.append({"between": "halves of the photographs", "a": "", "b": "", **cell, **split})
     for (u, f, d), (v, g, e) in combinations(means, 2):
         if f != g or (u != v) == (d != e):  # one thing differs at a time
             continue
-        found = rank_agreement(means[u, f, d].mean(), means[v, g, e].mean())
+        found = rank_agreement(*(wide_by_photograph(means[key], photographs).mean() for key in ((u, f, d), (v, g, e))))
         if found is not None:
             kind, a, b = ("upscalers", u, v) if u != v else ("distortions", d, e)
             cell = {"upscaler": "" if u != v else u, "factor": f, "distortion": d if u != v else ""}

@@ -6,17 +6,22 @@ from typing import Any
 
 import pandas as pd
 
+from ida_rd.aggregate.statistics import FEW, FEWEST
 from ida_rd.core import typeset
 from ida_rd.core.tables import marked_name
-from ida_rd.core.typeset import interval, latex_text, number, p_value
+from ida_rd.core.typeset import counted, interval, latex_text, number, p_value, share
 
 __all__ = [
     "differences_markdown",
+    "disagreement_note",
+    "disagreements",
+    "effect",
     "flat_note",
     "markdown_table",
     "mean_std_csv",
     "mean_std_latex",
     "mean_std_markdown",
+    "primary_note",
 ]
 
 BRANCH = ("upscaler", "factor", "downscaler")
@@ -29,16 +34,20 @@ def markdown_table(
     skipped: dict[str, str],
     confidence: float,
     flat: int = 0,
+    *,
+    primary: str | None = None,
+    disagreements: str = "",
 ) -> str:
     """Set the long table as Markdown: one row per branch, one column per distortion, best in bold.
 
-    Sorted by the leading distortion, best first, within each upscaler and factor. `flat` images have no structure.
+    Sorted by the leading distortion, best first, within each upscaler and factor. `flat` images have no structure;
+    `disagreements` are those of `disagreement_note`.
     """
     lead = order[0]
     heads = [_head(distortions[name]) for name in order]
     parts = _has_parts(table, lead)
     if parts:
-        heads.insert(1, "variance : bias²")
+        heads.insert(1, "variance : squared error")
     rows = []
     for (upscaler, factor), group in table.groupby(["upscaler", "factor"], sort=False):
         cells = group.set_index(["downscaler", "distortion"])
@@ -48,24 +57,126 @@ def markdown_table(
             row = [_cell(cells.loc[downscaler, name], best[name] == downscaler) for name in order]
             if parts:
                 row.insert(1, _parts(cells.loc[downscaler, lead]))
+            of = cells.loc[downscaler, lead]
+            row += [share(of["first_draw_failures"]), share(of["clipped_rate"])]
             rows.append([name, f"x{factor}", downscaler, *row])
-    counts = sorted({(int(n), int(k)) for n, k in zip(table.images, table.samples, strict=True)})
-    shown = ", ".join(f"N = {n} images, K = {k} sample{'s' if k > 1 else ''}" for n, k in counts)
-    lines = typeset.markdown_table([*BRANCH, *heads], rows)
-    lines += ["", f"Mean over images [{confidence:.0%} bootstrap interval over images]; {shown}. Best in bold."]
+    lines = typeset.markdown_table([*BRANCH, *heads, "failed", "clipped"], rows)
+    lines += ["", *_about(table, confidence), *primary_note(primary, distortions, order, skipped)]
     if flat:
         lines += [flat_note(flat, int(table.images.max()))]
     if parts:
         lines += [
-            f"{distortions[lead]['label']} is the sum of variance (how far apart the samples of an image lie) and"
-            " squared bias; their ratio is 1 for samples of the true posterior."
+            f"{distortions[lead]['label']} is the sum of variance (half the mean distance between an image's samples) and"
+            " the squared error of their mean."
         ]
-    lost = table.nonfinite_rate.max()
-    lines += [
-        f"Samples that were not finite and are left out: {'none' if lost == 0 else f'up to {lost:.2%} of a row'}."
-    ]
+    if disagreements:
+        lines += [disagreements]
+    lines += _failures(table)
     lines += [f"**Skipped: {name}**, because {reason}." for name, reason in skipped.items()]
     return "\n".join(lines) + "\n"
+
+
+def _about(table: pd.DataFrame, confidence: float) -> list[str]:
+    """Of what the numbers are, and how far their intervals can be believed."""
+    counts = sorted({(int(p), int(n), int(k)) for p, n, k in table[["photographs", "images", "samples"]].to_numpy()})
+    shown = "; ".join(f"N = {counted(p, n)}, K = {k} sample{'s' if k > 1 else ''}" for p, n, k in counts)
+    fewest = counts[0][0]
+    interval_of = f" [{confidence:.0%} interval over photographs]" if fewest >= FEWEST else ""
+    lines = [f"Mean over photographs{interval_of}; {shown}. Best in bold."]
+    if fewest < FEWEST:
+        lines += [f"**Fewer than {FEWEST} photographs: nothing can be said of others**, so there is no interval."]
+    elif fewest < FEW:
+        lines += [
+            f"**Fewer than {FEW} photographs**: the interval of scores that are skewed is too short (some 80 to 90 % of"
+            f" those of {confidence:.0%} hold)."
+        ]
+    lines += ["Intervals of two downscalers may overlap though they differ: compare them by their paired differences."]
+    return lines
+
+
+def primary_note(
+    primary: str | None, distortions: dict[str, dict[str, Any]], order: list[str], skipped: dict[str, str]
+) -> list[str]:
+    """Say which distortion the run is judged by; a list of one sentence or none."""
+    lead = distortions[order[0]]["label"]
+    if primary in skipped:
+        return [
+            f"**The primary outcome, {primary}, could not be computed here.** Sorted by {lead}, which params.yaml names"
+            " as secondary: no verdict rests on it."
+        ]
+    return [f"The primary outcome is {lead}."] if len(order) > 1 else []
+
+
+def _failures(table: pd.DataFrame) -> list[str]:
+    """What failed, and what the official code would have made of it."""
+    lines = [
+        "failed: samples that were not finite when first drawn; they are drawn again, at most twice, and left out if"
+        " that fails too"
+        + (f" (up to {share(lost)} of a row)" if (lost := float(table.nonfinite_rate.max())) else "")
+        + ". clipped: sub-pixels outside [0, 255]."
+    ]
+    bounds = table[table.mean_with_failures.notna()] if "mean_with_failures" in table else table[:0]
+    if len(bounds):
+        lines += [
+            "Scored as the official code does, which does not draw again and takes them as black: "
+            + "; ".join(
+                f"{row.downscaler} ({row.distortion}) {number(row.mean_with_failures)}" for row in bounds.itertuples()
+            )
+            + "."
+        ]
+    return lines
+
+
+def disagreements(pairs: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Find the pairs that differ significantly one way by one distortion, and the other way by another.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        ``differences.csv``.
+    level : float
+        1 - confidence.
+
+    Returns
+    -------
+    DataFrame
+        One row per pair: upscaler, factor, less, more (as by the first distortions), by and against: the distortions
+        of either side, as a text.
+    """
+    rows = []
+    for (upscaler, factor), group in pairs[pairs.p_holm < level].groupby(["upscaler", "factor"], sort=False):
+        found: dict[tuple[str, str], list[str]] = {}
+        for row in group.itertuples():
+            found.setdefault((str(row.loses_less), str(row.loses_more)), []).append(str(row.distortion))
+        rows += [
+            {
+                "upscaler": upscaler,
+                "factor": factor,
+                "less": less,
+                "more": more,
+                "by": ", ".join(names),
+                "against": ", ".join(found[more, less]),
+            }
+            for i, ((less, more), names) in enumerate(found.items())
+            if (more, less) in list(found)[i:]
+        ]
+    return pd.DataFrame(rows, columns=["upscaler", "factor", "less", "more", "by", "against"])
+
+
+def disagreement_note(pairs: pd.DataFrame, distortions: dict[str, dict[str, Any]], level: float) -> str:
+    """Say which pairs the distortions order differently, both significantly; empty if none."""
+    found = disagreements(pairs, level)
+    if not len(found):
+        return ""
+
+    def labels(names: str) -> str:
+        return ", ".join(distortions[name]["label"] for name in names.split(", "))
+
+    told = [
+        f"{row.less} loses less than {row.more} by {labels(row.by)}, more by {labels(row.against)}"
+        for row in found.itertuples()
+    ]
+    return f"**Distortions disagree significantly**: {'; '.join(dict.fromkeys(told))}."
 
 
 def flat_note(flat: int, count: int) -> str:
@@ -86,7 +197,7 @@ def _parts(row: Any) -> str:
     if pd.isna(row["variance"]):
         return "one sample"
     ratio = "" if pd.isna(row["variance_to_bias"]) else f" = {row['variance_to_bias']:.2f}"
-    return f"{row['variance']:.4f} : {row['bias']:.4f}{ratio}"
+    return f"{row['variance']:.3f} : {row['bias']:.3f}{ratio}"
 
 
 def _head(descriptor: dict[str, Any]) -> str:
@@ -178,36 +289,39 @@ def mean_std_csv(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], or
     return pd.DataFrame(rows)
 
 
-def differences_markdown(differences: pd.DataFrame, lead: str, label: str, confidence: float) -> str:
+def differences_markdown(
+    differences: pd.DataFrame,
+    lead: str,
+    label: str,
+    confidence: float,
+) -> str:
     """Set the paired differences by the leading distortion: which downscalers differ significantly?"""
     rows = []
     for row in differences[differences.distortion == lead].to_dict("records"):
         differ = "yes" if row["p_holm"] < 1 - confidence else "no"
         cells = [row["upscaler"], f"x{row['factor']}", row["loses_less"], row["loses_more"]]
-        cells += [interval(row["difference"], row["low"], row["high"]), p_value(row["p_holm"]), differ]
-        rows.append(cells)
-    head = [
-        "upscaler",
-        "factor",
-        "loses less",
-        "loses more",
-        "difference",
-        "p (Wilcoxon, Holm)",
-        "differ significantly",
-    ]
-    lines = typeset.markdown_table(head, rows)
+        cells += [interval(row["difference"], row["low"], row["high"]), effect(row["effect"]), f"{row['share']:.0%}"]
+        rows.append([*cells, p_value(row["p_holm"]), differ])
+    head = ["upscaler", "factor", "loses less", "loses more", "difference", "effect", "share", "p (Holm)"]
+    lines = typeset.markdown_table([*head, "differ significantly"], rows)
     lines += [
         "",
-        f"Paired differences of {label} over the images [{confidence:.0%} bootstrap interval, for each pair by itself];"
-        " p of Wilcoxon's signed-rank test, corrected by Holm's method for all pairs: they differ significantly"
-        f" below {1 - confidence:.2g}.",
+        f"Paired differences of {label} over the photographs [{confidence:.0%} interval, for each pair by itself]."
+        " effect: the mean in standard deviations of the photographs' differences; share: photographs whose difference"
+        " has the sign of the mean. p: signs flipped by photograph, corrected by Holm's method for all pairs: they differ"
+        f" significantly below {1 - confidence:.2g}.",
     ]
     leading = differences[differences.distortion == lead]
-    fewest = int(leading.images.min()) if len(leading) else 0
+    fewest = int(leading.photographs.min()) if len(leading) else 0
     least = min(1.0, len(leading) * 2.0 ** (1 - fewest))
     if least > 1 - confidence:
         lines.append(
-            f"**{fewest} images are too few for this test**: with {len(leading)} pairs it cannot give less than"
+            f"**{fewest} photographs are too few for this test**: with {len(leading)} pairs it cannot give less than"
             f" {p_value(least)}, however clear the differences."
         )
     return "\n".join(lines) + "\n"
+
+
+def effect(value: float | None) -> str:
+    """Set an effect size; all differences alike have none."""
+    return "" if value is None or pd.isna(value) else f"{value:.2f}"

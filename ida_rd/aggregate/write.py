@@ -8,6 +8,7 @@ from typing import Any
 from ida_rd.aggregate.results import Results
 from ida_rd.aggregate.tables import (
     differences_markdown,
+    disagreement_note,
     markdown_table,
     mean_std_csv,
     mean_std_latex,
@@ -27,7 +28,11 @@ def write_tables(folder: Path, recipe: dict[str, Any], results: Results) -> None
     write_json(folder / "ida_rd.json", results.summary)
     write_table(folder / "leading.csv", results.leading(order[0]))
     scores = results.scores
-    table = markdown_table(scores, distortions, order, recipe["skipped"], confidence, results.flat)
+    table = markdown_table(
+        *(scores, distortions, order, recipe["skipped"], confidence, results.flat),
+        primary=recipe.get("primary"),
+        disagreements=disagreement_note(results.differences, distortions, 1 - confidence),
+    )
     write_text(folder / "ida_rd.md", table)
     write_table(folder / "mean_std.csv", mean_std_csv(scores, distortions, order))
     write_text(folder / "mean_std.md", mean_std_markdown(scores, distortions, order))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ida_rd.balance.structure import WITHOUT_STRUCTURE
 from ida_rd.bundle.folder import Bundle
 from ida_rd.bundle.schema import Results
 from ida_rd.core.errors import UserError
 from ida_rd.core.project import Branch
-from ida_rd.core.tables import spread_column
+from ida_rd.core.tables import failed_column, spread_column
 from ida_rd.plan.schema import RunParameters
 
 __all__ = ["row_problems", "test_set"]
@@ -104,6 +106,9 @@ def _shape(
     table: pd.DataFrame, images: list[str], samples: int, order: list[str], known: dict[str, dict[str, object]]
 ) -> str | None:
     spreads = [spread_column(name) for name in order if known[name]["squared"]]
+    failed = [failed_column(name) for name in order]
+    if any(column in table for column in failed):  # they are there if a sample failed
+        spreads += failed
     wanted = [*ROW, *order, *spreads]
     if absent := [column for column in wanted if column not in table]:
         return f"has no column {', '.join(absent)}"
@@ -145,6 +150,8 @@ def _values(table: pd.DataFrame, order: list[str], known: dict[str, dict[str, ob
         )
         if not (np.isfinite(values[finite]) & (values[finite] >= low - SLACK) & (values[finite] <= high + SLACK)).all():  # type: ignore[operator]
             return f"{name} leaves its range, from {low} to {high}"
+        if problem := _failed(table, name, finite & (attempts == 1), low, high):
+            return problem
         if not info["squared"]:
             continue
         spread = table[spread_column(name)].to_numpy(float)
@@ -155,3 +162,15 @@ def _values(table: pd.DataFrame, order: list[str], known: dict[str, dict[str, ob
         if not np.isnan(spread[~should]).all():
             return f"{spread_column(name)} of a single sample, or of one that is not finite"
     return None
+
+
+def _failed(table: pd.DataFrame, name: str, fine: NDArray[np.bool_], low: Any, high: Any) -> str | None:
+    """What is wrong with what a black image scores: it stands beside every sample whose first draw failed."""
+    column = failed_column(name)
+    if column not in table:
+        return None
+    values = table[column].to_numpy(float)
+    if np.isnan(values[~fine]).any() or not np.isnan(values[fine]).all() or fine.all():
+        return f"{column} does not stand beside the samples that were drawn again, and those alone"
+    held = values[~fine]
+    return None if ((held >= low - SLACK) & (held <= high + SLACK)).all() else f"{column} leaves its range"

@@ -67,7 +67,7 @@ class DistortionInfo(DistortionInfo1):
     kind: Text
 
 
-class ScoreRecord(_Record):
+class ScoreRecord1(_Record):
     """Score of a branch by a distortion, in its unit; None where one sample per image does not suffice."""
 
     mean: Number
@@ -78,6 +78,14 @@ class ScoreRecord(_Record):
     variance: Number | None
     bias: Number | None
     variance_to_bias: Number | None
+
+
+class ScoreRecord(ScoreRecord1):
+    """Of version 2: without an interval for few photographs; also the score with failed first draws as black."""
+
+    ci_low: Number | None  # type: ignore[assignment]
+    ci_high: Number | None  # type: ignore[assignment]
+    mean_with_failures: Number | None
 
 
 class _Branch(_Record):
@@ -93,7 +101,6 @@ class _Branch(_Record):
     nonfinite_rate: Share
     clipped_rate: Share
     sha256: Digest
-    scores: Annotated[dict[Name, ScoreRecord], Field(max_length=MOST_DISTORTIONS)]
 
     @property
     def branch(self) -> Branch:
@@ -110,11 +117,18 @@ class BranchResult1(_Branch):
     """Of version 1: also where its rows are."""
 
     rows: Text
+    scores: Annotated[dict[Name, ScoreRecord1], Field(max_length=MOST_DISTORTIONS)]
 
 
 class BranchResult(_Branch):
-    """Of version 2: also what a reader must know about its upscaler, and the family of models that it belongs to."""
+    """Of version 2: also what a reader must know about its upscaler, and the family of models that it belongs to.
 
+    ``photographs`` that the images are tiles of; the share of samples that were not finite when first drawn.
+    """
+
+    photographs: int = Field(ge=1, le=10**6)
+    first_draw_failures: Share
+    scores: Annotated[dict[Name, ScoreRecord], Field(max_length=MOST_DISTORTIONS)]
     marks: Annotated[list[Text], Field(max_length=20)]
     kind: Text
 

@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ida_rd.aggregate.results import Results as Numbers
-from ida_rd.aggregate.results import aggregate, provenance, without_structure
-from ida_rd.aggregate.write import write_tables
+from ida_rd.aggregate.results import photographs_in, provenance, without_structure
 from ida_rd.bundle.claims import claims_of
 from ida_rd.bundle.derived import citations, licences, readme, results_of, weights_of
 from ida_rd.bundle.folder import DAMAGED, SUMS, Bundle, refusal
@@ -173,8 +172,9 @@ def _contents(bundle: Bundle, results: Results) -> tuple[list[str], Verified | N
     if missing:
         return missing, None
     today = version.upgrade(recipe)
-    flat = without_structure(bundle.table("subset.csv"))
-    numbers = aggregate(today, images, lambda branch: rows[branch], rates, flat)
+    manifest = bundle.table("subset.csv")
+    flat = without_structure(manifest)
+    numbers = version.aggregate(today, photographs_in(manifest), lambda branch: rows[branch], rates, flat)
     problems += _mix_ups(rows, results)
     problems += _derived(bundle, results, parameters, recipe, today, numbers)
     unverified = [*claims.unknown, *left_open(bundle, results, recipe)]
@@ -307,11 +307,11 @@ def _derived(
         if published.get(key) != wanted:
             problems.append(f"provenance.json: {key} differs from recipes/aggregate.json")
     with tempfile.TemporaryDirectory(prefix="ida-rd-") as folder:
-        write_tables(Path(folder), today, numbers)
+        version.write_tables(Path(folder), today, numbers)
         problems += table_problems(bundle, Path(folder), results)
+        if not own:
+            return problems
         table = (Path(folder) / "ida_rd.md").read_text(encoding="utf-8")
-    if not own:
-        return problems
     assert isinstance(results, PublishedResults)
     hashes = {record.branch: bundle.sha256(record.file) for record in results.branches}
     made = results_of(

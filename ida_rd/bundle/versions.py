@@ -1,16 +1,21 @@
 """What differs between bundles of different versions: where their recipes lie, what their tables have.
 
-A bundle is checked by what its own version promises, and its numbers are computed by this program: `Version.upgrade`
-turns its recipe into what `ida_rd.aggregate.results.aggregate` takes today. What is written here about a released
-version is never changed.
+A bundle is checked by what its own version promises, and its numbers are computed as its version did:
+`Version.upgrade` turns its recipe into what `Version.aggregate` takes. What is written here about a released version is
+never changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from ida_rd.aggregate.results import Results as Numbers
+from ida_rd.aggregate.results import aggregate
+from ida_rd.aggregate.write import write_tables
+from ida_rd.bundle.first.results import aggregate_1, write_tables_1
 from ida_rd.bundle.schema import Results
 from ida_rd.core.project import Branch
 
@@ -45,6 +50,10 @@ class Version:
         From its ``recipes/aggregate.json`` to that of today.
     files : callable
         From the recipes in ``recipes/aggregate.json`` to what the other files below ``recipes/`` must hold.
+    aggregate : callable
+        Computes its numbers, as `ida_rd.aggregate.results.aggregate` does today.
+    write_tables : callable
+        Writes them as it wrote them.
     """
 
     number: int
@@ -54,6 +63,8 @@ class Version:
     provenance: tuple[str, ...]
     upgrade: Callable[[Recipe], Recipe]
     files: Callable[[Recipe], Recipe]
+    aggregate: Callable[..., Numbers]
+    write_tables: Callable[[Path, Recipe, Numbers], None]
 
     def path(self, claim: str) -> str:
         """Where the recipe of a method lies that lies at `claim` today."""
@@ -147,15 +158,36 @@ COLUMNS_1: dict[str, tuple[str, ...]] = {
 TEXTS_1 = ("ida_rd.md", "mean_std.md", "mean_std.tex", "differences.md")
 PROVENANCE_1 = ("images", "attributes", "balance", "seed", "confidence", "resamples", "skipped")
 
+COUNTS_2 = (
+    *("stochastic", "photographs", "images", "samples", "rate_bpp"),
+    *("first_draw_failures", "nonfinite_rate", "clipped_rate", "marks"),
+)
+CELL = ("upscaler", "factor", "distortion")
+COLUMNS_2 = COLUMNS_1 | {
+    "ida_rd": (*BRANCH, "distortion", *SCORE, "mean_with_failures", *COUNTS_2),
+    "images": (*BRANCH, "image_id", "photograph", "samples", "rate_bpp", "{}"),
+    "differences": (
+        *(*CELL, "loses_less", "loses_more", "photographs", "images"),
+        *("difference", "low", "high", "effect", "share", "p", "p_holm"),
+    ),
+    "ranks": (*CELL, "downscaler", "mean_rank", "photographs"),
+    "variance": (
+        *(*BRANCH, "distortion", "mean", "between_photographs", "between_images", "between_samples"),
+        *("K", "M", "photographs", "N", "sample_share", "design_effect"),
+    ),
+}
+
 VERSIONS = {
-    1: Version(1, COLUMNS_1, TEXTS_1, COUNTS_1, PROVENANCE_1, _upgrade_1, _files_1),
+    1: Version(1, COLUMNS_1, TEXTS_1, COUNTS_1, PROVENANCE_1, _upgrade_1, _files_1, aggregate_1, write_tables_1),
     2: Version(
         2,
-        COLUMNS_1 | {"ida_rd": (*COLUMNS_1["ida_rd"], "marks")},
+        COLUMNS_2,
         TEXTS_1,
-        (*COUNTS_1, "marks"),
-        (*PROVENANCE_1, "upscalers"),
+        COUNTS_2,
+        (*PROVENANCE_1, "primary", "upscalers"),
         lambda recipe: recipe,
         _files_2,
+        aggregate,
+        write_tables,
     ),
 }

@@ -19,16 +19,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
     parser.add_argument("revision", help="branch, tag or commit")
     parser.add_argument(
-        "--level", type=float, default=0.05, help="a change is beyond noise below this corrected p (0.05)"
+        "--level",
+        type=float,
+        help="a change is beyond noise below this corrected p (default: 1 - the run's confidence)",
     )
 
 
 def run(options: argparse.Namespace) -> None:
     from ida_rd.compare import compare, comparison_markdown
 
-    if not 0 < options.level < 1:
+    if options.level is not None and not 0 < options.level < 1:
         raise UserError(f"--level {options.level}: give a number between 0 and 1")
-    found = compare(Path.cwd(), options.revision)
+    found = compare(Path.cwd(), options.revision, options.level)
     if options.json:
         print_json(
             {
@@ -39,4 +41,4 @@ def run(options: argparse.Namespace) -> None:
             }
         )
         return
-    print(printable_lines(comparison_markdown(found, options.level)), end="")
+    print(printable_lines(comparison_markdown(found)), end="")

@@ -9,10 +9,12 @@ from ida_rd.commands._output import json_option, print_json
 from ida_rd.core.errors import UserError, printable_lines
 
 PLACE = 90
-ABOUT = "from a finished run: how many images and samples does it take for two downscalers to differ significantly?"
+ABOUT = (
+    "from a finished run: how many photographs and samples does it take for two downscalers to differ significantly?"
+)
 EXAMPLES = """\
 examples:
-  ida-rd power bicubic lanczos                   after a pilot run: how many images does it take?
+  ida-rd power bicubic lanczos                   after a pilot run: how many photographs does it take?
   ida-rd power dpid l0 --power 0.9 --distortion fsim"""
 
 

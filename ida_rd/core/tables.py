@@ -16,10 +16,10 @@ from ida_rd.core.foreign import MEBIBYTE, decoding
 from ida_rd.core.names import cell_problem
 from ida_rd.core.readers import read_content
 
-__all__ = ["CELLS", "TEXT", "marked_name", "parse_table", "read_table", "spread_column", "write_table"]
+__all__ = ["CELLS", "TEXT", "failed_column", "marked_name", "parse_table", "read_table", "spread_column", "write_table"]
 
 # An image may be called "001", and a downscaler "nan": pandas would make numbers of them.
-TEXT = ("image_id", "file", "upscaler", "downscaler", "distortion", "loses_less", "loses_more", "marks")
+TEXT = ("image_id", "photograph", "file", "upscaler", "downscaler", "distortion", "loses_less", "loses_more", "marks")
 CSV_LIMIT = 256 * MEBIBYTE
 COLUMNS = 10_000
 CELLS = 50_000_000
@@ -37,6 +37,11 @@ FOREIGN = {
 def spread_column(distortion: str) -> str:
     """Column of a sample's mean distance to the other samples of its image; no method's name has a colon."""
     return f"{distortion}:spread"
+
+
+def failed_column(distortion: str) -> str:
+    """Column of what a black image would score, for images that have a sample whose first draw was not finite."""
+    return f"{distortion}:failed"
 
 
 def marked_name(upscaler: str, marks: object) -> str:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 
 from ida_rd.core.errors import printable
 
-__all__ = ["interval", "latex_tabular", "latex_text", "markdown_table", "number", "p_value", "places_of"]
+__all__ = [
+    "counted",
+    "interval",
+    "latex_tabular",
+    "latex_text",
+    "markdown_table",
+    "number",
+    "p_value",
+    "places_of",
+    "share",
+]
 
 LINE_ENDS = re.compile("[\t\n\v\f\r\x85\u2028\u2029]+")
 LATEX = str.maketrans(
@@ -17,8 +28,8 @@ LATEX = str.maketrans(
 
 
 def places_of(value: float) -> int:
-    """Decimal places that a score is shown with: 2 for ten and above (decibels, bits), otherwise 4."""
-    return 2 if abs(value) >= 10 else 4
+    """Decimal places of a score that stands without an interval: 2 for ten and above (decibels, bits), otherwise 3."""
+    return 2 if abs(value) >= 10 else 3
 
 
 def number(value: float, places: int | None = None, *, signed: bool = False) -> str:
@@ -27,12 +38,42 @@ def number(value: float, places: int | None = None, *, signed: bool = False) -> 
 
 
 def interval(
-    value: float, low: float, high: float, *, places: int | None = None, signed: bool = False, bold: bool = False
+    value: float,
+    low: float | None,
+    high: float | None,
+    *,
+    places: int | None = None,
+    signed: bool = False,
+    bold: bool = False,
 ) -> str:
-    """Set a value and its interval as ``0.1234 [0.1200, 0.1300]``, all with the decimals of the value."""
-    places = places_of(value) if places is None else places
-    first, *ends = (number(x, places, signed=signed) for x in (value, low, high))
-    return f"{f'**{first}**' if bold else first} [{', '.join(ends)}]"
+    """Set a value and its interval as ``0.123 [0.101, 0.145]``, or the value alone where there is none.
+
+    By default with as many decimals as show two digits of half the interval's width, and at most 4: more would be
+    noise.
+    """
+    given = low is not None and high is not None and not math.isnan(low) and not math.isnan(high)
+    if places is None and given:
+        half = (high - low) / 2  # type: ignore[operator]
+        places = min(4, max(0, 1 - math.floor(math.log10(half)))) if half > 0 else places_of(value)
+    first = number(value, places, signed=signed)
+    first = f"**{first}**" if bold else first
+    if not given:
+        return first
+    ends = (number(x, places, signed=signed) for x in (low, high))  # type: ignore[arg-type]
+    return f"{first} [{', '.join(ends)}]"
+
+
+def counted(photographs: int, images: int) -> str:
+    """Say of how many photographs a number is, and of how many tiles, if a photograph has several."""
+    some = f"{photographs} photograph{'' if photographs == 1 else 's'}"
+    return some if photographs == images else f"{images} tiles of {some}"
+
+
+def share(value: float) -> str:
+    """Set a share as a percentage: small ones with the digits that they have."""
+    if value == 0:
+        return "0"
+    return f"{100 * value:.3g} %" if value >= 0.995 else f"{100 * value:.2g} %"
 
 
 def p_value(p: float) -> str:

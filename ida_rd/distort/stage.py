@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import sha256_file, write_json
-from ida_rd.core.images import ImageError, image_files, read_size
+from ida_rd.core.images import ImageError, image_files, read_size, write_png
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.readers import read_json
 from ida_rd.core.recipes import identity, read_recipe
 from ida_rd.core.software import skip_note
-from ida_rd.core.tables import read_table, spread_column, write_table
+from ida_rd.core.tables import failed_column, read_table, spread_column, write_table
+from ida_rd.core.temporary import PROGRAM, temporary_folder
 from ida_rd.distort.work import Compared, open_work, part_name, squared
 from ida_rd.engine.environment import joined
 from ida_rd.engine.store import Store
@@ -63,8 +66,9 @@ def distort_folder(
     table : DataFrame
         Columns image_id, sample, finite, attempts, clipped, and one per distortion (empty where
         a sample is not finite). Those that are squared distances of embeddings have a second one,
-        ``<name>:spread``, the mean distance of a sample to the image's others (empty for one sample).
-        Sorted by image id and sample.
+        ``<name>:spread``, the mean distance of a sample to the image's others (empty for one sample). If a sample
+        was not finite when first drawn, ``<name>:failed`` beside it is what a black image scores: what the official
+        code makes of it. Sorted by image id and sample.
     environment : dict
         What computed them.
 
@@ -117,7 +121,43 @@ def distort_folder(
     for name in what:
         for column in [name, spread_column(name)] if whole[name] else [name]:
             samples[column] = [found.get((image_id, k, column), math.nan) for image_id, k in index]
+    failed = samples[(samples.attempts > 1) | ~samples.finite]
+    if len(failed):
+        black, made = _black(recipe, hr, list(dict.fromkeys(failed.image_id)), store)
+        environments += made
+        for name in what:
+            values = [black.get((str(image_id), name), math.nan) for image_id in samples.image_id]
+            samples[failed_column(name)] = pd.Series(values, samples.index).where(samples.index.isin(failed.index))
     return samples, joined(environments)
+
+
+def _black(
+    recipe: dict[str, Any], hr: dict[str, Path], images: list[str], store: Store
+) -> tuple[dict[tuple[str, str], float], list[dict[str, str]]]:
+    """Distances of black images to the HR images, by image id and distortion, and what computed them."""
+    names = recipe["distortions"]
+    found, environments = {}, []
+    with temporary_folder(Path(tempfile.gettempdir()), PROGRAM) as folder:
+        units = []
+        for image_id in images:
+            width, height = _size(hr[image_id])
+            path = folder / f"{width}x{height}.png"
+            if not path.is_file():
+                write_png(path, np.zeros((height, width, 3), np.uint8))
+            original, content = sha256_file(hr[image_id]), sha256_file(path)
+            hr_path = hr[image_id].absolute()
+            parts = {n: part_name(n) if squared(entry) else part_name(n, 0) for n, entry in names.items()}
+            keys = {parts[n]: store.key(identity(entry), original, [content]) for n, entry in names.items()}
+            given = Compared(image_id, hr_path, {0: path}, {hr_path: original, path: content})
+            units.append((Unit(image_id, keys, given, (width, height)), parts))
+        work = Work(open_work, "distort, black images", torch=True, packages=PACKAGES)
+        named = {unit.name: parts for unit, parts in units}
+        for unit, done in run(work, recipe, [unit for unit, _ in units], store):
+            for name, part in named[unit.name].items():
+                value = done[part].value
+                found[unit.name, name] = value["value"][0] if isinstance(value, dict) else value
+            environments += [part.environment for part in done.values()]
+    return found, environments
 
 
 def _read_samples(sr_folder: Path) -> pd.DataFrame:
