@@ -1,20 +1,21 @@
 """How far does the score depend on what should not matter? A generalisability study, and a retest.
 
-The downscaler is what is measured. Facets are the photograph, the decoder, its setting (the heat of a flow) and the
+The downscaler is what is measured. Facets are the photograph, the decoder, its heat (or what else is set) and the
 distortion; all cross. Sample is nested in photograph and, with K = 1, part of every component that holds the
-photograph: the retest's variant ``seed`` shows it by itself. Values of each distortion are turned so that more is worse,
-centred, and divided by their standard deviation: five units become one, and the distortions' own means are zero.
+photograph: the retest's variant ``seed`` shows it by itself. Values of each distortion are turned so that more is
+worse, centred, and divided by their standard deviation: five units become one, and the distortions' own means are zero.
 
-Four universes are asked about, from the narrowest: the primary distortion at the preset setting (photographs vary); at any
-setting (and decoder); the distortions' mean, which are then all there are; any distortion like these. For each, the coefficients
-for ranking and for level of a run with n photographs, and one of everything that is not fixed (Brennan, Generalizability
-Theory, 2001). For every two neighbours in the ranking, how probable it is that two sets of n photographs order them
-differently.
+Four universes are asked about, from the narrowest: the primary distortion at the preset heat (photographs vary); at any
+heat (and decoder); the mean of the distortions, which are then all there are; any distortion like these. For
+each, the coefficients for ranking and for level of a run with n photographs, and one of everything that is not fixed
+(Brennan, Generalizability Theory, 2001). For every two neighbours in the ranking, how probable it is that two sets of n
+photographs order them differently.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,8 @@ from numpy.typing import NDArray
 from retest import Settings, check, primary
 
 from ida_rd.aggregate.comparisons import rank_agreement
-from ida_rd.aggregate.statistics import by_photograph
+from ida_rd.aggregate.results import photographs_in
+from ida_rd.aggregate.statistics import Photographs, by_photograph
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, write_json, write_text
 from ida_rd.core.methods import validate
@@ -36,7 +38,7 @@ from ida_rd.core.tables import read_table, write_table
 from ida_rd.core.typeset import markdown_table, number
 from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
 
-AXES = ("downscaler", "photograph", "decoder", "setting", "distortion")
+AXES = ("downscaler", "photograph", "decoder", "heat", "distortion")
 UNIT = "photograph"
 
 
@@ -54,10 +56,10 @@ class Universe(NamedTuple):
     title: str
     values: NDArray[np.float64]
     names: tuple[str, ...]
-    fixed: Mapping[str, int] = {}  # noqa: RUF012
+    fixed: Mapping[str, int] = {}
 
 
-def crossed_cells(plan: dict[str, Any], settings: Settings, photographs: pd.Series) -> Cells:
+def crossed_cells(plan: dict[str, Any], settings: Settings, photographs: Photographs) -> Cells:
     """Photograph means of all branches as one array.
 
     Raises
@@ -66,10 +68,9 @@ def crossed_cells(plan: dict[str, Any], settings: Settings, photographs: pd.Seri
         Decoders with different numbers of settings, or fewer than three photographs that have all values.
     """
     if len({len(names) for names in settings.decoders.values()}) > 1:
-        raise UserError("reliability.yaml: decoders: give each as many settings, so that they cross")
+        raise UserError("reliability.yaml: decoders: give each as many heats, so that they cross")
     factor = plan["branches"][0]["factor"]
     downscalers = list(dict.fromkeys(branch["downscaler"] for branch in plan["branches"]))
-    lookup = dict(zip(photographs.index.map(str), photographs.map(str), strict=True))
     columns = {}
     for downscaler in downscalers:
         for decoder, names in settings.decoders.items():
@@ -79,7 +80,7 @@ def crossed_cells(plan: dict[str, Any], settings: Settings, photographs: pd.Seri
                 means = rows[rows.finite].groupby("image_id")[plan["distortion_order"]].mean()
                 for name in plan["distortion_order"]:
                     sign = -1 if plan["distortions"][name]["better"] == "higher" else 1
-                    columns[downscaler, decoder, setting, name] = sign * by_photograph(means[name], lookup)
+                    columns[downscaler, decoder, setting, name] = sign * by_photograph(means[name], photographs)
     table = pd.DataFrame(columns)
     complete = table.dropna()
     if len(complete) < 3:
@@ -90,10 +91,10 @@ def crossed_cells(plan: dict[str, Any], settings: Settings, photographs: pd.Seri
         "downscaler": downscalers,
         "photograph": list(complete.index),
         "decoder": list(settings.decoders),
-        "setting": [str(i) for i in range(values.shape[3])],
+        "heat": [str(i) for i in range(values.shape[3])],
         "distortion": list(plan["distortion_order"]),
     }
-    return Cells(values, levels, len(set(lookup.values())) - len(complete))
+    return Cells(values, levels, len(set(photographs.values())) - len(complete))
 
 
 def standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -113,7 +114,7 @@ def universes(cells: Cells, settings: Settings, lead: str) -> list[Universe]:
     kept = [i for i, name in enumerate(AXES) if values.shape[i] > 1]
     wide = values.reshape([values.shape[i] for i in kept])
     names = tuple(AXES[i] for i in kept)
-    any_of = " and ".join(name for name in names if name in ("decoder", "setting"))
+    any_of = " and ".join(name for name in names if name in ("decoder", "heat"))
     last = "distortion" in names
     if any_of:
         narrow = names[:-1] if last else names
@@ -148,7 +149,7 @@ def flips(wide: pd.DataFrame, settings: Settings, seed: int) -> pd.DataFrame:
     order = list(wide.mean().sort_values(kind="stable").index)
     half = len(wide) // 2
     rows = []
-    for less, more in zip(order, order[1:], strict=False):
+    for less, more in pairwise(order):
         values = (wide[more] - wide[less]).to_numpy(np.float64)
         for count in sorted({*settings.photographs, half}):
             row = {"less": less, "more": more, "photographs": count, "difference": float(values.mean())}
@@ -157,7 +158,7 @@ def flips(wide: pd.DataFrame, settings: Settings, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def changes(table: pd.DataFrame, baseline: str, photographs: pd.Series) -> pd.DataFrame:
+def changes(table: pd.DataFrame, baseline: str, photographs: Photographs) -> pd.DataFrame:
     """What each variant of the retest changes, by variant.
 
     Returns
@@ -168,11 +169,10 @@ def changes(table: pd.DataFrame, baseline: str, photographs: pd.Series) -> pd.Da
         former; kendall: agreement of the two rankings.
     """
     rows = []
-    lookup = dict(zip(photographs.index.map(str), photographs.map(str), strict=True))
     for variant, group in table.groupby("variant", sort=False):
         before, after = (
             pd.DataFrame(
-                {n: by_photograph(g.set_index("image_id")[when], lookup) for n, g in group.groupby("downscaler")}
+                {n: by_photograph(g.set_index("image_id")[when], photographs) for n, g in group.groupby("downscaler")}
             )
             for when in ("before", "after")
         )
@@ -223,10 +223,10 @@ def text(
     wide = parts[parts.universe == parts.universe.iloc[-1]]
     top = wide.sort_values("share", ascending=False, kind="stable").head(4)
     said = "; ".join(f"{row.effect} {row.share:.0%}" for row in top.itertuples())
-    below = [row.effect for row in wide.itertuples() if row.estimate < 0]
+    below = [row.effect for row in wide.itertuples() if row.estimate < 0 and row.effect != "distortion"]
     lines += ["", f"Of the variance of a single standardised value, the largest parts are: {said}."]
     if below:
-        lines.append(f"Estimates below zero count as zero: {', '.join(below)}.")
+        lines.append(f"Estimates below zero count as zero: {', '.join(below)} (and the distortion's own, by its unit).")
     lines += [
         "",
         "## Variance components",
@@ -267,9 +267,9 @@ def _flip_text(flipping: pd.DataFrame, cells: Cells) -> str:
     most = flipping[flipping.photographs == flipping.photographs.max()].sort_values("flips").iloc[-1]
     return (
         "Probability that two sets of n photographs disagree, by the normal approximation; in brackets, the share of"
-        f" random disjoint sets among the {count} photographs that do. The approximation takes the observed difference for"
-        f" the true one and is too small for near ties. Even with {most.photographs} photographs, {most.less} and"
-        f" {most.more} flip with probability {most.flips:.2f}."
+        f" random disjoint sets among the {count} photographs that do. The approximation takes the observed difference"
+        f" for the true one and is too small for near ties. With {most.photographs} photographs, {most.less} and"
+        f" {most.more} flip most: probability {most.flips:.2f}."
     )
 
 
@@ -277,9 +277,10 @@ def _changes_text(changed: pd.DataFrame, settings: Settings, distance: str) -> l
     over = [row.variant for row in changed.itertuples() if row.largest > settings.smallest]
     within = [row.variant for row in changed.itertuples() if row.largest <= settings.smallest]
     lines = [
-        f"{distance}, at {settings.preset}; downscalers {', '.join(settings.retest.downscalers)}; paired differences are to"
-        f" {settings.baseline}. The smallest difference claimed is {settings.smallest:g}. A variant moves a paired"
-        f" difference by more than that in {', '.join(over) or 'no case'}; by no more in {', '.join(within) or 'no case'}.",
+        f"{distance}, at {settings.preset}; downscalers {', '.join(settings.retest.downscalers)}; paired differences to"
+        f" {settings.baseline}. The smallest difference claimed is {settings.smallest:g}. The largest change of a"
+        f" paired difference is above it for {', '.join(over) or 'no variant'}; at or below it for"
+        f" {', '.join(within) or 'none'}.",
         "A crop that shows other pixels is another image: what it changes is no error of the instrument.",
         "",
     ]
@@ -299,22 +300,32 @@ def draw(parts: pd.DataFrame, decisions: pd.DataFrame, flipping: pd.DataFrame, t
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11.5, 4.2), layout="constrained")
         shares, ranking, pairs = figure.subplots(1, 3)
+        counts = sorted(set(decisions.photographs))
         wide = parts[parts.universe == parts.universe.iloc[-1]].iloc[::-1]
-        shares.barh(wide.effect, 100 * wide.share, color=COLOURS[0])
-        shares.set_xlabel("% of the variance of one value")
+        unit = 100 / wide.component.sum()
+        shares.barh(wide.effect, unit * wide.component, xerr=unit * wide.error, color=COLOURS[0], ecolor="0.4")
+        shares.set_xlim(left=0)
+        shares.set_xlabel("% of the variance of one value\n(and standard errors)", fontsize=8)
         shares.tick_params(axis="y", labelsize=7)
         for i, (name, group) in enumerate(decisions.groupby("universe", sort=False)):
             look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4}
             ranking.plot(group.photographs, group.ranking, label=str(name), **look)
         ranking.set_ylabel("coefficient for ranking")
-        ranking.set_ylim(0, 1.02)
-        for i, ((less, more), group) in enumerate(flipping.groupby(["less", "more"], sort=False)):
-            look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4}
+        ranking.set_ylim(np.floor(10 * decisions.ranking.min()) / 10, 1.01)
+        drawn = flipping[flipping.photographs.isin(counts)]
+        for i, ((less, more), group) in enumerate(drawn.groupby(["less", "more"], sort=False)):
+            look = {
+                "color": COLOURS[i % len(COLOURS)],
+                "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
+                "markersize": 4,
+            }
             pairs.plot(group.photographs, group.flips, label=f"{less} < {more}", **look)
         pairs.set_ylabel("probability that two sets disagree")
         pairs.set_ylim(-0.01, 0.55)
         for axis in (ranking, pairs):
             axis.set_xscale("log")
+            axis.set_xticks(counts, [str(count) for count in counts])
+            axis.minorticks_off()
             axis.set_xlabel("photographs")
             axis.legend(fontsize=7, frameon=False)
         figure.suptitle(title, fontsize=10)
@@ -326,8 +337,7 @@ def main() -> None:
     settings = validate(Settings, read_yaml("reliability.yaml", hint=here), where="reliability.yaml")
     plan = read_json("data/plan/aggregate.json", hint="run `dvc repro plan`")
     check(settings, plan)
-    subset = read_table("data/subset.csv", hint="run `dvc repro balance`").set_index("image_id")
-    photographs = subset["photograph" if "photograph" in subset else "file"]
+    photographs = photographs_in(read_table("data/subset.csv", hint="run `dvc repro balance`"))
     lead = primary(plan)
     distance = plan["distortions"][lead]["label"]
     cells = crossed_cells(plan, settings, photographs)

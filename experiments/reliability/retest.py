@@ -1,8 +1,8 @@
 """Score the same photographs again: with other latents, turned, shifted by a pixel, cut otherwise.
 
-What a person would call the same measurement should give the same result. `ida_rd.score` measures each variant with the
-image ids of the run, so that latents have the keys that they had, except in variant ``seed``. In the other variants they
-meet other pixels, and a change holds that noise too: ``seed`` says how large it is by itself.
+What a person would call the same measurement should give the same result. `ida_rd.score` measures each variant with
+the image ids of the run, so that latents have the keys that they had, except in variant ``seed``. In the other variants
+they meet other pixels, and a change holds that noise too: ``seed`` says how large it is by itself.
 
 Finished units are kept in the experiment's store: a run that was interrupted goes on.
 """
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ida_rd import score
+from ida_rd.aggregate.results import photographs_in
 from ida_rd.core.candidates import cut, read_candidate_file, rectangles
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.images import ImageError
@@ -94,8 +95,7 @@ def varied(image: Image, place: tuple[int, int, int, int], variant: str, multipl
 
 def chosen(subset: pd.DataFrame, count: int) -> pd.DataFrame:
     """The first tile of each of the first `count` photographs of the test set."""
-    photographs = subset.drop_duplicates("photograph" if "photograph" in subset else "file")
-    return photographs.head(count)
+    return subset[~subset.image_id.map(photographs_in(subset)).duplicated()].head(count)
 
 
 def check(settings: Settings, plan: dict[str, Any]) -> None:
@@ -120,7 +120,8 @@ def check(settings: Settings, plan: dict[str, Any]) -> None:
 
 def primary(plan: dict[str, Any]) -> str:
     """The distortion that leads."""
-    return str(plan.get("primary") or plan["distortion_order"][0])
+    order = plan["distortion_order"]
+    return str(plan["primary"] if plan.get("primary") in order else order[0])
 
 
 def retest(settings: Settings, plan: dict[str, Any], parameters: dict[str, Any], subset: pd.DataFrame) -> pd.DataFrame:
