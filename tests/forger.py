@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ida_rd.aggregate.results import aggregate, provenance
+from ida_rd.aggregate.results import aggregate, photographs_in, provenance
 from ida_rd.aggregate.write import write_tables
 from ida_rd.bundle.derived import citations, licences, readme, results_of
 from ida_rd.bundle.publish import write_checksums
@@ -39,14 +39,14 @@ def make_fit(bundle: Path) -> None:
     """Write again every file that derives from rows and ``recipes/aggregate.json``, and the checksums."""
     recipe = json.loads((bundle / "recipes/aggregate.json").read_text())
     old = json.loads((bundle / "results.json").read_text())
-    images = list(read_table(bundle / "subset.csv", hint="").image_id)
+    photographs = photographs_in(read_table(bundle / "subset.csv", hint=""))
     table = read_table(bundle / "tables/images.csv", hint="")
     rates = {
         (d, int(f), i): rate
         for d, f, i, rate in zip(table.downscaler, table.factor, table.image_id, table.rate_bpp, strict=True)
     }
     rows = {Branch.of(b): bundle / f"rows/{Branch.of(b).path}.csv" for b in recipe["branches"]}
-    numbers = aggregate(recipe, images, lambda branch: read_table(rows[branch], hint=""), rates)
+    numbers = aggregate(recipe, photographs, lambda branch: read_table(rows[branch], hint=""), rates)
     write_tables(bundle / "tables", recipe, numbers)
     samples = yaml.safe_load((bundle / "params.yaml").read_text())["samples"]
     for path, method in VERSIONS[2].files(recipe["recipes"]).items():

@@ -305,5 +305,5 @@ def provenance(recipe: dict[str, Any], dataset_sha256: str, environments: dict[s
         "dataset_sha256": dataset_sha256,
         "methods": recipe["recipes"],
         "environments": environments,
-        **{key: recipe[key] for key in REPEATED},
+        **{key: recipe[key] for key in REPEATED if key in recipe},
     }

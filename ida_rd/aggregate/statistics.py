@@ -133,8 +133,9 @@ def by_photograph(values: pd.Series, photographs: Photographs | None) -> pd.Seri
 def mean_interval(values: NDArray[np.float64], confidence: float) -> tuple[float | None, float | None]:
     """Student's interval of a mean.
 
-    It assumes that means of so many values are nearly normal. Simulated coverage of 95 % intervals: normal scores 95 %
-    at any number; lognormal ones of sigma 0.5 93 % from 12 up; of sigma 1, 90 % at 24 and 93 % at 100.
+    It assumes that means of so many values are nearly normal. 95 % intervals of simulated scores hold the mean in 95 %
+    of the cases for normal ones at any number; for lognormal ones of sigma 0.3 in 94 % from 5 up; of sigma 0.5 in 92 %
+    at 12 and 94 % at 100; of sigma 1 in 82 % at 6, 87 % at 24 and 92 % at 100.
 
     Parameters
     ----------

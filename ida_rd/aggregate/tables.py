@@ -66,8 +66,8 @@ def markdown_table(
         lines += [flat_note(flat, int(table.images.max()))]
     if parts:
         lines += [
-            f"{distortions[lead]['label']} is the sum of variance (half the mean distance between an image's samples) and"
-            " the squared error of their mean."
+            f"{distortions[lead]['label']} is the sum of variance (half the mean distance between an image's samples)"
+            " and the squared error of their mean."
         ]
     if disagreements:
         lines += [disagreements]
@@ -308,8 +308,8 @@ def differences_markdown(
         "",
         f"Paired differences of {label} over the photographs [{confidence:.0%} interval, for each pair by itself]."
         " effect: the mean in standard deviations of the photographs' differences; share: photographs whose difference"
-        " has the sign of the mean. p: signs flipped by photograph, corrected by Holm's method for all pairs: they differ"
-        f" significantly below {1 - confidence:.2g}.",
+        " has the sign of the mean. p: signs flipped by photograph, corrected by Holm's method for all pairs: they"
+        f" differ significantly below {1 - confidence:.2g}.",
     ]
     leading = differences[differences.distortion == lead]
     fewest = int(leading.photographs.min()) if len(leading) else 0

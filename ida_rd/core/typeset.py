@@ -48,13 +48,14 @@ def interval(
 ) -> str:
     """Set a value and its interval as ``0.123 [0.101, 0.145]``, or the value alone where there is none.
 
-    By default with as many decimals as show two digits of half the interval's width, and at most 4: more would be
-    noise.
+    By default with as many decimals as show two digits of half the interval's width: 3 or 4, from ten on 1 or 2. More
+    would be noise.
     """
     given = low is not None and high is not None and not math.isnan(low) and not math.isnan(high)
     if places is None and given:
         half = (high - low) / 2  # type: ignore[operator]
-        places = min(4, max(0, 1 - math.floor(math.log10(half)))) if half > 0 else places_of(value)
+        least, most = (1, 2) if abs(value) >= 10 else (3, 4)
+        places = min(most, max(least, 1 - math.floor(math.log10(half)))) if half > 0 else places_of(value)
     first = number(value, places, signed=signed)
     first = f"**{first}**" if bold else first
     if not given:

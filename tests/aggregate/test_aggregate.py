@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ida_rd.aggregate.statistics import bootstrap_interval, paired_difference, summarise
-from ida_rd.aggregate.tables import markdown_table
+from ida_rd.aggregate.results import aggregate
+from ida_rd.aggregate.statistics import paired_difference, summarise
+from ida_rd.aggregate.tables import disagreement_note, disagreements, markdown_table, primary_note
 from ida_rd.core.errors import UserError
 
 OPTIONS = {"confidence": 0.95, "resamples": 500, "seed": 0}
+CONFIDENCE = 0.95
 
 
 def _rows(values: list[list[float]]) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def _rows(values: list[list[float]]) -> pd.DataFrame:
 
 
 def test_a_score_is_the_mean_over_images_of_the_mean_over_samples() -> None:
-    score, images = summarise(_rows([[1, 3], [2, 2], [4, 8]]), "d", **OPTIONS)  # type: ignore[arg-type]
+    score, images = summarise(_rows([[1, 3], [2, 2], [4, 8]]), "d", confidence=CONFIDENCE)
     assert images.tolist() == [2, 2, 6]
     assert score.mean == pytest.approx(10 / 3)
     assert score.std_images == pytest.approx(np.std([2, 2, 6], ddof=1))
@@ -34,30 +34,32 @@ def test_a_score_is_the_mean_over_images_of_the_mean_over_samples() -> None:
 
 
 def test_an_image_with_a_lost_sample_counts_as_much_as_any_other() -> None:
-    score, images = summarise(_rows([[1, np.nan], [2, 4], [np.nan, np.nan]]), "d", **OPTIONS)  # type: ignore[arg-type]
+    score, images = summarise(_rows([[1, np.nan], [2, 4], [np.nan, np.nan]]), "d", confidence=CONFIDENCE)
     assert images.to_dict() == {"i0": 1, "i1": 3}
     assert score.mean == 2
 
 
 def test_one_sample_has_no_spread_and_one_image_no_interval() -> None:
-    score, _ = summarise(_rows([[1], [2]]), "d", **OPTIONS)  # type: ignore[arg-type]
+    score, _ = summarise(_rows([[1], [2]]), "d", confidence=CONFIDENCE)
     assert score.std_samples is None
     with pytest.raises(UserError, match="only 1 images"):
-        summarise(_rows([[1, 2]]), "d", **OPTIONS)  # type: ignore[arg-type]
+        summarise(_rows([[1, 2]]), "d", confidence=CONFIDENCE)
 
 
 def test_the_score_is_the_sum_of_variance_and_bias() -> None:
     rows = _rows([[1, 3], [2, 2], [4, 8], [5, np.nan]])
     rows["d:spread"] = [1, 1, 0, 0, 6, 6, np.nan, np.nan]  # one sample has nothing to lie apart from
-    score, _ = summarise(rows, "d", **OPTIONS)  # type: ignore[arg-type]
+    score, _ = summarise(rows, "d", confidence=CONFIDENCE)
     assert score.mean == pytest.approx((2 + 2 + 6 + 5) / 4)
     assert score.variance == pytest.approx((0.5 + 0 + 3) / 3)
     assert score.bias == pytest.approx((1.5 + 2 + 3) / 3)
     assert score.variance_to_bias == pytest.approx(3.5 / 6.5)
     rows["d:spread"] *= 100
-    assert summarise(rows, "d", **OPTIONS)[0].variance_to_bias is None, "a bias below zero: nothing to divide by"  # type: ignore[arg-type]
+    assert summarise(rows, "d", confidence=CONFIDENCE)[0].variance_to_bias is None, (
+        "a bias below zero: nothing to divide by"
+    )
     rows["d:spread"] = np.nan
-    assert summarise(rows, "d", **OPTIONS)[0].variance is None  # type: ignore[arg-type]
+    assert summarise(rows, "d", confidence=CONFIDENCE)[0].variance is None
 
 
 def test_for_samples_of_the_true_posterior_variance_equals_bias() -> None:
@@ -71,7 +73,7 @@ def test_for_samples_of_the_true_posterior_variance_equals_bias() -> None:
             others = np.square(np.delete(samples, k, axis=0) - sample).sum(axis=1)
             distance = np.square(sample - original).sum()
             rows.append({"image_id": f"{i}", "sample": k, "finite": True, "d": distance, "d:spread": others.mean()})
-    score, _ = summarise(pd.DataFrame(rows), "d", **OPTIONS)  # type: ignore[arg-type]
+    score, _ = summarise(pd.DataFrame(rows), "d", confidence=CONFIDENCE)
     assert score.variance_to_bias == pytest.approx(1, abs=0.05)
     assert score.mean == pytest.approx(4, abs=0.1)
 
@@ -90,43 +92,45 @@ def test_differences_are_paired_by_image() -> None:
         paired_difference(less[:1], more, **OPTIONS)  # type: ignore[arg-type]
 
 
-@given(values=st.lists(st.floats(0, 1), min_size=2, max_size=30), seed=st.integers(0, 3))
-def test_the_interval_lies_within_the_data_and_is_repeatable(values: list[float], seed: int) -> None:
-    data = np.array(values)
-    low, high = bootstrap_interval(data, 0.95, 200, seed)
-    assert data.min() - 1e-12 <= low <= high <= data.max() + 1e-12
-    assert bootstrap_interval(data, 0.95, 200, seed) == (low, high)
+def test_a_score_is_a_mean_over_photographs_and_its_parts_too() -> None:
+    rows = _rows([[1, 3], [2, 2], [10, 14]])
+    rows["d:spread"] = [1.0, 1, 0, 0, 6, 6]
+    photographs = {"i0": "p", "i1": "p", "i2": "q"}
+    score, images = summarise(rows, "d", photographs, confidence=CONFIDENCE)
+    assert images.tolist() == [2, 2, 12]
+    assert score.mean == (2 + 12) / 2
+    assert score.variance == pytest.approx(((0.5 + 0) / 2 + 3) / 2)
+    assert score.variance + score.bias == pytest.approx(score.mean)  # type: ignore[operator]
+    assert score.ci_low is None, "two photographs"
 
 
-@pytest.mark.parametrize("count", [12, 24, 50, 100])
-@pytest.mark.parametrize("law", ["normal", "gamma", "lognormal"])
-def test_the_interval_covers_the_mean_as_often_as_it_says(law: str, count: int) -> None:
-    rng = np.random.default_rng(0)
-    draw, mean = {
-        "normal": (lambda size: rng.normal(0.3, 0.1, size), 0.3),
-        "gamma": (lambda size: rng.gamma(2, 0.1, size), 0.2),
-        "lognormal": (lambda size: np.exp(rng.normal(0, 0.3, size)), float(np.exp(0.045))),
-    }[law]
-    low, high = bootstrap_interval(draw((4000, count)), 0.95, 1000, 0)
-    assert 0.93 <= np.mean((low <= mean) & (mean <= high)) <= 0.97
+def _with_failures() -> pd.DataFrame:
+    rows = _rows([[1, 3], [2, np.nan], [4, 8]]).assign(attempts=[1, 2, 1, 3, 1, 1], clipped=0.0)
+    return rows.assign(**{"d:failed": [np.nan, 11.0, np.nan, 22.0, np.nan, np.nan]})
 
 
-def test_plain_intervals_of_24_images_are_too_short() -> None:
-    """Why they are widened: they cover 92 % of the time, not 95."""
-    from scipy import stats
-
-    values = np.random.default_rng(0).gamma(2, 0.1, (4000, 24))
-    plain = stats.bootstrap((values,), np.mean, n_resamples=1000, batch=10, axis=-1, rng=0).confidence_interval
-    assert np.mean((plain.low <= 0.2) & (plain.high >= 0.2)) == pytest.approx(0.92, abs=0.01)
-
-
-def test_intervals_of_a_table_are_those_of_its_rows() -> None:
-    values = np.random.default_rng(0).gamma(2, 1, (7, 30))
-    values[3] = 0.25
-    low, high = bootstrap_interval(values, 0.95, 3000, 1)
-    for i in range(7):
-        assert (low[i], high[i]) == pytest.approx(bootstrap_interval(values[i], 0.95, 3000, 1), rel=1e-12)
-    assert low[3] == high[3] == 0.25
+def test_what_failed_when_first_drawn_is_counted_and_scored_as_the_official_code_does() -> None:
+    rows = _with_failures()
+    recipe = {
+        "confidence": 0.95,
+        "resamples": 100,
+        "seed": 0,
+        "skipped": {},
+        "distortion_order": ["d"],
+        "branches": [{"upscaler": "u", "factor": 4, "downscaler": "x"}],
+        "upscalers": {"x4/u": {"stochastic": True, "marks": []}},
+        "distortions": {"d": {"better": "lower"}},
+    }
+    rates = {("x", 4, i): 1.0 for i in ("i0", "i1", "i2")}
+    found = aggregate(recipe, {i: i for i in ("i0", "i1", "i2")}, lambda branch: rows, rates)
+    entry = found.summary["u"]["x4"]["x"]
+    assert entry["first_draw_failures"] == pytest.approx(2 / 6)
+    assert entry["nonfinite_rate"] == pytest.approx(1 / 6), "the other was drawn again"
+    assert entry["d"]["mean"] == pytest.approx((2 + 2 + 6) / 3)
+    assert entry["d"]["mean_with_failures"] == pytest.approx(((1 + 11) / 2 + (2 + 22) / 2 + 6) / 3)
+    fine = rows[["image_id", "sample", "finite", "d"]].assign(attempts=1, clipped=0.0, finite=True, d=1.0)
+    found = aggregate(recipe, {i: i for i in ("i0", "i1", "i2")}, lambda branch: fine, rates)
+    assert found.summary["u"]["x4"]["x"]["d"]["mean_with_failures"] is None
 
 
 def test_the_table_sorts_by_the_leading_distortion_and_marks_the_best() -> None:
@@ -135,12 +139,20 @@ def test_the_table_sorts_by_the_leading_distortion_and_marks_the_best() -> None:
         "factor": 4,
         "std_images": 0.1,
         "std_samples": 0.1,
+        "photographs": 9,
         "images": 9,
         "samples": 2,
         "stochastic": True,
         "marks": "",
     }
-    base |= {"nonfinite_rate": 0.0, "clipped_rate": 0.0, "ci_low": 0.0, "ci_high": 1.0}
+    base |= {
+        "first_draw_failures": 0.25,
+        "mean_with_failures": None,
+        "nonfinite_rate": 0.0,
+        "clipped_rate": 0.0,
+        "ci_low": 0.0,
+        "ci_high": 1.0,
+    }
     results = [
         base | {"downscaler": name, "distortion": distortion, "mean": mean}
         for name, fsim, psnr in (("bad", 0.9, 40.0), ("good", 0.1, 30.0))
@@ -149,10 +161,14 @@ def test_the_table_sorts_by_the_leading_distortion_and_marks_the_best() -> None:
     distortions = {"fsim": {"label": "F", "better": "lower"}, "psnr": {"label": "P", "better": "higher"}}
     text = markdown_table(pd.DataFrame(results), distortions, ["fsim", "psnr"], {"lpips": "of this"}, 0.95)
     lines = text.splitlines()
-    assert lines[0].endswith("| F ↓ | P ↑ |")
-    assert "good | **0.1000**" in lines[2]
-    assert "bad | 0.9000" in lines[3]
+    assert lines[0].endswith("| F ↓ | P ↑ | failed | clipped |")
+    assert "good | **0.100**" in lines[2]
+    assert "bad | 0.900" in lines[3]
     assert "**40.00**" in lines[3]
+    assert lines[2].endswith("| 25 % | 0 |")
+    assert "of 95% hold" in text
+    assert "N = 9 photographs, K = 2 samples" in text
+    assert "**Fewer than 12 photographs**" in text
     assert "**Skipped: lpips**, because of this." in text
     assert "variance" not in text
     assert "deterministic" not in text
@@ -163,6 +179,34 @@ def test_the_table_sorts_by_the_leading_distortion_and_marks_the_best() -> None:
     none = dict.fromkeys(parts)
     results = [r | (parts if (r["distortion"], r["downscaler"]) == ("fsim", "good") else none) for r in results]
     lines = markdown_table(pd.DataFrame(results), distortions, ["fsim", "psnr"], {}, 0.95).splitlines()
-    assert lines[0].endswith("| F ↓ | variance : bias² | P ↑ |")
-    assert "| 0.2000 : 0.4000 = 0.50 |" in lines[2]
+    assert lines[0].endswith("| F ↓ | variance : squared error | P ↑ | failed | clipped |")
+    assert "| 0.200 : 0.400 = 0.50 |" in lines[2]
     assert "| one sample |" in lines[3]
+
+
+def test_the_table_names_the_primary_outcome_and_says_where_it_is_not_here() -> None:
+    distortions = {"a": {"label": "A", "better": "lower"}, "b": {"label": "B", "better": "lower"}}
+    assert primary_note("a", distortions, ["a", "b"], {}) == ["The primary outcome is A."]
+    (note,) = primary_note("gone", distortions, ["a", "b"], {"gone": "no weights"})
+    assert "gone, could not be computed here" in note
+    assert "Sorted by A" in note
+
+
+def test_distortions_that_disagree_significantly_are_said() -> None:
+    base = {"upscaler": "u", "factor": 4}
+    pairs = pd.DataFrame(
+        [
+            base | {"distortion": "a", "loses_less": "x", "loses_more": "y", "p_holm": 0.01},
+            base | {"distortion": "b", "loses_less": "y", "loses_more": "x", "p_holm": 0.02},
+            base | {"distortion": "c", "loses_less": "x", "loses_more": "y", "p_holm": 0.03},
+            base | {"distortion": "a", "loses_less": "x", "loses_more": "z", "p_holm": 0.01},
+            base | {"distortion": "b", "loses_less": "z", "loses_more": "x", "p_holm": 0.2},
+        ]
+    )
+    found = disagreements(pairs, 0.05)
+    assert found.to_dict("records") == [base | {"less": "x", "more": "y", "by": "a, c", "against": "b"}], (
+        "z: not significantly by b"
+    )
+    labels = {name: {"label": name.upper()} for name in "abc"}
+    assert "x loses less than y by A, C, more by B" in disagreement_note(pairs, labels, 0.05)
+    assert disagreement_note(pairs[:1], labels, 0.05) == ""

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ida_rd.aggregate.comparisons import differences, halves, holm, losses, rank_agreement, ranks
-from ida_rd.aggregate.power import Components, components, images_needed, paired_rows
+from ida_rd.aggregate.comparisons import differences, halves, holm, losses, mean_ranks, rank_agreement, ties
+from ida_rd.aggregate.power import Components, components, paired_rows, photographs_needed
 from ida_rd.aggregate.results import image_means
-from ida_rd.aggregate.statistics import bootstrap_interval
+from ida_rd.aggregate.statistics import mean_interval, sign_flip_p
 from ida_rd.aggregate.tables import differences_markdown, mean_std_csv, mean_std_latex, mean_std_markdown
 from ida_rd.core.errors import UserError
 
@@ -26,7 +26,8 @@ OPTIONS = {"confidence": 0.95, "resamples": 500, "seed": 0}
 def _means(count: int = 30, **shift: float) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     hard = rng.uniform(0.1, 0.5, count)
-    return pd.DataFrame({name: hard + by + rng.normal(0, 0.01, count) for name, by in shift.items()})
+    values = {name: hard + by + rng.normal(0, 0.01, count) for name, by in shift.items()}
+    return pd.DataFrame(values, index=[str(i) for i in range(count)])
 
 
 def test_every_pair_is_compared_image_by_image() -> None:
@@ -38,21 +39,23 @@ def test_every_pair_is_compared_image_by_image() -> None:
     first = table.iloc[0]
     value = (means[first.loses_more] - means.a).to_numpy()
     assert first.difference == pytest.approx(value.mean())
-    assert (first.low, first.high) == pytest.approx(bootstrap_interval(value, 0.95, 500, 0))
-    assert first.p == pytest.approx(stats.wilcoxon(value).pvalue)
+    assert (first.low, first.high) == pytest.approx(mean_interval(value, 0.95))
+    assert first.p == sign_flip_p(value, 500, 0)
+    assert first.effect == pytest.approx(value.mean() / value.std(ddof=1))
+    assert first.share == (value > 0).mean()
     assert first.p_holm >= first.p
     # The images differ by far more than the downscalers: only the pairing sees it.
-    assert first.p_holm < 1e-4
+    assert first.p_holm < 0.01
     assert stats.mannwhitneyu(means.a, means[first.loses_more]).pvalue > 0.05
     assert table.iloc[2].p_holm > 0.05
 
 
 def test_a_lost_image_leaves_its_own_pairs_alone() -> None:
     means = _means(a=0.0, b=0.1, c=0.2)
-    means.loc[0, "c"] = np.nan
+    means.loc["0", "c"] = np.nan
     table = differences(means, **OPTIONS).set_index(["loses_less", "loses_more"])  # type: ignore[arg-type]
     assert table.images.to_dict() == {("a", "b"): 30, ("a", "c"): 29, ("b", "c"): 29}
-    means.loc[1:, "c"] = np.nan
+    means.loc["1":, "c"] = np.nan  # type: ignore[misc]
     assert len(differences(means, **OPTIONS)) == 1  # type: ignore[arg-type]
 
 
@@ -93,34 +96,37 @@ def test_holms_correction(p: list[float], seed: int) -> None:
 
 
 def test_ranks_share_ties_and_leave_out_incomplete_images() -> None:
-    means = pd.DataFrame({"a": [1, 1, 5.0, np.nan], "b": [2, 1, 1.0, 0], "c": [3, 2, 2.0, 0]})
-    found = ranks(means, 0.95)
-    assert found.images == 3
+    means = pd.DataFrame({"a": [1, 1, 5.0, np.nan], "b": [2, 1, 1.0, 0], "c": [3, 2, 2.0, 0]}, index=list("wxyz"))
+    found = mean_ranks(means)
+    assert found.photographs == 3
     assert found.mean.to_dict() == {"a": (1 + 1.5 + 3) / 3, "b": (2 + 1.5 + 1) / 3, "c": (3 + 3 + 2) / 3}
-    assert found.friedman_p == pytest.approx(stats.friedmanchisquare(*means.dropna().to_numpy().T).pvalue)
-    assert ranks(means[["a", "b"]], 0.95).critical_difference is None
-    alike = pd.DataFrame({key: [1.0, 2.0, 3.0] for key in "abc"})
-    assert ranks(alike, 0.95).friedman_p == 1
+    tiled = mean_ranks(means, {"w": "p", "x": "p", "y": "q", "z": "q"})
+    assert tiled.photographs == 2, "w and x are one photograph, and z has no value of a"
+    assert tiled.mean.to_dict() == {"a": (1 + 3) / 2, "b": (2 + 1) / 2, "c": (3 + 2) / 2}
 
 
-@pytest.mark.parametrize(("methods", "quantile"), [(3, 2.343), (4, 2.569), (5, 2.728), (8, 3.031), (10, 3.164)])
-def test_the_critical_difference_is_nemenyis(methods: int, quantile: float) -> None:
-    """The quantiles of Demsar (JMLR 2006), Table 5(a)."""
-    means = pd.DataFrame(np.random.default_rng(0).random((20, methods)))
-    expected = quantile * np.sqrt(methods * (methods + 1) / (6 * 20))
-    assert ranks(means, 0.95).critical_difference == pytest.approx(expected, rel=3e-4)
+def test_neighbours_of_a_ranking_are_tied_where_no_two_differ_significantly() -> None:
+    pairs = pd.DataFrame(
+        [("a", "c", 0.01), ("a", "d", 0.01), ("b", "d", 0.2), ("a", "b", 0.3), ("b", "c", 0.06), ("c", "d", 0.04)],
+        columns=["loses_less", "loses_more", "p_holm"],
+    )
+    assert ties(list("abcd"), pairs, 0.05) == [(0, 1), (1, 2)]
+    assert ties(list("abcd"), pairs.assign(p_holm=1.0), 0.05) == [(0, 3)]
+    assert ties(list("abcd"), pairs.assign(p_holm=0.0), 0.05) == []
 
 
 def test_rankings_of_halves_agree_where_there_is_an_order_and_not_where_there_is_none() -> None:
-    order = halves(_means(a=0.0, b=0.1, c=0.2, d=0.3), 0)
+    order = halves(_means(a=0.0, b=0.1, c=0.2, d=0.3), None, 0)
     assert order is not None
     assert (order["kendall"], order["low"], order["high"]) == (1, 1, 1)
-    noise = halves(_means(200, **dict.fromkeys("abcdef", 0.0)), 0)
+    noise = halves(_means(200, **dict.fromkeys("abcdef", 0.0)), None, 0)
     assert noise is not None
     assert noise["kendall"] < 0.6
     assert noise["low"] < 0.2
-    assert halves(_means(a=0, b=1), 0) is None
-    assert halves(_means(3, a=0, b=1, c=2), 0) is None
+    assert halves(_means(a=0, b=1), None, 0) is None
+    assert halves(_means(3, a=0, b=1, c=2), None, 0) is None
+    tiles = _means(30, a=0, b=1, c=2)
+    assert halves(tiles, {str(i): "abc"[i % 3] for i in range(30)}, 0) is None, "three photographs"
 
 
 def test_agreement_is_of_the_downscalers_that_both_have() -> None:
@@ -157,6 +163,26 @@ def _random_effects(
     return pd.DataFrame({"image_id": ids, "sample": list(range(samples)) * images, "finite": True, "d": values.ravel()})
 
 
+def test_variance_is_split_between_photographs_images_and_samples() -> None:
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 5, 3000)
+    of = np.repeat(np.arange(3000), sizes)
+    tiles = rng.normal(0, 0.2, 3000)[of] + rng.normal(0, 0.15, len(of))
+    values = tiles[:, None] + rng.normal(0, 0.1, (len(of), 2))
+    ids = [f"i{i}" for i in range(len(of))]
+    rows = pd.DataFrame({"image_id": np.repeat(ids, 2), "d": values.ravel()})
+    parts = components(rows, "d", {name: f"p{p}" for name, p in zip(ids, of, strict=True)})
+    assert parts.between == pytest.approx(0.04, rel=0.1)
+    assert parts.tiles == pytest.approx(0.0225, rel=0.1)
+    assert parts.within == pytest.approx(0.01, rel=0.1)
+    assert parts.images_each == pytest.approx(1 / np.mean(1 / sizes))
+    assert (parts.photographs, parts.images) == (3000, len(of))
+    total = 0.04 + 0.0225 + 0.01 / 2
+    assert parts.intraclass_correlation() == pytest.approx(0.04 / total, rel=0.05)
+    assert parts.design_effect() == pytest.approx(1 + (parts.images_each - 1) * 0.04 / total, rel=0.05)
+    assert parts.variance_of_photograph_mean(1) == pytest.approx(0.04 + (0.0225 + 0.01) / parts.images_each, rel=0.1)
+
+
 def test_variance_is_split_between_images_and_samples() -> None:
     parts = components(_random_effects(4000, 3, mean=1, between=0.2, within=0.1, seed=0), "d")
     assert parts.mean == pytest.approx(1, abs=0.01)
@@ -166,20 +192,22 @@ def test_variance_is_split_between_images_and_samples() -> None:
     alone = components(_random_effects(50, 1, mean=1, between=0.2, within=0.1, seed=0), "d")
     assert alone.within is None
     assert alone.share_of_samples() is None
-    assert alone.variance_of_image_mean(1) == pytest.approx(0.05, rel=0.5)
+    assert alone.variance_of_photograph_mean(1) == pytest.approx(0.05, rel=0.5)
     with pytest.raises(UserError, match="samples: 2 or more"):
-        alone.variance_of_image_mean(2)
+        alone.variance_of_photograph_mean(2)
     pure = components(_random_effects(50, 4, mean=0, between=0, within=1, seed=0), "d")
     assert pure.between < 0.1
-    with pytest.raises(UserError, match="1 images"):
+    with pytest.raises(UserError, match="1 photographs"):
         components(_random_effects(1, 4, mean=0, between=0, within=1, seed=0), "d")
 
 
 @pytest.mark.parametrize("samples", [1, 2, 5])
-def test_the_images_asked_for_give_the_power_that_is_asked_for(samples: int) -> None:
-    """Simulate runs of that size, and of one image less, and count how often the test sees it."""
-    parts = Components(mean=0.1, between=0.04, within=0.09, samples=2, images=9)
-    needed = images_needed(parts, samples, power=0.8, level=0.05)
+def test_the_photographs_asked_for_give_the_power_that_is_asked_for(samples: int) -> None:
+    """Simulate runs of that size, and of two photographs less, and count how often the test sees it."""
+    parts = Components(
+        mean=0.1, between=0.04, tiles=None, within=0.09, samples=2, images_each=1, photographs=9, images=9
+    )
+    needed = photographs_needed(parts, samples, power=0.8, level=0.05)
     assert needed is not None
     seen = []
     for count in (needed, needed - 2):
@@ -191,15 +219,15 @@ def test_the_images_asked_for_give_the_power_that_is_asked_for(samples: int) -> 
     assert seen[0] < 0.83
 
 
-def test_more_samples_need_no_more_images_and_nothing_helps_where_there_is_no_difference() -> None:
+def test_more_samples_need_no_more_photographs_and_nothing_helps_where_there_is_no_difference() -> None:
     pilot = components(_random_effects(50, 3, mean=0.1, between=0.2, within=0.3, seed=0), "d")
-    needed = [images_needed(pilot, k, power=0.8, level=0.05) for k in (1, 2, 3, 5, 10)]
+    needed = [photographs_needed(pilot, k, power=0.8, level=0.05) for k in (1, 2, 3, 5, 10)]
     assert all(n is not None for n in needed)
     assert needed == sorted(needed, reverse=True)  # type: ignore[type-var]
     none = components(
         _random_effects(50, 3, mean=0, between=0.2, within=0.3, seed=0).assign(d=[0.1, -0.1, 0] * 50), "d"
     )
-    assert images_needed(none, 3, power=0.8, level=0.05) is None
+    assert photographs_needed(none, 3, power=0.8, level=0.05) is None
 
 
 def test_samples_are_paired_and_lost_ones_left_out() -> None:
@@ -228,10 +256,10 @@ def _results() -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:
 def test_the_papers_tables_mark_the_best_and_the_second() -> None:
     table, distortions = _results()
     text = mean_std_markdown(table, distortions, ["fsim", "psnr"])
-    assert "| u_1 | x4 | best | **0.1000** ± 0.1250 | <u>30.00</u> ± 0.12 |" in text
-    assert "| second | <u>0.2000</u> ± 0.1250 | **40.00**" in text
-    assert "| also-second | <u>0.2000</u>" in text, "equal means share a place"
-    assert "| last | 0.3000 ± 0.1250 | 10.50" in text
+    assert "| u_1 | x4 | best | **0.100** ± 0.125 | <u>30.00</u> ± 0.12 |" in text
+    assert "| second | <u>0.200</u> ± 0.125 | **40.00**" in text
+    assert "| also-second | <u>0.200</u>" in text, "equal means share a place"
+    assert "| last | 0.300 ± 0.125 | 10.50" in text
     wide = mean_std_csv(table, distortions, ["fsim", "psnr"])
     assert list(wide.columns) == ["upscaler", "factor", "downscaler", "fsim_mean", "fsim_std", "psnr_mean", "psnr_std"]
     assert list(wide.downscaler) == ["best", "also-second", "second", "last"]
@@ -242,7 +270,7 @@ def test_the_latex_table_compiles(tmp_path: Path) -> None:
         pytest.skip("needs pdflatex (Debian: texlive-latex-recommended)")
     table, distortions = _results()
     text = mean_std_latex(table, distortions, ["fsim", "psnr"])
-    assert r"$\mathbf{0.1000} \pm 0.1250$ & $\underline{30.00} \pm 0.12$" in text
+    assert r"$\mathbf{0.100} \pm 0.125$ & $\underline{30.00} \pm 0.12$" in text
     document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + text + "\\end{document}\n"
     (tmp_path / "t.tex").write_text(document)
     done = run("pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex", cwd=tmp_path, check=False)
@@ -251,7 +279,16 @@ def test_the_latex_table_compiles(tmp_path: Path) -> None:
 
 
 def test_a_significant_difference_is_what_the_corrected_p_says() -> None:
-    base = {"upscaler": "u", "factor": 4, "distortion": "d", "loses_less": "a", "images": 9}
+    base = {
+        "upscaler": "u",
+        "factor": 4,
+        "distortion": "d",
+        "loses_less": "a",
+        "images": 9,
+        "photographs": 9,
+        "effect": 1.0,
+        "share": 0.9,
+    }
     table = pd.DataFrame(
         [
             base | {"loses_more": "b", "difference": 0.1, "low": 0.05, "high": 0.2, "p": 0.001, "p_holm": 0.04},
