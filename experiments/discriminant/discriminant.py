@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 import pandas as pd
-from explained import BITS, Beyond, beyond, correlations, parting, predictors_in, wide
+from explained import BITS, Beyond, beyond, correlations, parting, predictors_in, wide  # type: ignore[import-not-found]
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image

@@ -81,7 +81,7 @@ def features(image: NDArray[np.uint8], kind: str, keypoints: int) -> Features:
         extractor.detect_and_extract(rgb2gray(image))
     except RuntimeError:  # it found none
         return Features(np.empty((0, 2)), np.empty((0, 1)))
-    return Features(np.asarray(extractor.keypoints, float), extractor.descriptors)
+    return Features(np.asarray(extractor.keypoints, float), np.asarray(extractor.descriptors))
 
 
 def repeated(hr: Features, sr: Features, radius: float, ratio: float) -> Share:

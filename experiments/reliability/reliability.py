@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 import pandas as pd
-from crossed import coefficients, flip_probability, label, resampled_flips, study
+from crossed import coefficients, flip_probability, label, resampled_flips, study  # type: ignore[import-not-found]
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from retest import Settings, check, primary
+from retest import Settings, check, primary  # type: ignore[import-not-found]
 
 from ida_rd.aggregate.comparisons import rank_agreement
 from ida_rd.aggregate.results import photographs_in
