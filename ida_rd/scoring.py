@@ -20,6 +20,7 @@ from ida_rd.aggregate.rate import rates
 from ida_rd.aggregate.results import Results, aggregate, flat_images, rows_in
 from ida_rd.aggregate.tables import differences_markdown, disagreement_note, flat_note, markdown_table
 from ida_rd.balance.structure import has_structure
+from ida_rd.core.candidates import photographs
 from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.files import atomic_folder, write_text
 from ida_rd.core.foreign import decoding
@@ -180,6 +181,7 @@ def score(
     missing_weights: str = "skip",
     confidence: float = 0.95,
     resamples: int = 10000,
+    photograph_before: str | None = None,
 ) -> Result:
     """Measure how much is lost: downscale, reconstruct K times, compare.
 
@@ -207,6 +209,9 @@ def score(
         ``skip`` distortions whose weights are not available (the result says so), or raise an ``error``.
     confidence, resamples : float, int
         Of the intervals; and random flips of signs in a test.
+    photograph_before : str, optional
+        Images whose names agree up to the last such text are tiles of one photograph, which then is the unit that
+        intervals and tests are about; without it, every image is one.
 
     Returns
     -------
@@ -238,7 +243,7 @@ def score(
         methods = {name: _entry(name, d, project.hr, own, factor, seed) for name, d in named.items()}
         parameters = {
             "seed": seed,
-            "images": {"source": "folder", "path": str(project.hr)},
+            "images": {"source": "folder", "path": str(project.hr), "photograph_before": photograph_before},
             "attributes": {"source": "image-statistics"},
             "balance": {"groups": 2, "size": len(ids)},
             "factors": [factor],
@@ -250,7 +255,9 @@ def score(
             "aggregate": {"confidence": confidence, "resamples": resamples},
         }
         recipes = make_recipes(validate(RunParameters, parameters, where=""), download=True)
-        results, rows = _run(recipes, ids, project, store)
+        of = {f"{i}.png": i for i in ids}
+        tiles = {of[file]: name for name, files in photographs(of, photograph_before).items() for file in files}
+        results, rows = _run(recipes, tiles, project, store)
     recipe = recipes["aggregate"]
     return Result(results.scores, results.differences, results.images, rows, recipe["skipped"], recipe)
 
@@ -387,15 +394,17 @@ def _upscaler(upscaler: Mapping[str, Any] | str) -> dict[str, dict[str, Any]]:
     return {"flow-compact" if name == "flow" else name: entry}
 
 
-def _run(recipes: dict[str, Any], ids: list[str], project: Project, store: Store) -> tuple[Results, pd.DataFrame]:
-    """Compute every branch, and score it."""
-    recipe = recipes["aggregate"]
+def _run(
+    recipes: dict[str, Any], tiles: Mapping[str, str], project: Project, store: Store
+) -> tuple[Results, pd.DataFrame]:
+    """Compute every branch, and score it; `tiles` are the images, and of which photographs they are."""
+    recipe, ids = recipes["aggregate"], list(tiles)
     branches = [Branch.of(record) for record in recipe["branches"]]
     write_recipes(recipes, project.plan)
     compute_branches(project, branches, store)
     names = list(dict.fromkeys((branch.downscaler, branch.factor) for branch in branches))
     flat = [i for i in ids if not has_structure(read_image(project.hr / f"{i}.png"))]
-    results = aggregate(recipe, {i: i for i in ids}, rows_in(project.distortion), rates(project.lr, names, ids), flat)
+    results = aggregate(recipe, tiles, rows_in(project.distortion), rates(project.lr, names, ids), flat)
     tables = []
     for branch in branches:
         rows = read_table(project.rows_of(branch), hint="")

@@ -26,7 +26,8 @@ def aggregate_recipe(
     Parameters
     ----------
     settings : mapping
-        ``seed``, ``confidence``, ``resamples``.
+        ``seed``, ``confidence``, ``resamples``; ``primary``, the distortion that is the primary outcome, whether or not
+        it could be computed.
     branches : list of dict
         From `ida_rd.core.project.Branch.record`.
     upscalers : dict

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ida_rd.balance.groups import Cells, cells, entropy, maximum_entropy
 from ida_rd.balance.selection import even_quotas, features, k_means_groups, sequence
 from ida_rd.balance.structure import WITHOUT_STRUCTURE, has_structure, structure_warning
-from ida_rd.core.candidates import cut, read_candidate_file, rectangles
+from ida_rd.core.candidates import cut, photograph_of, read_candidate_file, rectangles
 from ida_rd.core.errors import UserError, did_you_mean, printable
 from ida_rd.core.files import atomic_folder, write_json
 from ida_rd.core.images import ImageError, pixels_sha256, write_png
@@ -26,6 +26,7 @@ from ida_rd.core.tables import read_table, write_table
 __all__ = ["PLACE", "Selection", "select", "write_subset", "write_test_set"]
 
 PLACE = {"image_id", "file", "x", "y", "width", "height", "sha256"}
+MADE = ("photograph", "group", "order")  # columns that the choice adds
 PROBABILITY = ":probability"
 
 
@@ -52,10 +53,11 @@ class Selection:
     Attributes
     ----------
     subset : DataFrame
-        The chosen rows, sorted by image id, with the columns ``group``, ``order`` (1 for the image chosen first: the
-        first n in this order are a balanced set of n), and the groups of each attribute that is grouped.
+        The chosen rows, sorted by image id, with the columns ``photograph`` (which images are tiles of one), ``group``,
+        ``order`` (1 for the image chosen first: the first n in this order are a balanced set of n), and the groups of
+        each attribute that is grouped.
     metrics : dict
-        Scalars: counts, joint entropies in bits, and how far the selection is from the pool.
+        Scalars: counts of images and photographs, joint entropies in bits, and how far the selection is from the pool.
     groups : DataFrame
         One row per group or joint cell: its attributes' groups, images of the pool, images chosen.
     """
@@ -66,17 +68,18 @@ class Selection:
 
 
 def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
-    """Select images evenly over groups.
+    """Select images evenly over photographs, then over groups; see `ida_rd.balance.selection.sequence`.
 
     Independent of the order of the rows. Within a group the images are taken in a seeded order.
 
     Parameters
     ----------
     table : DataFrame
-        ``data/attributes.csv``.
+        ``data/attributes.csv``; without a column ``file``, every image is a photograph of its own.
     recipe : dict
         ``method`` (kmeans or stratified), ``size``, ``seed``, ``groups`` (of kmeans), ``attributes`` (how each is
-        grouped; may be empty for kmeans, which then clusters the attributes as they are), ``least_probability``.
+        grouped; may be empty for kmeans, which then clusters the attributes as they are), ``least_probability``,
+        ``images``, of which ``photograph_before`` counts; see `ida_rd.core.candidates.photograph_of`.
 
     Raises
     ------
@@ -88,6 +91,9 @@ def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
     names = list(rules) or [name for name in table.columns if name not in PLACE and ":" not in name]
     candidates = len(table)
     table, left_out = _usable(table, names, rules, recipe["least_probability"])
+    before = recipe.get("images", {}).get("photograph_before")
+    files = table.get("file", table.image_id)
+    table["photograph"] = [photograph_of(str(file), before) for file in files]
     joint = cells(table, rules) if rules else None
     if recipe["method"] == "stratified":
         assert joint is not None  # `plan` refuses it without rules
@@ -95,7 +101,8 @@ def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
     else:
         group = k_means_groups(_features(table, names, joint), recipe["groups"], recipe["seed"])
     even_quotas(np.bincount(group), recipe["size"])  # refuses too large a size
-    order = sequence(table.image_id, group, recipe["seed"], largest_first=recipe["method"] == "kmeans")[
+    largest_first = recipe["method"] == "kmeans"
+    order = sequence(table.image_id, group, recipe["seed"], largest_first=largest_first, photographs=table.photograph)[
         : recipe["size"]
     ]
     table["group"] = group
@@ -106,12 +113,15 @@ def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
             subset[name] = joint.table[name].to_numpy()[joint.of[order]]
     subset = subset.sort_values("image_id", ignore_index=True)
     metrics, groups = _report(described, order)
+    tiles = subset.photograph.value_counts()
     return Selection(
-        subset[[c for c in subset if c in PLACE or c in ("group", "order") or c in rules]],
+        subset[[c for c in subset if c in PLACE or c in MADE or c in rules]],
         {
             "candidates": candidates,
             "left_out": candidates - len(table),
             **{f"left_out_{reason}": count for reason, count in left_out.items()},
+            "photographs": len(tiles),
+            "most_tiles_of_a_photograph": int(tiles.max()),
             **metrics,
         },
         groups,

@@ -95,7 +95,8 @@ def claims_of(parameters: RunParameters, skipped: Mapping[str, str]) -> Claims:
             claims.unknown.append(f"upscalers.{name}: a module of the publisher's own, and all that is said of it")
         for factor in parameters.factors:
             _upscaler(claims, parameters, name, entry, factor)
-    for name, entry in parameters.distortions.items():
+    primary = parameters.outcome()
+    for name, entry in sorted(parameters.distortions.items(), key=lambda item: item[0] != primary):
         if name not in skipped:
             _distortion(claims, name, entry)
     for stage, section in SECTION.items():
@@ -117,6 +118,7 @@ def claims_of(parameters: RunParameters, skipped: Mapping[str, str]) -> Claims:
         measures = measures or hasattr(method.module, "measure")
     claims.data = {
         "seed": parameters.seed,
+        "primary": primary,
         "confidence": parameters.aggregate.confidence,
         "resamples": parameters.aggregate.resamples,
         "images": parameters.images.model_dump(),

@@ -145,8 +145,10 @@ def licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:
         lines += ["", "## Attributes of the images", "", *terms]
     lines += ["", "## Images", ""]
     if recipe["images"]["source"] == "sample-photos":
-        lines.append("Photographs inside the packages scikit-image and scikit-learn; their terms are in the project's")
-        lines.append("docs/data.md.")
+        lines.append(
+            "Photographs inside the packages scikit-image, scikit-learn and matplotlib; their terms are in the"
+        )
+        lines.append("project's docs/data.md.")
     else:
         lines.append(
             "The publisher's own folder. The publisher must state their terms; `subset.csv` names each image and"

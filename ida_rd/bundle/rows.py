@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ida_rd.balance.structure import WITHOUT_STRUCTURE
 from ida_rd.bundle.folder import Bundle
 from ida_rd.bundle.schema import Results
+from ida_rd.core.candidates import photograph_of
 from ida_rd.core.errors import UserError
 from ida_rd.core.project import Branch
 from ida_rd.core.tables import failed_column, spread_column
@@ -39,6 +40,8 @@ def test_set(bundle: Bundle, parameters: RunParameters, results: Results) -> tup
         wanted.append(WITHOUT_STRUCTURE)
         if table[WITHOUT_STRUCTURE].dtype != bool or not table[WITHOUT_STRUCTURE].any():
             return [], [f"{name}: {WITHOUT_STRUCTURE} is not True for some images and False for the others"]
+    if results.schema_version > 1:  # version 1 did not know it
+        wanted.append("photograph")
     if odd := sorted(set(table) ^ set(wanted)):
         return [], [f"{name}: {'has no' if odd[0] in wanted else 'has an unknown'} column {odd[0]}"]
     size = parameters.balance.size
@@ -50,6 +53,10 @@ def test_set(bundle: Bundle, parameters: RunParameters, results: Results) -> tup
         problems.append(f"{name}: an image is in it twice")
     if list(table.order) != list(dict.fromkeys(table.order)) or set(table.order) != set(range(1, size + 1)):
         problems.append(f"{name}: order does not count the images")
+    if results.schema_version > 1:
+        before = parameters.images.photograph_before
+        if list(table.photograph) != [photograph_of(str(file), before) for file in table.file]:
+            problems.append(f"{name}: photograph is not what the files' names and images.photograph_before say")
     if not all(isinstance(sha, str) and HASH.fullmatch(sha) for sha in table.pixels_sha256):
         problems.append(f"{name}: pixels_sha256 are no hashes")
     for column in ("width", "height"):

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from ida_rd.aggregate.recipe import aggregate_recipe
 from ida_rd.balance.recipe import balance_recipe
 from ida_rd.bundle.claims import Claims
@@ -79,11 +81,15 @@ def source_problems(
     exact = of_this_program(results)
     where = "recipes/aggregate.json"
     said = parameters.model_dump(mode="json")
-    report = bundle.json("recipes/report.json")
-    problems = _differ(report["parameters"], said, "recipes/report.json: parameters", exact=True)
+    published = bundle.json("recipes/report.json")["parameters"]
+    if not exact:  # what another version did not know is as if it were left out
+        published = _with_defaults(published)
+    problems = _differ(published, said, "recipes/report.json: parameters", exact=True)
     if results.samples != parameters.samples:
         problems.append(f"results.json: samples is {results.samples}, params.yaml says {parameters.samples}")
-    for key in ("seed", "confidence", "resamples", "images", "balance"):
+    for key in ("seed", "primary", "confidence", "resamples", "images", "balance"):
+        if key == "primary" and version.number == 1:
+            continue
         problems += _differ(recipe[key], claims.data[key], f"{where}: {key}", exact=exact)
     if [Branch.of(record) for record in recipe["branches"]] != claims.branches:
         problems.append(f"{where}: its branches are not those of params.yaml")
@@ -94,6 +100,14 @@ def source_problems(
     problems += _descriptions(version.upgrade(recipe), claims, exact=exact)
     problems += _files(bundle, recipe, parameters, claims, version, exact=exact)
     return problems
+
+
+def _with_defaults(published: dict[str, Any]) -> dict[str, Any]:
+    """Parameters as `RunParameters` dumps them, or as they are if it refuses them."""
+    try:
+        return RunParameters.model_validate(published).model_dump(mode="json")
+    except ValidationError:
+        return published
 
 
 def _methods(recipe: dict[str, Any], claims: Claims, version: Version, *, exact: bool) -> list[str]:
@@ -194,7 +208,13 @@ def _files(
         ),
         "recipes/balance.json": (
             bundle.json("recipes/balance.json"),
-            balance_recipe(claims.data["balance"], said["images"]["path"], claims.data["multiple"], parameters.seed),
+            balance_recipe(
+                claims.data["balance"],
+                said["images"]["path"],
+                claims.data["multiple"],
+                parameters.seed,
+                photograph_before=said["images"]["photograph_before"],
+            ),
         ),
     }
     for name, (published, fresh) in wanted.items():

@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--distortion", action="append", metavar="NAME", help="lpips-alex, fsim, psnr, ... (these three)"
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--photograph-before",
+        metavar="TEXT",
+        help="images whose names agree up to the last TEXT (such as _s in 0001_s002.png) are tiles of one photograph",
+    )
     parser.add_argument("--strict", action="store_true", help="fail if weights of a distortion are missing")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write all tables to this folder, new or without them")
 
@@ -74,6 +79,7 @@ def run(options: argparse.Namespace) -> None:
         samples=options.samples,
         distortions=options.distortion or ("lpips-alex", "fsim", "psnr"),
         seed=options.seed,
+        photograph_before=options.photograph_before,
         missing_weights="error" if options.strict else "skip",
     )
     if options.json:

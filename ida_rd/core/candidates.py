@@ -1,8 +1,9 @@
 """HR candidates: the images that a run may choose its test set from.
 
 Nothing is copied: a candidate is a file, its hash, and a rectangle in it. Two sources exist:
-``sample-photos``, the RGB photographs inside the scikit-image and scikit-learn packages, and
-``folder``, any folder of images.
+``sample-photos``, everyday photographs inside the packages scikit-image, scikit-learn and matplotlib, and
+``folder``, any folder of images. Candidates of one photograph are no independent observations: every one
+knows its photograph.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import importlib.util
 import os
 import sys
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ from ida_rd.core.errors import UserError, printable
 from ida_rd.core.hashes import file_hashes
 from ida_rd.core.images import EXTENSIONS, ImageError, image_files, read_header, read_image
 from ida_rd.core.leftovers import left_out
+from ida_rd.core.names import check_ids
 
 __all__ = [
     "SAMPLE_PHOTOS",
@@ -31,22 +34,29 @@ __all__ = [
     "cut",
     "fingerprint",
     "listing",
+    "photograph_of",
+    "photographs",
     "read_candidate_file",
     "rectangles",
     "source_path",
 ]
 
-# Package and path in it. All are photographs in RGB; the terms of each are in docs/data.md.
+# Package and path in it. Everyday photographs, the last five of scikit-image's grey; the terms of each are in
+# docs/data.md.
 SAMPLE_PHOTOS = (
     ("skimage", "data/astronaut.png"),
     ("skimage", "data/chelsea.png"),
     ("skimage", "data/coffee.png"),
-    ("skimage", "data/hubble_deep_field.jpg"),
     ("skimage", "data/motorcycle_left.png"),
-    ("skimage", "data/retina.jpg"),
     ("skimage", "data/rocket.jpg"),
+    ("skimage", "data/camera.png"),
+    ("skimage", "data/brick.png"),
+    ("skimage", "data/grass.png"),
+    ("skimage", "data/gravel.png"),
+    ("skimage", "data/coins.png"),
     ("sklearn", "datasets/images/china.jpg"),
     ("sklearn", "datasets/images/flower.jpg"),
+    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
 )
 
 MOST_NAMES = 5  # of files in a note
@@ -91,6 +101,38 @@ def candidate_files(source: str, folder: str | None, pattern: str | None = None)
     if pattern is not None and "/" in pattern:
         return _nested_files(root, pattern)
     return {image_id: path.name for image_id, path in image_files(root, what="images.path", pattern=pattern).items()}
+
+
+def photograph_of(file: str, before: str | None) -> str:
+    """Name of the photograph that a `Candidate.file` is of, or is a tile of.
+
+    It is the file's name without folder and suffix, and without all from the last `before` on, if that is in it. A
+    name that begins with `before` is not cut.
+    """
+    stem = unicodedata.normalize("NFC", PurePosixPath(file).stem)
+    end = stem.rfind(before) if before else -1
+    return stem[:end] if end > 0 else stem
+
+
+def photographs(files: Iterable[str], before: str | None) -> dict[str, list[str]]:
+    """Map every photograph to its files.
+
+    Raises
+    ------
+    UserError
+        No name has `before` in it, or what is left of one cannot be a name.
+    """
+    found: dict[str, list[str]] = {}
+    for file in files:
+        found.setdefault(photograph_of(file, before), []).append(file)
+    if before is not None:
+        check_ids(found, "images.photograph_before")
+        if all(photograph_of(file, None) == name for name, of in found.items() for file in of):
+            raise UserError(
+                f"images.photograph_before: no file's name has {before!r} after its first character: correct it, or"
+                " leave it out if each file is a photograph of its own"
+            )
+    return found
 
 
 def _check_pattern(pattern: str) -> None:

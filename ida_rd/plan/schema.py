@@ -25,8 +25,8 @@ MOST_BRANCHES = 20_000
 PATTERN_PARTS = 16
 LARGEST_EDGE = 1e12
 # Columns of the tables that attributes become columns of.
-RESERVED = {"image_id", "file", "x", "y", "width", "height", "sha256", "group", "order", "pool", "chosen", "short",
-            "pixels_sha256"}  # fmt: skip
+RESERVED = {"image_id", "photograph", "file", "x", "y", "width", "height", "sha256", "group", "order", "pool",
+            "chosen", "short", "pixels_sha256"}  # fmt: skip
 
 
 def _name(name: Any) -> str:
@@ -107,12 +107,21 @@ class Images(Parameters):
     """Section ``images``."""
 
     source: Literal["sample-photos", "folder"] = Field(
-        description="sample-photos: nine photographs in the packages scikit-image and scikit-learn; folder: your own"
+        description="sample-photos: 13 photographs in the packages scikit-image, scikit-learn and matplotlib; folder:"
+        " your own"
     )
     path: Text | None = Field(default=None, description="folder of your images, for source folder")
     pattern: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_pattern)] | None = Field(
         default=None,
         description='which files of the folder, such as "*_HR.png" or, in sub-folders, "*/*.png"; null: all',
+    )
+    photograph_before: (
+        Annotated[str, Field(min_length=1, max_length=16), AfterValidator(_text), AfterValidator(_composed)] | None
+    ) = Field(
+        default=None,
+        description="if your files are tiles of photographs: the text before which a file's name is that of its"
+        ' photograph, such as "_s" for 0001_s001.png and 0001_s002.png; its last occurrence counts, in whatever folder;'
+        " what lacks it is its own photograph; null: each file is a photograph",
     )
     crop: Annotated[int, Field(ge=2, le=65536), WHOLE] | None = Field(
         default=None,
@@ -124,7 +133,7 @@ class Images(Parameters):
     def _path_fits(self) -> Images:
         if self.source == "folder" and not self.path:
             raise ValueError("source folder needs path: the folder of your images")
-        for key in ("path", "pattern"):
+        for key in ("path", "pattern", "photograph_before"):
             if self.source != "folder" and getattr(self, key) is not None:
                 raise ValueError(f"{key} is for source folder; source is {self.source}")
         return self
@@ -216,7 +225,8 @@ class Balance(Parameters):
         default=None, description="number of clusters, for method kmeans"
     )
     size: Annotated[int, Field(ge=2, le=1_000_000), WHOLE] = Field(
-        description="number of images in the test set, chosen as evenly as the candidates allow"
+        description="number of images in the test set, chosen evenly over photographs first (a second tile of one only"
+        " where each has given one), then over the groups, as far as the candidates allow"
     )
     attributes: Annotated[dict[Attribute, AttributeGroups], Field(max_length=100), ONCE] = Field(
         default_factory=dict,
@@ -280,8 +290,12 @@ class RunParameters(Parameters):
         description="samples K per LR image; a deterministic upscaler gives 1"
     )
     distortions: Annotated[Named, Field(min_length=1, max_length=MOST_METHODS)] = Field(
-        description="distances between HR and SR images, by a name of your choice; the first that can be computed leads"
-        " the tables and figures"
+        description="distances between HR and SR images, by a name of your choice"
+    )
+    primary: Annotated[str, BeforeValidator(_name)] | None = Field(
+        default=None,
+        description="name of the distortion that is the primary outcome and leads tables and figures; where it cannot"
+        " be computed that is said, and the first of the others leads; null: the first",
     )
     missing_weights: Literal["skip", "error"] = Field(
         default="error",
@@ -293,6 +307,17 @@ class RunParameters(Parameters):
     )
     aggregate: Aggregate = Field(default=Aggregate(), description="intervals of the scores")
     report: Report = Field(default=Report(), description="figures and page")
+
+    def outcome(self) -> str:
+        """Name of the distortion that is the primary outcome, whether or not it can be computed."""
+        return self.primary or next(iter(self.distortions))
+
+    @model_validator(mode="after")
+    def _primary_is_there(self) -> RunParameters:
+        if self.primary is not None and self.primary not in self.distortions:
+            known = did_you_mean(self.primary, self.distortions)
+            raise ValueError(f"primary: no distortion is called {self.primary!r}; {known}")
+        return self
 
     @model_validator(mode="after")
     def _branches_are_few(self) -> RunParameters:

@@ -18,7 +18,7 @@ from typing import Any
 from ida_rd.aggregate.recipe import aggregate_recipe
 from ida_rd.attributes.recipe import attributes_recipe, source_recipes
 from ida_rd.balance.recipe import balance_recipe
-from ida_rd.core.candidates import check_sizes
+from ida_rd.core.candidates import check_sizes, photographs
 from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import atomic_folder, canonical_json, write_json
 from ida_rd.core.methods import validate
@@ -105,9 +105,17 @@ class _Plan:
             recipe = attributes_recipe(images.model_dump(), self.sources, self.multiple)
             if images.path is not None:
                 check_ids(map(_id_of, recipe["images"]["files"]), "images.path")
+            if images.photograph_before is not None:
+                found = photographs(recipe["images"]["files"], images.photograph_before)
+                count = len(recipe["images"]["files"])
+                print(f"note: images: {count} files are of {len(found)} photographs, by their names", file=sys.stderr)
             self.recipes["attributes"] = recipe
             self.recipes["balance"] = balance_recipe(
-                parameters.balance.model_dump(), images.path, self.multiple, parameters.seed
+                parameters.balance.model_dump(),
+                images.path,
+                self.multiple,
+                parameters.seed,
+                photograph_before=images.photograph_before,
             )
             self.smallest = check_sizes(
                 images.source, images.path, images.pattern, images.crop, self.multiple, all_files=recipe["opens_images"]
@@ -208,11 +216,12 @@ class _Plan:
         ]
         downscalers = {path: recipe for path, recipe in self.recipes.items() if path.startswith("downscale/")}
         images = {key: value for key, value in self.recipes["attributes"]["images"].items() if key != "files"}
+        primary = parameters.outcome()
         aggregate = aggregate_recipe(
-            {"seed": parameters.seed, **parameters.aggregate.model_dump()},
+            {"seed": parameters.seed, "primary": primary, **parameters.aggregate.model_dump()},
             branches=branches,
             upscalers=self.upscalers,
-            distortions=self.distortions,
+            distortions=dict(sorted(self.distortions.items(), key=lambda item: item[0] != primary)),
             skipped=self.skipped,
             methods=downscalers | self.shared | {"distort": self.recipes["distort"]},
             data={

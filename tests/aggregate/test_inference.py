@@ -74,7 +74,9 @@ def test_the_interval_of_independent_images_covers_as_often_as_it_says(law: str,
     assert 0.93 <= _covered(draw(np.random.default_rng(1), count), mean) <= 0.97
 
 
-@pytest.mark.parametrize(("sigma", "count", "low", "high"), [(0.5, 12, 0.91, 0.94), (1.0, 24, 0.855, 0.89), (1.0, 6, 0.80, 0.84)])
+@pytest.mark.parametrize(
+    ("sigma", "count", "low", "high"), [(0.5, 12, 0.91, 0.94), (1.0, 24, 0.855, 0.89), (1.0, 6, 0.80, 0.84)]
+)
 def test_strongly_skewed_scores_are_covered_less_as_the_documents_say(
     sigma: float, count: int, low: float, high: float
 ) -> None:

@@ -131,7 +131,7 @@ def test_exact_cells_reach_the_most_that_entropy_can_be(size: int) -> None:
     assert found.metrics["joint_entropy_bits"] == pytest.approx(found.metrics["maximum_entropy_bits"], rel=1e-14)
     assert found.metrics["joint_entropy_bits"] > 4.5
     assert found.groups.chosen.max() - found.groups.chosen.min() <= 1
-    assert set(found.subset.columns) == {"image_id", "file", "group", "order", "age", "gender", "race"}
+    assert set(found.subset.columns) == {"image_id", "file", "photograph", "group", "order", "age", "gender", "race"}
     assert set(found.subset.age) == {"0-18", "19-36", "37-54", "55+"}
 
 

@@ -163,3 +163,15 @@ def test_names_that_end_in_dots_and_blanks_are_images_like_others(project: Path)
         done = stage_here(name, cwd=project)
         assert done.returncode == 0, done.stderr
     assert sorted(path.stem for path in (project / "data/hr").iterdir()) == [" b", "a ", "a.", "c.d"]
+
+
+def test_tiles_of_a_photograph_are_no_images_of_their_own(tmp_path: Path) -> None:
+    tiles = {f"photo{p}_s{i}": _picture(3 * p + i) for p in range(5) for i in range(2)}
+    result = score({"box": "box", "nearest": "nearest"}, tiles, samples=1, distortions=["mse"], photograph_before="_s")
+    assert set(result.scores.photographs) == {5}
+    assert set(result.scores.images) == {10}
+    assert "N = 10 tiles of 5 photographs" in result.markdown()
+    assert result.differences.photographs.tolist() == [5]
+    assert sorted(set(result.images.photograph)) == [f"photo{p}" for p in range(5)]
+    with pytest.raises(UserError, match=r"images\.photograph_before"):
+        score("box", tiles, samples=1, distortions=["mse"], photograph_before="-t")
