@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from explained import BITS, Beyond, beyond, correlations, parting, predictors_in, wide  # type: ignore[import-not-found]
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
@@ -41,7 +42,7 @@ from ida_rd.core.typeset import counted, interval, markdown_table, number, p_val
 from ida_rd.distort.work import load_distortions
 from ida_rd.engine.device import device_name
 from ida_rd.engine.local import run_units
-from ida_rd.report.figures import COLOURS, STYLE, save
+from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
 
 
 class Comparison(Parameters):
@@ -127,7 +128,7 @@ def paragraph(
     lines = [
         f"{direction}: Spearman's rho of the bits with the score is {bits['all']:+.2f} over {len(compared.ranked)}"
         f" downscalers and {bits['without']:+.2f} without {compared.without}.",
-        "Of plain enlargement: "
+        "The others: "
         + "; ".join(
             f"{labels[name]}, rho {row['all']:+.2f} ({row['without']:+.2f})"
             for name, row in rho.iterrows()
@@ -208,20 +209,22 @@ def draw(title: str, means: pd.DataFrame, labels: dict[str, str], compared: Comp
     """The score against each predictor: downscalers, and the degraded processes as open marks."""
     predictors = predictors_in(means)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(2.9 * len(predictors), 3.2), layout="constrained")
-        for i, (axis, name) in enumerate(
-            zip(figure.subplots(1, len(predictors), sharey=True), predictors, strict=True)
-        ):
-            for process, row in means.iterrows():
-                inside = COLOURS[i % len(COLOURS)] if process in compared.ranked else "white"
-                axis.plot(
-                    row[name], row.score, "o", color=COLOURS[i % len(COLOURS)], markerfacecolor=inside, markersize=5
-                )
-                near = {"xytext": (3, 2), "textcoords": "offset points", "fontsize": 6.5}
-                axis.annotate(str(process), (row[name], row.score), **near)
+        figure = Figure(figsize=(2.7 * len(predictors), 3.6), layout="constrained")
+        for axis, name in zip(figure.subplots(1, len(predictors), sharey=True), predictors, strict=True):
+            for i, (process, row) in enumerate(means.iterrows()):
+                colour = COLOURS[i % len(COLOURS)]
+                look = {"color": colour, "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)], "linestyle": ""}
+                inside = colour if process in compared.ranked else "white"
+                axis.plot(row[name], row.score, markerfacecolor=inside, markersize=5.5, label=str(process), **look)
             axis.set_xlabel(labels[name], fontsize=8)
-            axis.margins(0.15)
+            axis.margins(0.1)
+        if (means.score > 0).all():
+            figure.axes[0].set_yscale("log")
+            figure.axes[0].yaxis.set_major_formatter(ScalarFormatter())
+            figure.axes[0].yaxis.set_minor_formatter(ScalarFormatter())
         figure.axes[0].set_ylabel(labels["score"], fontsize=8)
+        handles = figure.axes[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
         figure.suptitle(title, fontsize=10)
         return figure
 

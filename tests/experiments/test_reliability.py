@@ -122,6 +122,35 @@ def test_where_every_photograph_has_its_own_order_more_of_them_help(
     assert twenty["resampled"] is None, "there are not 40 photographs"
 
 
+@pytest.mark.parametrize(
+    ("decoders", "facets"),
+    [
+        ({"a": ["cold"], "b": ["warm"]}, {"decoder"}),
+        ({"a": ["cold", "warm"]}, {"heat"}),
+        ({"a": ["cold", "warm"], "b": ["cold", "warm"]}, {"decoder", "heat"}),
+        ({"a": ["warm"]}, set()),
+    ],
+)
+def test_decoders_and_heats_are_facets_where_there_are_several(
+    study: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    decoders: dict[str, list[str]],
+    facets: set[str],
+) -> None:
+    made_run(tmp_path, wild=False)
+    (tmp_path / "reliability.yaml").write_text(yaml.safe_dump(SETTINGS | {"decoders": decoders}))
+    monkeypatch.chdir(tmp_path)
+    _, parts, text = results(study)
+    widest = parts.loc[[name for name in parts.index.levels[0] if name.startswith("any distortion")]]
+    effects = set(widest.index.get_level_values("effect"))
+    assert effects & {"decoder", "heat"} == facets
+    assert len(effects) == 2 ** (3 + len(facets)) - 1
+    assert ("There is one decoder" in text) == (len(decoders) == 1)
+    if "decoder" in facets and "heat" in facets:
+        assert widest.estimate.xs("decoder", level="effect").iloc[0] < 1e-9, "they are one and the same"
+
+
 def test_a_retest_is_compared_with_the_smallest_claim(
     study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
