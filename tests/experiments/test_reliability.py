@@ -21,7 +21,7 @@ SETTINGS: dict[str, Any] = {
     "baseline": "bicubic",
     "photographs": [5, 20],
     "splits": 200,
-    "smallest": 0.02,
+    "smallest": 0.025,
     "retest": {"photographs": 12, "downscalers": ["bicubic", "box", "nearest"], "variants": ["seed", "flip"]},
 }
 
