@@ -31,10 +31,10 @@ def branches_of(recipes: dict[str, dict[str, Any]]) -> list[Branch]:
     return [Branch(upscaler, int(factor[1:]), downscaler) for _, factor, upscaler, downscaler in paths]
 
 
-def choose_images(project: Project, store: Store) -> None:
-    """From the plan to the test set."""
+def choose_images(project: Project, store: Store, *, by_photographs: bool = True) -> None:
+    """From the plan to the test set; see `ida_rd.balance.stage.select`."""
     write_attributes(project, store)
-    write_test_set(project)
+    write_test_set(project, by_photographs=by_photographs)
 
 
 def compute_branches(project: Project, branches: Sequence[Branch], store: Store) -> None:

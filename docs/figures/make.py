@@ -47,7 +47,8 @@ def page_picture(page: Path, target: Path) -> None:
 
 def main() -> None:
     plots = ROOT / "metrics" / "plots"
-    Image.open(plots / "scores.png").convert("RGB").save(HERE / "scores.png", optimize=True)
+    for stem in ("differences", "scores"):
+        Image.open(plots / f"{stem}.png").convert("RGB").save(HERE / f"{stem}.png", optimize=True)
     sheet = sorted(plots.glob("contact_sheet-*.png"))[0]
     image = Image.open(sheet).convert("RGB")
     image.thumbnail((1600, 1600), Image.Resampling.LANCZOS)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from ida_rd.aggregate.statistics import Photographs, by_photograph, paired_difference
@@ -193,16 +194,12 @@ def halves(means: pd.DataFrame, photographs: Photographs | None, seed: int) -> d
     if complete.shape[1] < 3 or len(complete) < 4:
         return None
     rng = generator("halves", seed, len(complete))
-    found = []
-    for _ in range(SPLITS):
-        order = rng.permutation(len(complete))
-        middle = len(complete) // 2
-        agreement = rank_agreement(complete.iloc[order[:middle]].mean(), complete.iloc[order[middle:]].mean())
-        if agreement is not None:
-            found.append((agreement["kendall"], agreement["spearman"]))
-    if not found:
+    orders = np.stack([rng.permutation(len(complete)) for _ in range(SPLITS)])
+    middle = len(complete) // 2
+    values = complete.to_numpy(np.float64)
+    kendall, spearman = _agreements(values[orders[:, :middle]].mean(axis=1), values[orders[:, middle:]].mean(axis=1))
+    if not len(kendall):
         return None
-    kendall, spearman = np.array(found).T
     low, high = np.quantile(kendall, [0.025, 0.975])
     return {
         "downscalers": complete.shape[1],
@@ -211,3 +208,22 @@ def halves(means: pd.DataFrame, photographs: Photographs | None, seed: int) -> d
         "low": float(low),
         "high": float(high),
     }
+
+
+def _agreements(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Kendall's tau-b and Spearman's rho row by row, as `rank_agreement`, all rows at once.
+
+    Parameters
+    ----------
+    a, b : ndarray
+        (S, D). A row all of whose values are alike in `a` or `b` has no ranking and is left out.
+    """
+    ranked = (np.ptp(a, axis=1) > 0) & (np.ptp(b, axis=1) > 0)
+    a, b = a[ranked], b[ranked]
+    # Ties and orders of all pairs: the diagonal adds nothing.
+    x, y = (np.sign(values[:, :, None] - values[:, None, :]) for values in (a, b))
+    kendall = (x * y).sum(axis=(1, 2)) / np.sqrt(np.square(x).sum(axis=(1, 2)) * np.square(y).sum(axis=(1, 2)))
+    u, v = (stats.rankdata(values, axis=1) for values in (a, b))
+    u, v = u - u.mean(axis=1, keepdims=True), v - v.mean(axis=1, keepdims=True)
+    spearman = (u * v).sum(axis=1) / np.sqrt(np.square(u).sum(axis=1) * np.square(v).sum(axis=1))
+    return kendall, spearman

@@ -27,15 +27,8 @@ from ida_rd.engine.units import Unit, Work, run
 
 __all__ = ["PLACE", "attribute_table", "join", "write_attributes"]
 
-RESERVED = (
-    "photograph",
-    "group",
-    "order",
-    "pixels_sha256",
-    "pool",
-    "chosen",
-    "short",
-)  # columns of the manifest and the report
+# Columns of the manifest and the report.
+RESERVED = ("photograph", "group", "order", "pixels_sha256", "pool", "chosen", "short")
 PACKAGES = ("numpy", "pillow", "scipy")
 
 

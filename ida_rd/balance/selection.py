@@ -181,7 +181,7 @@ def _photographs_first(table: pd.DataFrame) -> NDArray[np.int64]:
         one = _Round(left, place)
         turns = [(taken[group], turn[group], group) for group in one.free]
         heapq.heapify(turns)
-        while turns:
+        while len(one.turns) < len(left):
             _, _, group = heapq.heappop(turns)
             if one.fill(group):  # otherwise it cannot be filled in this round any more
                 taken[group] += 1

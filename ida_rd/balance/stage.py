@@ -30,10 +30,15 @@ MADE = ("photograph", "group", "order")  # columns that the choice adds
 PROBABILITY = ":probability"
 
 
-def write_test_set(project: Project) -> None:
-    """Write ``data/hr/``, ``data/subset.csv``, ``metrics/balance.json`` and ``metrics/balance.csv``."""
+def write_test_set(project: Project, *, by_photographs: bool = True) -> None:
+    """Write ``data/hr/``, ``data/subset.csv``, ``metrics/balance.json`` and ``metrics/balance.csv``.
+
+    See `select` for `by_photographs`.
+    """
     recipe = read_recipe(project, "balance")
-    found = select(read_table(project.attributes, hint="run `dvc repro attributes`"), recipe)
+    found = select(
+        read_table(project.attributes, hint="run `dvc repro attributes`"), recipe, by_photographs=by_photographs
+    )
     with atomic_folder(project.hr) as target:
         manifest = write_subset(found.subset, recipe["images"], target)
         # Inside: if these cannot be written, no images appear either.
@@ -67,7 +72,7 @@ class Selection:
     groups: pd.DataFrame
 
 
-def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
+def select(table: pd.DataFrame, recipe: dict[str, Any], *, by_photographs: bool = True) -> Selection:
     """Select images evenly over photographs, then over groups; see `ida_rd.balance.selection.sequence`.
 
     Independent of the order of the rows. Within a group the images are taken in a seeded order.
@@ -80,6 +85,8 @@ def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
         ``method`` (kmeans or stratified), ``size``, ``seed``, ``groups`` (of kmeans), ``attributes`` (how each is
         grouped; may be empty for kmeans, which then clusters the attributes as they are), ``least_probability``,
         ``images``, of which ``photograph_before`` counts; see `ida_rd.core.candidates.photograph_of`.
+    by_photographs : bool
+        Without, nothing is known of photographs, as in bundles of version 1.
 
     Raises
     ------
@@ -91,9 +98,10 @@ def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
     names = list(rules) or [name for name in table.columns if name not in PLACE and ":" not in name]
     candidates = len(table)
     table, left_out = _usable(table, names, rules, recipe["least_probability"])
-    before = recipe.get("images", {}).get("photograph_before")
-    files = table.get("file", table.image_id)
-    table["photograph"] = [photograph_of(str(file), before) for file in files]
+    if by_photographs:
+        before = recipe.get("images", {}).get("photograph_before")
+        files = table.get("file", table.image_id)
+        table["photograph"] = [photograph_of(str(file), before) for file in files]
     joint = cells(table, rules) if rules else None
     if recipe["method"] == "stratified":
         assert joint is not None  # `plan` refuses it without rules
@@ -102,9 +110,9 @@ def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
         group = k_means_groups(_features(table, names, joint), recipe["groups"], recipe["seed"])
     even_quotas(np.bincount(group), recipe["size"])  # refuses too large a size
     largest_first = recipe["method"] == "kmeans"
-    order = sequence(table.image_id, group, recipe["seed"], largest_first=largest_first, photographs=table.photograph)[
-        : recipe["size"]
-    ]
+    order = sequence(
+        table.image_id, group, recipe["seed"], largest_first=largest_first, photographs=table.get("photograph")
+    )[: recipe["size"]]
     table["group"] = group
     subset = table.iloc[order].assign(order=np.arange(1, len(order) + 1))
     described = joint or Cells(pd.DataFrame({"cluster": np.arange(recipe["groups"])}), group)
@@ -113,15 +121,17 @@ def select(table: pd.DataFrame, recipe: dict[str, Any]) -> Selection:
             subset[name] = joint.table[name].to_numpy()[joint.of[order]]
     subset = subset.sort_values("image_id", ignore_index=True)
     metrics, groups = _report(described, order)
-    tiles = subset.photograph.value_counts()
+    spread: dict[str, int] = {}
+    if by_photographs:
+        tiles = subset.photograph.value_counts()
+        spread = {"photographs": len(tiles), "most_tiles_of_a_photograph": int(tiles.max())}
     return Selection(
         subset[[c for c in subset if c in PLACE or c in MADE or c in rules]],
         {
             "candidates": candidates,
             "left_out": candidates - len(table),
             **{f"left_out_{reason}": count for reason, count in left_out.items()},
-            "photographs": len(tiles),
-            "most_tiles_of_a_photograph": int(tiles.max()),
+            **spread,
             **metrics,
         },
         groups,

@@ -2,8 +2,9 @@
 
     python -m ida_rd.bundle.again
 
-works in the current folder, on the ``params.yaml`` and ``branches.json`` that `ida_rd.bundle.rerun` has written there,
-and leaves a project: recipes, test set, rows. What it may run and open has been decided before.
+works in the current folder, on ``params.yaml``, ``branches.json`` and ``version.json`` (the bundle's), which
+`ida_rd.bundle.rerun` has written there, and leaves a project: recipes, test set, rows. What it may run and open has
+been decided before.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ def main() -> None:
     _bound_files()
     project = Project(Path())
     branches = [Branch.of(record) for record in read_json("branches.json", hint="run `ida-rd verify`")]
+    version = read_json("version.json", hint="run `ida-rd verify`")
     store = store_of(project)
     with _quietly("the test set"):
         write_plan(project, download=False)
-        choose_images(project, store)
+        choose_images(project, store, by_photographs=version > 1)
     images = list(read_table(project.subset, hint="").image_id)
     found = []
     for branch in branches:

@@ -117,6 +117,7 @@ def rerun(
         "downscalers": _only(parameters["downscalers"], {b.downscaler for b in chosen}),
         "upscalers": _only(parameters["upscalers"], {b.upscaler for b in chosen}),
         "distortions": _only(parameters["distortions"], set(names)),
+        "primary": None,  # it may not be among them
         # What was chosen must run: a note that it cannot is not a result.
         "missing_software": "error",
         "missing_weights": "error",
@@ -125,6 +126,7 @@ def rerun(
         project = Project(Path(work))
         write_text(project.parameters, yaml.safe_dump(parameters, sort_keys=False, allow_unicode=True))
         write_json(project.root / "branches.json", [branch.record() for branch in chosen])
+        write_json(project.root / "version.json", checked.results.schema_version)
         if memory_limit is None:
             memory_limit = int(SHARE_OF_MEMORY * psutil.virtual_memory().available)
         with tqdm(total=len(chosen), desc="branches", unit="branch", disable=not sys.stderr.isatty()) as bar:

@@ -14,45 +14,57 @@ from ida_rd.core.methods import open_method
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.tables import marked_name, read_table
 from ida_rd.engine.device import device_name
+from ida_rd.report.differences import differences_figure, ranks_figure
 from ida_rd.report.figures import Maps, contact_sheet, save, score_figure, telling_images
+from ida_rd.report.pairs import baseline_of
 from ida_rd.report.planes import (
     balance_figure,
-    critical_difference_figure,
     heat_map,
     perception_distortion_figure,
     rate_distortion_figure,
 )
+from ida_rd.report.sheet import save_sheet
+from ida_rd.report.words import about, sizes
 
 __all__ = ["draw", "leading_maps"]
 
 
 def draw(project: Project, recipe: dict[str, Any], tables: dict[str, pd.DataFrame], target: Path) -> list[str]:
-    """Draw what there is to draw of a run, each as PNG, SVG and PDF; return the stems, contact sheets last."""
-    distortions, order = recipe["distortions"], recipe["distortion_order"]
+    """Draw what there is to draw of a run, as PNG, SVG and PDF, sheets without SVG; return the stems, sheets last."""
+    distortions, order, confidence = recipe["distortions"], recipe["distortion_order"], recipe["confidence"]
     lead = order[0]
-    scores, ranks = tables["ida_rd"], tables["ranks"]
-    leading = scores[scores.distortion == lead]
-    confidence = recipe["confidence"]
-    named, ranked = (_with_marks(table, recipe["upscalers"]) for table in (scores, ranks))
+    label = distortions[lead]["label"]
+    scores = tables["ida_rd"]
+    count, bars = sizes(scores), about(scores, confidence)
+    named, ranks, pairs = (_with_marks(tables[t], recipe["upscalers"]) for t in ("ida_rd", "ranks", "differences"))
     first = named[named.distortion == lead]
+    leading = ranks[ranks.distortion == lead], pairs[pairs.distortion == lead]
     figures: dict[str, Figure | None] = {
-        "scores": score_figure(named, distortions, order),
-        "critical_difference": critical_difference_figure(
-            ranked[ranked.distortion == lead], confidence, distortions[lead]["label"]
+        "differences": differences_figure(
+            pairs,
+            ranks,
+            distortions,
+            order,
+            baseline_of(ranks, lead),
+            confidence,
+            f"{bars}, each for its pair by itself",
         ),
-        "rate_distortion": rate_distortion_figure(first, distortions[lead]),
-        "heat_map": heat_map(first, distortions[lead]),
+        "scores": score_figure(named, distortions, order, f"{bars}; whether they overlap says nothing of differences"),
+        "ranks": ranks_figure(*leading, confidence=confidence, label=label, note=count),
+        "rate_distortion": rate_distortion_figure(first, distortions[lead], bars),
+        "heat_map": heat_map(first, distortions[lead], count),
         "balance": balance_figure(tables["balance"]),
     }
     learned = [name for name in order if distortions[name]["kind"] == "learned"]
     # PSNR before MSE, as the field draws it.
     pixel = sorted((n for n in order if distortions[n]["kind"] == "pixel"), key=lambda n: distortions[n]["squared"])
     if learned and pixel:
-        figures["perception_distortion"] = perception_distortion_figure(named, learned[0], pixel[0], distortions)
+        plane = perception_distortion_figure(named, learned[0], pixel[0], distortions, count)
+        figures["perception_distortion"] = plane
     drawn = {stem: figure for stem, figure in figures.items() if figure is not None}
     for stem, figure in drawn.items():
         save(figure, target / stem)
-    return [*drawn, *_contact_sheets(project, recipe, leading, target)]
+    return [*drawn, *_contact_sheets(project, recipe, scores[scores.distortion == lead], target)]
 
 
 def _with_marks(table: pd.DataFrame, upscalers: dict[str, Any]) -> pd.DataFrame:
@@ -88,7 +100,7 @@ def _contact_sheets(project: Project, recipe: dict[str, Any], table: pd.DataFram
             label = distortions[lead]["label"]
             stem = f"contact_sheet-{upscaler}-x{factor}-{len(stems) + 1}"
             sheet = contact_sheet(project, image_id, upscaler, factor, marks, downscalers, scores, label, maps)
-            save(sheet, target / stem)
+            save_sheet(sheet, target / stem)
             stems.append(stem)
     return stems
 

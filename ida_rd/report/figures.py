@@ -17,14 +17,14 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.images import ImageError, read_image
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.tables import marked_name
-from ida_rd.report.sheet import sheet_figure
-from ida_rd.report.style import COLOURS, MARKERS, STYLE
+from ida_rd.report.sheet import Cell, sheet_figure
+from ida_rd.report.style import COLOURS, MARKERS, STYLE, without_date, write_below
 
 __all__ = ["contact_sheet", "save", "score_figure", "telling_images"]
 
 matplotlib.use("Agg")
 Maps = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[Any]]
-DIFFERENCE_RANGE = 64  # grey levels at the bright end of the difference maps
+DIFFERENCE_RANGE = 64.0  # grey levels at the bright end of the difference maps
 SHOWN_SAMPLES = 3
 MOST_PIXELS = 65_000  # a side of a PNG: what matplotlib can draw
 
@@ -33,15 +33,17 @@ def save(figure: Figure, stem: Path) -> None:
     """Write a figure as PNG, SVG and PDF, without a date in it."""
     with matplotlib.rc_context(STYLE):
         dpi = min(200.0, MOST_PIXELS / max(figure.get_size_inches()))
-        figure.savefig(stem.with_suffix(".png"), dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
-        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
-        figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        figure.savefig(stem.with_suffix(".png"), dpi=dpi, metadata=without_date("png"))
+        for form in ("svg", "pdf"):
+            figure.savefig(stem.with_suffix(f".{form}"), metadata=without_date(form))
 
 
-def score_figure(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str]) -> Figure:
+def score_figure(
+    table: pd.DataFrame, distortions: dict[str, dict[str, Any]], order: list[str], note: str = ""
+) -> Figure:
     """Points with intervals: one row per downscaler, panel per distortion, and colour per upscaler and factor.
 
-    Rows are sorted by the leading distortion, best on top.
+    Rows are sorted by the leading distortion, best on top. `note` stands below.
     """
     lead = order[0]
     sign = 1 if distortions[lead]["better"] == "lower" else -1
@@ -62,6 +64,7 @@ def score_figure(table: pd.DataFrame, distortions: dict[str, dict[str, Any]], or
             figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
         else:
             figure.suptitle(f"IDA-RD with {series[0][0]}, x{series[0][1]}", fontsize=10)
+        write_below(figure, note)
     return figure
 
 
@@ -113,7 +116,7 @@ def contact_sheet(
     label: str,
     maps: Maps | None,
 ) -> Figure:
-    """Draw HR | LR | SR samples | where they differ: one row per downscaler, the score on each sample.
+    """Draw HR, and per downscaler LR | SR samples | where they differ from HR, with the score on each sample.
 
     Parameters
     ----------
@@ -135,43 +138,32 @@ def contact_sheet(
     """
     samples = sorted({k for _, k in scores})[:SHOWN_SAMPLES]
     hr = _read(project.hr / f"{image_id}.png")
-    sr = {
-        key: _read(project.sr_of(Branch(upscaler, factor, key[0])) / image_id / f"{key[1]}.webp")
-        for key in ((downscaler, k) for downscaler in downscalers for k in samples)
-        if key in scores
-    }
-    differences = dict(zip(sr, (maps or _absolute)(hr, np.stack(list(sr.values()))), strict=True))
-    top = float(np.quantile(list(differences.values()), 0.995)) if maps else DIFFERENCE_RANGE
+    rows: list[tuple[str, list[Cell]]] = []
+    means = []
+    for name in downscalers:
+        folder = project.sr_of(Branch(upscaler, factor, name)) / image_id
+        found = {k: _read(folder / f"{k}.webp") for k in samples if (name, k) in scores}
+        mean = (maps or _absolute)(hr, np.stack(list(found.values()))).mean(axis=0) if found else None
+        lr = _read(project.lr_of(name, factor) / f"{image_id}.png")
+        shown: list[Cell] = [
+            (found[k], f"{label} {scores[name, k]:.3g}") if k in found else (None, "not finite") for k in samples
+        ]
+        rows.append((name, [(lr, ""), *shown, (mean, "")]))
+        means += [] if mean is None else [mean]
+    count = len(samples)
+    over = f"mean of {count} samples" if count > 1 else "one sample"
     return sheet_figure(
         f"{image_id}, reconstructed by {marked_name(upscaler, marks)}",
-        ["HR", f"LR ({factor} times smaller)", *(f"SR sample {k + 1}" for k in samples)]
-        + [f"where {k + 1} differs" if maps else f"|SR {k + 1} - HR|" for k in samples],
+        hr,
         [
-            _sheet_row(project, image_id, factor, name, hr, samples, sr, differences, scores, label)
-            for name in downscalers
+            f"LR ({factor} times smaller)",
+            *(f"SR sample {k + 1}" for k in samples),
+            "where they differ" if maps else "mean |SR - HR|",
         ],
-        (hr.shape[0], hr.shape[1]),
-        top,
-        f"{label}, locally" if maps else "mean absolute difference, of 255",
+        rows,
+        float(np.quantile(means, 0.995)) if maps else DIFFERENCE_RANGE,
+        f"{label}, locally, {over}" if maps else f"absolute difference, of 255, {over}",
     )
-
-
-def _sheet_row(
-    project: Project,
-    image_id: str,
-    factor: int,
-    downscaler: str,
-    hr: NDArray[np.uint8],
-    samples: list[int],
-    sr: dict[tuple[str, int], NDArray[np.uint8]],
-    differences: dict[tuple[str, int], NDArray[Any]],
-    scores: dict[tuple[str, int], float],
-    label: str,
-) -> tuple[str, list[tuple[NDArray[Any] | None, str]]]:
-    lr = _read(project.lr_of(downscaler, factor) / f"{image_id}.png")
-    keys = [(downscaler, k) for k in samples]
-    shown = [(sr.get(key), f"{label} {scores[key]:.3f}" if key in scores else "not finite") for key in keys]
-    return downscaler, [(hr, ""), (lr, ""), *shown, *((differences.get(key), "") for key in keys)]
 
 
 def _absolute(hr: NDArray[np.uint8], sr: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -18,21 +18,15 @@ from ida_rd.core.project import Branch, Project
 from ida_rd.core.readers import read_json
 from ida_rd.core.tables import read_table
 from ida_rd.report.figures import SHOWN_SAMPLES, telling_images
+from ida_rd.report.pairs import baseline_of, disagreements
+from ida_rd.report.summary import cells
+from ida_rd.report.words import about, captions, percent, warning
 
 __all__ = ["group_counts", "software", "write_page"]
 
 TEMPLATES = Path(__file__).with_name("templates")
 DOWNLOADS = ("ida_rd.csv", "images.csv", "differences.csv", "ranks.csv", "agreement.csv", "variance.csv")
 UNASKED = {"deterministic", "not blind", "matched"}  # marks of what IDA-RD does not ask for
-CAPTIONS = {
-    "scores": "Scores with intervals over the images, one panel per distortion.",
-    "critical_difference": "Mean ranks over the images. A bar joins downscalers that do not differ significantly by"
-    " Nemenyi's test, which is more cautious than the paired tests below.",
-    "rate_distortion": "How many bits the LR images need, and what is lost. Ringed: no other loses less at as low"
-    " a rate.",
-    "perception_distortion": "Perceptual against pixel distance.",
-    "heat_map": "Upscalers and downscalers; the colour runs from each row's best to its worst.",
-}
 
 
 def write_page(
@@ -63,19 +57,40 @@ def write_page(
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["number"] = typeset.number
+    environment.filters |= {
+        "number": typeset.number,
+        "interval": _interval,
+        "p": typeset.p_value,
+        "share": typeset.share,
+        "effect": lambda value: "" if pd.isna(value) else f"{value:.2f}",
+    }
+    confidence, scores, pairs = recipe["confidence"], tables["ida_rd"], tables["differences"]
+    level, lead = 1 - confidence, order[0]
+    baseline = baseline_of(tables["ranks"], lead)
+    said = captions(scores, confidence, baseline)
+    skipped = dict(provenance["skipped"])
+    primary = recipe["primary"]
     page = environment.get_template("page.html").render(
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "page.js").read_text(encoding="utf-8"),
-        cells=_cells(tables, distortions, order, 1 - recipe["confidence"]),
+        cells=cells(tables, distortions, order, baseline, level),
+        baseline=baseline,
         distortions=[{"name": name, **distortions[name]} for name in order],
-        lead=distortions[order[0]],
-        differences=tables["differences"][tables["differences"].distortion == order[0]].to_dict("records"),
-        level=1 - recipe["confidence"],
-        figures=[(s, CAPTIONS[s]) for s in figures if s in CAPTIONS],
+        lead=distortions[lead],
+        differences=pairs[pairs.distortion == lead].to_dict("records"),
+        disagreements=disagreements(pairs, order, level),
+        labels={name: distortions[name]["label"] for name in order},
+        level=level,
+        confidence=percent(confidence),
+        few=warning(scores, confidence),
+        about=about(scores, confidence),
+        parts=scores.variance.notna().any(),
+        failures=scores.mean_with_failures.notna().any(),
+        figures=[(s, said[s]) for s in figures if s in said],
         sheets=[s for s in figures if s.startswith("contact_sheet")],
         browser=_browser(project, recipe, tables["images"], target),
-        skipped=provenance["skipped"],
+        missing=(primary, skipped.pop(primary)) if primary in skipped else None,
+        skipped=skipped,
         balance=read_json(project.metrics / "balance.json", hint="run `dvc repro balance`"),
         counts=group_counts(tables["balance"]),
         provenance=provenance,
@@ -89,6 +104,12 @@ def write_page(
     write_text(target / "index.html", page)
 
 
+def _interval(row: dict[str, Any], value: str, low: str, high: str) -> tuple[str, str]:
+    """A row's value and its interval, as text; the second is empty where there is none."""
+    first, _, ends = typeset.interval(row[value], row[low], row[high]).partition(" ")
+    return first, ends
+
+
 def group_counts(groups: pd.DataFrame) -> list[dict[str, Any]]:
     """Candidates and chosen images of each group of each attribute, from ``metrics/balance.csv``; none for clusters.
 
@@ -100,67 +121,6 @@ def group_counts(groups: pd.DataFrame) -> list[dict[str, Any]]:
         sums = groups.groupby(name, sort=False)[["pool", "chosen"]].sum()
         found += [{"attribute": name, "group": group, **row} for group, row in sums.to_dict("index").items()]
     return found
-
-
-def _cells(
-    tables: dict[str, pd.DataFrame], distortions: dict[str, Any], order: list[str], level: float
-) -> list[dict[str, Any]]:
-    """One entry per upscaler and factor: rows by the leading distortion, and what can be said about the first."""
-    found = []
-    lead = order[0]
-    ranks = tables["ranks"][tables["ranks"].distortion == lead].set_index(["upscaler", "factor", "downscaler"])
-    for (upscaler, factor), group in tables["ida_rd"].groupby(["upscaler", "factor"], sort=False):
-        values = group.set_index(["downscaler", "distortion"]).to_dict("index")
-        leading = group[group.distortion == lead].sort_values(
-            ["mean", "downscaler"], ascending=[distortions[lead]["better"] == "lower", True]
-        )
-        best = {n: _best(group[group.distortion == n], distortions[n]["better"]) for n in order}
-        low, high = float(leading.ci_low.min()), float(leading.ci_high.max())
-        span = high - low or 1.0
-        rows = []
-        for name in leading.downscaler:
-            first = values[name, lead]
-            rows.append(
-                {
-                    **first,
-                    "downscaler": name,
-                    "rank": float(ranks.mean_rank[upscaler, factor, name]),
-                    "values": [{**values[name, n], "name": n, "best": best[n] == name} for n in order],
-                    "bar": [100 * (first[key] - low) / span for key in ("ci_low", "mean", "ci_high")],
-                }
-            )
-        found.append(
-            {
-                "upscaler": upscaler,
-                "factor": factor,
-                "marks": group.marks.fillna("").iloc[0],
-                "rows": rows,
-                "verdict": _verdict(_of(tables["differences"], upscaler, factor, lead), rows, level),
-            }
-        )
-    return found
-
-
-def _of(table: pd.DataFrame, upscaler: str, factor: int, distortion: str) -> pd.DataFrame:
-    return table[(table.upscaler == upscaler) & (table.factor == factor) & (table.distortion == distortion)]
-
-
-def _verdict(differences: pd.DataFrame, rows: list[dict[str, Any]], level: float) -> dict[str, list[str]]:
-    """Which downscalers the first differs significantly from, and which it does not."""
-    first = rows[0]["downscaler"]
-    p = {
-        other: float(row.p_holm)
-        for row in differences.itertuples()
-        for one, other in ((row.loses_less, row.loses_more), (row.loses_more, row.loses_less))
-        if one == first
-    }
-    others = [row["downscaler"] for row in rows[1:]]
-    apart = [name for name in others if p.get(name, 1.0) < level]
-    return {"apart": apart, "not": [name for name in others if name not in apart]}
-
-
-def _best(rows: pd.DataFrame, better: str) -> str:
-    return str(rows.sort_values(["mean", "downscaler"], ascending=[better == "lower", True]).downscaler.iloc[0])
 
 
 def _browser(project: Project, recipe: dict[str, Any], images: pd.DataFrame, target: Path) -> dict[str, Any]:

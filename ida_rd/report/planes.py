@@ -1,4 +1,4 @@
-"""Figures that compare: who differs from whom, what a lower rate costs, where the upscalers disagree."""
+"""Figures that compare: what a lower rate costs, where the upscalers disagree, how even the test set is."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from ida_rd.report.style import COLOURS, MARKERS, STYLE
+from ida_rd.report.style import COLOURS, MARKERS, STYLE, write_below
 
 __all__ = [
     "balance_figure",
-    "critical_difference_figure",
     "heat_map",
     "pareto_front",
     "perception_distortion_figure",
     "rate_distortion_figure",
-    "undecided_groups",
 ]
 
 Cells = list[tuple[tuple[str, int], pd.DataFrame]]
@@ -42,71 +40,6 @@ PLACES = [
 ]
 
 
-def undecided_groups(ranks: pd.Series, critical_difference: float) -> list[tuple[float, float]]:
-    """Return the longest runs of mean ranks that lie within the critical difference, as (first, last)."""
-    values = np.sort(ranks.to_numpy(np.float64))
-    runs: list[tuple[float, float]] = []
-    for i, first in enumerate(values):
-        last = values[np.searchsorted(values, first + critical_difference, side="left") - 1]
-        if last > first and (not runs or last > runs[-1][1]):
-            runs.append((float(values[i]), float(last)))
-    return runs
-
-
-def critical_difference_figure(ranks: pd.DataFrame, confidence: float, label: str) -> Figure | None:
-    """Mean ranks on a line, a bar over those that do not differ by Nemenyi's test (Demsar, JMLR 2006, fig. 1).
-
-    Parameters
-    ----------
-    ranks : DataFrame
-        Of one distortion; one panel per upscaler and factor. None if none has three downscalers.
-    """
-    cells = [
-        (key, g) for key, g in ranks.groupby(["upscaler", "factor"], sort=False) if g.critical_difference.notna().all()
-    ]
-    if not cells:
-        return None
-    rows = max((len(g) + 1) // 2 for _, g in cells)
-    bars = [undecided_groups(g.mean_rank, float(g.critical_difference.iloc[0])) for _, g in cells]
-    deep = max(len(b) for b in bars)
-    with matplotlib.rc_context(STYLE):
-        unit = 0.24
-        height = (2.2 + 0.6 * deep + rows) * unit
-        figure = Figure(figsize=(7.2, height * len(cells) + 0.2), layout="constrained")
-        axes = figure.subplots(len(cells), 1, squeeze=False)[:, 0]
-        for axis, ((upscaler, factor), group), groups in zip(axes, cells, bars, strict=True):
-            _ranks_panel(axis, group.set_index("downscaler").mean_rank, group, groups)
-            critical = float(group.critical_difference.iloc[0])
-            title = f"{upscaler}, x{factor}: mean rank by {label}, {int(group.images.iloc[0])} images"
-            axis.set_title(f"{title} (critical difference {critical:.2f} at {1 - confidence:.2g})", fontsize=9)
-    return figure
-
-
-def _ranks_panel(axis: Axes, ranks: pd.Series, group: pd.DataFrame, groups: list[tuple[float, float]]) -> None:
-    count = len(ranks)
-    ordered = ranks.sort_values(kind="stable")
-    half = (count + 1) // 2
-    bar = 0.6
-    below = bar * len(groups) + 0.8
-    axis.hlines(0, 1, count, color="black", linewidth=1)
-    for tick in range(1, count + 1):
-        axis.vlines(tick, 0, 0.25, color="black", linewidth=1)
-        axis.text(tick, 0.4, str(tick), ha="center", va="bottom", fontsize=8)
-    for i, (first, last) in enumerate(groups):
-        axis.hlines(-bar * (i + 0.7), first - 0.05, last + 0.05, color="black", linewidth=3)
-    margin = 0.35 * count
-    for place, (name, rank) in enumerate(ordered.items()):
-        left = place < half
-        row = place if left else count - 1 - place
-        y = -below - row
-        end = 1 - 0.08 * count if left else count + 0.08 * count
-        axis.plot([rank, rank, end], [0, y, y], color="0.35", linewidth=0.9)
-        text = f"{name}  {rank:.2f}" if left else f"{rank:.2f}  {name}"
-        axis.text(end, y, f" {text} ", ha="right" if left else "left", va="center", fontsize=8)
-    axis.set(xlim=(1 - margin, count + margin), ylim=(-below - half + 0.3, 1.6))
-    axis.axis("off")
-
-
 def pareto_front(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Indices of the points than which no other is as low in both and lower in one, by rising `x`.
 
@@ -124,7 +57,7 @@ def pareto_front(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.array(front, dtype=int)
 
 
-def rate_distortion_figure(scores: pd.DataFrame, descriptor: dict[str, Any]) -> Figure:
+def rate_distortion_figure(scores: pd.DataFrame, descriptor: dict[str, Any], note: str = "") -> Figure:
     """Bits of the losslessly coded LR image against the score, and which downscalers are best at their rate.
 
     Parameters
@@ -151,13 +84,14 @@ def rate_distortion_figure(scores: pd.DataFrame, descriptor: dict[str, Any]) -> 
             axis.set_ylabel(f"{descriptor['label']} ({descriptor['better']} is better)")
             axis.margins(0.12)
         figure.suptitle("Rate and distortion; ringed: none loses less at as low a rate", fontsize=10)
+        write_below(figure, note)
         for axis, (_, group) in zip(axes, cells, strict=True):
             _label_points(figure, axis, group.rate_bpp.to_numpy(), group["mean"].to_numpy(), list(group.downscaler))
     return figure
 
 
 def perception_distortion_figure(
-    scores: pd.DataFrame, perceptual: str, pixel: str, descriptors: dict[str, dict[str, Any]]
+    scores: pd.DataFrame, perceptual: str, pixel: str, descriptors: dict[str, dict[str, Any]], note: str = ""
 ) -> Figure:
     """LPIPS against PSNR (Blau and Michaeli, CVPR 2018): do the downscalers trade one for the other?"""
     wide = scores.pivot_table("mean", ["upscaler", "factor", "downscaler"], "distortion", sort=False).reset_index()
@@ -172,6 +106,7 @@ def perception_distortion_figure(
             for name, write in ((pixel, axis.set_xlabel), (perceptual, axis.set_ylabel)):
                 write(f"{descriptors[name]['label']} ({descriptors[name]['better']} is better)")
             axis.margins(0.12)
+        write_below(figure, note)
         for axis, (_, group) in zip(axes, cells, strict=True):
             names = list(group.downscaler)
             _label_points(figure, axis, group[pixel].to_numpy(), group[perceptual].to_numpy(), names)
@@ -199,7 +134,7 @@ def _label_points(figure: Figure, axis: Axes, x: np.ndarray, y: np.ndarray, name
             text.remove()
 
 
-def heat_map(scores: pd.DataFrame, descriptor: dict[str, Any]) -> Figure | None:
+def heat_map(scores: pd.DataFrame, descriptor: dict[str, Any], note: str = "") -> Figure | None:
     """Upscaler by downscaler: each row from its own best (light) to its own worst (dark), the scores written in.
 
     Scores of different upscalers are not comparable, but their orders are: hence a scale for each row.
@@ -230,6 +165,7 @@ def heat_map(scores: pd.DataFrame, descriptor: dict[str, Any]) -> Figure | None:
             f"{descriptor['label']}, {descriptor['better']} is better; colour: from each row's best to its worst",
             fontsize=9,
         )
+        write_below(figure, note)
     return figure
 
 
@@ -249,13 +185,22 @@ def balance_figure(groups: pd.DataFrame) -> Figure | None:
     labels = [", ".join(str(row[name]) for name in names) for row in groups[names].to_dict("records")]
     if names == ["cluster"]:
         labels = [f"cluster {label}" for label in labels]
-    shares = {"candidates": groups.pool / groups.pool.sum(), "test set": groups.chosen / groups.chosen.sum()}
+    counts = {"candidates": groups.pool, "test set": groups.chosen}
+    shares = {name: count / count.sum() for name, count in counts.items()}
     y = np.arange(len(groups))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 1.1 + max(0.17 * len(groups), 0.8)), layout="constrained")
         axis = figure.subplots()
         for i, (name, share) in enumerate(shares.items()):
-            axis.plot(100 * share, y, MARKERS[i], color=COLOURS[i], markersize=4.5, label=name, zorder=3)
+            axis.plot(
+                100 * share,
+                y,
+                MARKERS[i],
+                color=COLOURS[i],
+                markersize=4.5,
+                label=f"{name} ({counts[name].sum()})",
+                zorder=3,
+            )
         axis.hlines(y, 100 * shares["candidates"], 100 * shares["test set"], color="0.75", linewidth=1, zorder=1)
         axis.axvline(100 / len(groups), color="0.6", linewidth=0.8, linestyle=":", zorder=0)
         axis.set_yticks(y, labels, fontsize=8 if len(groups) <= 40 else 6)

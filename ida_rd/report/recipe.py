@@ -23,6 +23,5 @@ def report_recipe(aggregate: dict[str, Any], parameters: dict[str, Any]) -> dict
         "images": parameters["report"]["images"],
         "browse": parameters["report"]["browse"],
         "methods": aggregate["recipes"]["distort"]["distortions"],
-        **{key: aggregate[key] for key in ("confidence", "distortions", "distortion_order", "primary")},
-        **{key: aggregate[key] for key in ("branches", "upscalers")},
+        **{key: aggregate[key] for key in ("confidence", "distortions", "distortion_order", "branches", "upscalers")},
     }

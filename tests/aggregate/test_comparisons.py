@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ida_rd.aggregate.comparisons import differences, halves, holm, losses, mean_ranks, rank_agreement, ties
+from ida_rd.aggregate.comparisons import (
+    _agreements,
+    differences,
+    halves,
+    holm,
+    losses,
+    mean_ranks,
+    rank_agreement,
+    ties,
+)
 from ida_rd.aggregate.power import Components, components, paired_rows, photographs_needed
 from ida_rd.aggregate.results import image_means
 from ida_rd.aggregate.statistics import mean_interval, sign_flip_p
@@ -127,6 +136,17 @@ def test_rankings_of_halves_agree_where_there_is_an_order_and_not_where_there_is
     assert halves(_means(3, a=0, b=1, c=2), None, 0) is None
     tiles = _means(30, a=0, b=1, c=2)
     assert halves(tiles, {str(i): "abc"[i % 3] for i in range(30)}, 0) is None, "three photographs"
+
+
+@given(data=st.data(), methods=st.integers(3, 6))
+def test_agreements_of_many_rankings_are_those_of_each(data: st.DataObject, methods: int) -> None:
+    row = st.lists(st.integers(0, 4).map(float), min_size=methods, max_size=methods)
+    a, b = (np.array(data.draw(st.lists(row, min_size=5, max_size=5))) for _ in range(2))
+    expected = [rank_agreement(pd.Series(x), pd.Series(y)) for x, y in zip(a, b, strict=True)]
+    kept = [(e["kendall"], e["spearman"]) for e in expected if e is not None]
+    found = list(zip(*_agreements(a, b), strict=True))
+    assert len(found) == len(kept)
+    assert np.array(found).ravel() == pytest.approx(np.array(kept).ravel())
 
 
 def test_agreement_is_of_the_downscalers_that_both_have() -> None:

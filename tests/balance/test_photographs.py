@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from ida_rd.attributes.recipe import attributes_recipe, source_recipes
 from ida_rd.attributes.stage import attribute_table, join, write_attributes
@@ -148,6 +149,30 @@ def test_within_a_round_the_groups_are_as_even_as_photographs_allow(
         ways = [way for some in combinations(by_photograph, size) for way in product(*some)]
         best = min(np.square(np.bincount(way)).sum() for way in ways)
         assert np.square(np.bincount(group[order[:size]])).sum() == best
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_whole_round_is_the_best_assignment_of_photographs_to_groups(seed: int) -> None:
+    """As scipy assigns them, at the cost 1, 3, 5, ... of a group's first, second, third image: its count squared."""
+    rng = np.random.default_rng(seed)
+    of = pd.Series([f"p{i}" for i in range(30) for _ in range(rng.integers(1, 4))])
+    group = (rng.exponential(2, len(of)).astype(int)).clip(max=7)
+    order = sequence(_ids(len(of)), group, seed, largest_first=bool(seed % 2), photographs=of)
+    can = np.array([[g in set(group[of == f"p{i}"]) for g in range(8)] for i in range(30)])
+    cost = np.where(can[:, :, None], 2 * np.arange(30) + 1, 10_000).reshape(30, -1)
+    best = cost[linear_sum_assignment(cost)].sum()
+    assert np.square(np.bincount(group[order[:30]])).sum() == best
+
+
+@pytest.mark.parametrize("largest_first", [True, False])
+def test_of_alike_photographs_the_draw_decides(largest_first: bool) -> None:
+    """Two tiles of each photograph, of one group: as if each had only the one that is drawn first."""
+    group = np.repeat(np.random.default_rng(1).integers(0, 4, 25), 2)
+    ids, of = _ids(50), pd.Series(np.repeat([f"p{i}" for i in range(25)], 2))
+    first = sequence(ids, group, 0, largest_first=largest_first, photographs=of)[:25]
+    kept = np.sort(first)
+    alone = sequence(ids[kept].reset_index(drop=True), group[kept], 0, largest_first=largest_first)
+    assert first.tolist() == kept[alone].tolist()
 
 
 def test_a_photograph_gives_way_to_another_that_has_no_choice() -> None:

@@ -54,24 +54,51 @@ def downscale(hr, size, *, rng, offset):
     step = hr.shape[0] // size[0]
     return hr[offset::step, offset::step].copy()
 '''
+FURTHEST = '''
+"""The largest difference of two samples."""
+
+import numpy as np
+
+from ida_rd.core.methods import Parameters
+from ida_rd.distort.contract import Descriptor
+
+
+def describe(parameters):
+    return Descriptor(better="lower", perfect=0.0, low=0.0, high=255.0, minimum_side=1, label="Max", kind="pixel")
+
+
+def load(parameters, device):
+    return Furthest()
+
+
+class Furthest:
+    def reference(self, hr):
+        return hr.astype(np.int64)
+
+    def distance(self, reference, sr):
+        return np.abs(sr.astype(np.int64) - reference).max(axis=(1, 2, 3)).astype(np.float64)
+'''
 
 
 def test_methods_of_the_publishers_own_are_published_listed_and_not_run(repository: Path, tmp_path: Path) -> None:
     lab = repository / "lab"
     lab.mkdir()
-    for name, text in (("__init__", ""), ("repeat", REPEAT), ("pick", PICK)):
+    for name, text in (("__init__", ""), ("repeat", REPEAT), ("pick", PICK), ("furthest", FURTHEST)):
         (lab / f"{name}.py").write_text(text)
     parameters = yaml.safe_load((repository / "params.yaml").read_text())
     step = {"method": "lab.repeat", "factor": 2}
     parameters["upscalers"] |= {"own": {"method": "lab.repeat"}, "chain": {"method": "cascade", "steps": [step, step]}}
     parameters["downscalers"] |= {"pick": {"method": "lab.pick", "offset": 1}}
+    parameters["distortions"] |= {"own": {"method": "lab.furthest"}}
+    parameters["primary"] = "own"  # which nobody else can compute
     (repository / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
     run("dvc", "repro", cwd=repository)
     run("ida-rd", "publish", str(tmp_path / "bundle"), cwd=repository)
     checked = verify(tmp_path / "bundle")
-    for key in ("downscalers.pick", "upscalers.own", "upscalers.chain"):
+    for key in ("downscalers.pick", "upscalers.own", "upscalers.chain", "distortions.own"):
         assert any(what.startswith(f"{key}: a module of the publisher's own") for what in checked.unverified)
     again = rerun(checked, 1, files={"images.path": repository / "photos"})
     assert [one.branch for one in again.branches] == ["flow-compact x4 bicubic"]
     assert again.branches[0].largest == 0
-    assert len(again.left_out) == len(checked.results.branches) - 1
+    assert checked.results.distortion_order[0] == "own"
+    assert len(again.left_out) == len(checked.results.branches) - 1 + 1  # branches, and the distortion

@@ -298,6 +298,13 @@ def _duplicate_image(bundle: Path) -> None:
     change(bundle / "results.json", lambda data: data.update(dataset_sha256=sha256_file(path)))
 
 
+def _tiles_as_photographs(bundle: Path) -> None:
+    """As if two images were of one photograph, or had been: N counts photographs."""
+    path = bundle / "subset.csv"
+    path.write_text(path.read_text().replace("photo-1,photo-1,", "photo-1,photo-0,", 1))
+    change(bundle / "results.json", lambda data: data.update(dataset_sha256=sha256_file(path)))
+
+
 def _bundle_of_the_future(bundle: Path) -> None:
     """Says that another version wrote it, whose texts are not compared: its numbers are."""
     change(bundle / "results.json", lambda data: data.update(program="ida-rd 9.9"))
@@ -332,6 +339,7 @@ FORGED: list[tuple[Callable[[Path], None], str]] = [
     (_skip_the_leading, "skipped: params.yaml does not allow that dss is skipped"),
     (_more_resamples, "results.json: resamples: Input should be less than or equal to 100000"),
     (_duplicate_image, "subset.csv: an image is in it twice"),
+    (_tiles_as_photographs, "subset.csv: photograph is not what the files' names and images.photograph_before say"),
     (_bundle_of_the_future, "distortions.psnr.better: is 'lower'"),
 ]
 

@@ -92,6 +92,7 @@ BAD = [
     ("balance/attributes", {"luminance": {"groups": {"others": ["a"]}, "others": "keep"}}, "'others' is what others: keep makes"),
     ("balance/attributes", {"luminance": {"groups": {"=1+1": ["a"]}}}, "the label begins like a formula of a spreadsheet"),
     ("balance/attributes", {"luminance": {"edges": [1], "labels": ["low", "\x1b[2J"]}}, "the label has a character that cannot be printed"),
+    ("balance/attributes", {"photograph": {}}, "'photograph' is the name of another column"),
     ("balance/attributes", {"width": {"edges": [1]}}, "'width' is the name of another column"),
     ("attributes/source", {}, "attributes.source"),
     ("aggregate/resamples", 10**9, "aggregate.resamples: input should be less than or equal to 100000"),

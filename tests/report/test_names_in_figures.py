@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from matplotlib.figure import Figure
 
 from ida_rd.aggregate.statistics import Difference, Score
 from ida_rd.core.typeset import latex_text, markdown_table
+from ida_rd.report import draw
+from ida_rd.report.differences import differences_figure, ranks_figure
 from ida_rd.report.figures import save, score_figure
 from ida_rd.report.planes import (
     balance_figure,
-    critical_difference_figure,
     heat_map,
     perception_distortion_figure,
     rate_distortion_figure,
@@ -45,7 +47,6 @@ def _scores() -> pd.DataFrame:
             "rate_bpp": 1 + rng.random(),
             "images": 9,
             "mean_rank": 1.0 + i,
-            "critical_difference": 1.5,
         }
         for upscaler in UPSCALERS
         for i, name in enumerate(ODD)
@@ -55,12 +56,24 @@ def _scores() -> pd.DataFrame:
     return table.assign(ci_low=table["mean"] - 0.1, ci_high=table["mean"] + 0.1)
 
 
+def _pairs() -> pd.DataFrame:
+    pair = {"factor": 4, "difference": 0.2, "low": 0.1, "high": 0.3, "effect": 1.0, "share": 1.0, "p_holm": 0.01}
+    return pd.DataFrame(
+        [
+            {"upscaler": upscaler, "distortion": distortion, "loses_less": less, "loses_more": more, **pair}
+            for upscaler in UPSCALERS
+            for distortion in ("one", "two")
+            for less, more in combinations(ODD, 2)
+        ]
+    )
+
+
 def _study(kind: str) -> Figure:
     panels = {name: {"axis": "t$_$", "conditions": {name: "l$^$", f"{name}2": 1}} for name in ODD}
     study = Study.model_validate({"kind": kind, "data": "made", "title": "T$_{$", "panels": panels, "baseline": ODD[0]})
     names = [c for panel in study.panels.values() for c in panel.conditions]
     scores = {name: Score(1.0 + i, 0.1, None, 0.9 + i, 1.1 + i) for i, name in enumerate(names)}
-    compared = [Comparison(ODD[0], names[1], names[0], Difference(1.0, 0.5, 1.5))]
+    compared = [Comparison(ODD[0], names[1], names[0], Difference(1.0, 0.5, 1.5, 0.01, 1.0, 1.0, 9, 9))]
     result = Result("u", 4, scores, {}, compared, 1, 0, 1, "m$_$")
     return draw_study(study, [result], LABEL)
 
@@ -70,7 +83,10 @@ def _figures() -> Iterator[tuple[str, Figure | None, tuple[str, ...]]]:
     one = scores[scores.distortion == "one"]
     descriptors = {name: {"label": LABEL, "better": "lower"} for name in ("one", "two")}
     yield "scores", score_figure(scores, descriptors, ["one", "two"]), (*ODD, LABEL, *UPSCALERS)
-    yield "ranks", critical_difference_figure(one, 0.95, LABEL), (*ODD, LABEL, *UPSCALERS)
+    pairs = _pairs()
+    yield "ranks", ranks_figure(one, pairs, confidence=0.95, label=LABEL, note=LABEL), (*ODD, LABEL, *UPSCALERS)
+    apart = differences_figure(pairs, scores, descriptors, ["one", "two"], ODD[1], 0.95, LABEL)
+    yield "differences", apart, (*ODD, LABEL, *UPSCALERS)
     yield "rate", rate_distortion_figure(one, descriptors["one"]), (*ODD, LABEL, *UPSCALERS)
     yield "plane", perception_distortion_figure(scores, "one", "two", descriptors), (*ODD, LABEL, *UPSCALERS)
     yield "heat", heat_map(one, descriptors["one"]), (*ODD, LABEL, *UPSCALERS)
@@ -115,9 +131,17 @@ def test_a_run_with_such_images_and_labels_reports(
         "report": {"images": 2, "browse": 4},
     }
     (project / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
+    titles: list[str] = []
+
+    def save_as_svg(figure: Figure, stem: Path) -> None:
+        titles.append(figure.get_suptitle())
+        save(figure, stem)
+
+    monkeypatch.setattr(draw, "save_sheet", save_as_svg)
     walk(report=True)
     drawn = html.unescape("".join(path.read_text(encoding="utf-8") for path in project.glob("metrics/plots/*.svg")))
     assert all(label in drawn for label in labels)
+    assert sum(name in title for title in titles for name in names) == 2
     assert sum(name in drawn for name in names) == 2
 
 

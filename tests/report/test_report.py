@@ -16,12 +16,11 @@ from ida_rd.core.project import Project
 from ida_rd.report.draw import leading_maps
 from ida_rd.report.figures import contact_sheet, save, telling_images
 from ida_rd.report.planes import (
-    critical_difference_figure,
     heat_map,
     pareto_front,
     rate_distortion_figure,
-    undecided_groups,
 )
+from ida_rd.report.sheet import ABOVE, GAP, LEFT, TEXT, save_sheet, sheet_figure
 
 
 def test_the_images_shown_are_those_on_which_the_downscalers_differ_most() -> None:
@@ -55,25 +54,53 @@ def test_where_the_leading_distortion_lies_is_drawn_if_it_knows(
     write_png(Path("data/hr/a.png"), hr)
     write_png(Path("data/lr/x4/mine/a.png"), np.ascontiguousarray(hr[::4, ::4]))
     Path("data/sr/flow/x4/mine/a").mkdir(parents=True)
-    Image.fromarray(broken).save("data/sr/flow/x4/mine/a/0.webp", lossless=True)
-    drawn = {}
+    for k, image in enumerate((broken, hr)):
+        Image.fromarray(image).save(f"data/sr/flow/x4/mine/a/{k}.webp", lossless=True)
+    scores = {("mine", 0): 0.5, ("mine", 1): 0.125}
     for name, law in (("lpips", maps), ("psnr", None)):
-        figure = contact_sheet(Project(), "a", "flow", 4, "not blind", ["mine"], {("mine", 0): 0.5}, name, law)
+        figure = contact_sheet(Project(), "a", "flow", 4, "not blind", ["mine"], scores, name, law)
         assert figure.get_suptitle() == "a, reconstructed by flow (not blind)"
-        axis = figure.axes[0]
-        cell = np.asarray(axis.images[0].get_array())[:290]
-        drawn[name] = [cell[:, x : x + 290] for x in (0, 296, 592, 888)]  # every 1.48 inches, of 200 pixels
-        texts = [text.get_text() for text in axis.texts]
-        assert {"lpips": "where 1 differs", "psnr": "|SR 1 - HR|"}[name] in texts
-        assert {"mine", "HR", "LR (4 times smaller)", "SR sample 1", f"{name} 0.500"} <= set(texts)
-        save(figure, tmp_path / name)
-    nearest = (2 * np.arange(290) + 1) * 128 // 580
-    difference = np.abs(broken.astype(int) - hr).mean(axis=2)
-    for name, values, top in (("lpips", found[1], np.quantile(found[1], 0.995)), ("psnr", difference, 64)):
-        colours = matplotlib.colormaps["magma"](np.minimum(values / top, 1), bytes=True)[..., :3]
-        expected = [hr, hr[::4, ::4].repeat(4, axis=0).repeat(4, axis=1), broken, colours]
-        for got, image in zip(drawn[name], expected, strict=True):
-            assert (got == image[nearest[:, None], nearest]).mean() > 0.98, "but for pixels between two"
+        texts = [text.get_text() for text in figure.axes[0].texts]
+        assert {"lpips": "where they differ", "psnr": "mean |SR - HR|"}[name] in texts
+        assert {"mine", "HR", "LR (4 times smaller)", "SR sample 1", f"{name} 0.5", f"{name} 0.125"} <= set(texts)
+        save_sheet(figure, tmp_path / name)
+        values, top = (
+            (np.mean([found[1], found[0]], axis=0), np.quantile(np.mean([found[1], found[0]], axis=0), 0.995))
+            if name == "lpips"
+            else (np.abs(broken.astype(int) - hr).mean(axis=2) / 2, 64)
+        )
+        colours = matplotlib.colormaps["magma"].resampled(16)(np.minimum(values / top, 1), bytes=True)[..., :3]
+        enlarged = [image.repeat(2, axis=0).repeat(2, axis=1) for image in (hr, broken, hr, colours)]
+        lr = hr[::4, ::4].repeat(8, axis=0).repeat(8, axis=1)
+        drawn = np.asarray(Image.open(tmp_path / f"{name}.png"))
+        second = ABOVE + 256 + TEXT
+        places = [(ABOVE, 0), (second, 1), (second, 2), (second, 3)]
+        for image, (y, column) in zip(enlarged, places, strict=True):
+            x = LEFT + column * (256 + GAP)
+            assert np.array_equal(drawn[y : y + 256, x : x + 256], image), "pixel for pixel"
+        assert np.array_equal(drawn[second : second + 256, LEFT : LEFT + 256], lr)
+        assert (tmp_path / f"{name}.pdf").is_file()
+
+
+@pytest.mark.parametrize(("side", "drawn"), [(64, 320), (200, 200), (256, 256), (320, 320), (512, 320)])
+def test_images_are_drawn_in_whole_pixels_unless_they_are_wide(side: int, drawn: int) -> None:
+    checks = np.indices((side, side)).sum(axis=0) % 2
+    image = np.repeat((255 * checks).astype(np.uint8)[..., None], 3, axis=2)
+    figure = sheet_figure("t", image, ["LR"], [("mine", [(image, "")])], 1.0, "m")
+    raster = np.asarray(figure.axes[0].images[0].get_array())
+    place = raster[ABOVE : ABOVE + drawn, LEFT : LEFT + drawn]
+    if side <= drawn:
+        assert np.array_equal(place, image.repeat(drawn // side, axis=0).repeat(drawn // side, axis=1))
+    else:
+        assert np.abs(place.astype(int) - 127).max() < 64, "means: a chequer is grey, not an alias"
+
+
+def test_a_sheet_of_many_downscalers_is_drawn_smaller(tmp_path: Path) -> None:
+    image = np.zeros((640, 20, 3), np.uint8)  # at 16 times its size, 31 of them would be 300,000 pixels high
+    figure = sheet_figure("t", image, ["LR"], [(f"{i}", [(image, "")]) for i in range(30)], 1.0, "m")
+    assert figure.get_size_inches()[1] * figure.dpi < 65_000
+    save_sheet(figure, tmp_path / "tall")
+    assert Image.open(tmp_path / "tall.png").height < 65_000
 
 
 def test_the_front_holds_those_that_nobody_beats_in_both() -> None:
@@ -83,15 +110,6 @@ def test_the_front_holds_those_that_nobody_beats_in_both() -> None:
     for i in range(len(x)):
         beaten = ((x <= x[i]) & (y <= y[i]) & ((x < x[i]) | (y < y[i]))).any()
         assert beaten == (i not in pareto_front(x, y))
-
-
-def test_bars_join_those_that_do_not_differ_significantly() -> None:
-    ranks = pd.Series({"a": 1.0, "b": 1.8, "c": 2.6, "d": 4.5})
-    assert undecided_groups(ranks, 1.0) == [(1.0, 1.8), (1.8, 2.6)]
-    assert undecided_groups(ranks, 1.7) == [(1.0, 2.6)], "a bar within another is left out"
-    assert undecided_groups(ranks, 0.5) == []
-    assert undecided_groups(ranks, 9.0) == [(1.0, 4.5)]
-    assert undecided_groups(ranks, 0.8 - 1e-9) == []
 
 
 def _scores(downscalers: int, upscalers: int = 1) -> pd.DataFrame:
@@ -128,17 +146,6 @@ def test_a_heat_map_needs_two_upscalers_and_scales_each_row() -> None:
     turned = heat_map(scores, {"label": "D", "better": "higher"})
     assert turned is not None
     assert turned.axes[0].get_xticklabels()[0].get_text() == "downscaler-3", "best first"
-
-
-def test_the_critical_difference_is_drawn_where_there_is_one() -> None:
-    names = [f"d{i}" for i in range(5)]
-    base = {"upscaler": "u", "factor": 4, "images": 9, "friedman_p": 0.01}
-    ranks = pd.DataFrame([base | {"downscaler": n, "mean_rank": i + 1.0} for i, n in enumerate(names)])
-    figure = critical_difference_figure(ranks.assign(critical_difference=1.5), 0.95, "D")
-    assert figure is not None
-    texts = {text.get_text().split()[0] for text in figure.axes[0].texts}
-    assert {"d0", "d1", "d2"} <= texts
-    assert critical_difference_figure(ranks.assign(critical_difference=np.nan), 0.95, "D") is None
 
 
 def test_figures_are_the_same_files_each_time(tmp_path: Path) -> None:
