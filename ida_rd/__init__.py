@@ -14,12 +14,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ida_rd.scoring import Result, score
+    from ida_rd.scored import Result
+    from ida_rd.scoring import score
     from ida_rd.upscale.contract import Descriptor, Samples
 
 __all__ = ["Descriptor", "Result", "Samples", "score"]
 
-PLACES = {"Descriptor": "ida_rd.upscale.contract", "Samples": "ida_rd.upscale.contract"}
+PLACES = {"Descriptor": "ida_rd.upscale.contract", "Result": "ida_rd.scored", "Samples": "ida_rd.upscale.contract"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,8 +7,7 @@ import tempfile
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from html import escape
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,147 +16,33 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ida_rd.aggregate.rate import rates
-from ida_rd.aggregate.results import Results, aggregate, flat_images, rows_in
-from ida_rd.aggregate.tables import differences_markdown, disagreement_note, flat_note, markdown_table
+from ida_rd.aggregate.results import Results, aggregate, rows_in
 from ida_rd.balance.structure import has_structure
 from ida_rd.core.candidates import photographs
 from ida_rd.core.errors import UserError, did_you_mean
-from ida_rd.core.files import atomic_folder, write_text
 from ida_rd.core.foreign import decoding
 from ida_rd.core.images import ImageError, image_files, read_image, write_png
 from ida_rd.core.methods import NAME, known_methods, validate
 from ida_rd.core.names import check_ids
 from ida_rd.core.project import Branch, Project
-from ida_rd.core.tables import read_table, write_table
+from ida_rd.core.tables import read_table
 from ida_rd.core.temporary import PROGRAM, temporary_folder
-from ida_rd.core.typeset import counted, interval
 from ida_rd.downscale.work import apply
 from ida_rd.engine.script import store_of
 from ida_rd.engine.store import Store
 from ida_rd.pipeline import compute_branches
 from ida_rd.plan.schema import LONGEST_NAME, RunParameters
 from ida_rd.plan.stage import make_recipes, write_recipes
+from ida_rd.scored import Result
 from ida_rd.upscale.contract import Upscaler
 from ida_rd.upscale.given import as_method
 
-__all__ = ["DISTORTIONS", "Result", "check_target", "known_downscalers", "named_distortion", "score"]
+__all__ = ["DISTORTIONS", "known_downscalers", "named_distortion", "score"]
 
 Image = NDArray[np.uint8]
 Downscaler = Callable[..., Image] | Mapping[str, Any] | Path | str
 DISTORTIONS = ("lpips-alex", "fsim", "psnr")
-TABLES, TEXT = ("scores", "differences", "images", "rows"), "scores.md"
-SAVED = (*(f"{name}.csv" for name in TABLES), TEXT)
 FILTERS = ("box", "bilinear", "hamming", "bicubic", "lanczos", "nearest")
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of scoring.
-
-    Attributes
-    ----------
-    scores : DataFrame
-        One row per upscaler, factor, downscaler and distortion; see ``metrics/tables/ida_rd.csv`` in the docs.
-    differences : DataFrame
-        One row per pair of downscalers and distortion: paired difference, interval, p, corrected p.
-    images : DataFrame
-        Image means. ``rows`` has every sample.
-    rows : DataFrame
-    skipped : dict
-        What could not be computed, and why.
-    recipe : dict
-        What was checked and run: parameters, hashes of code and weights, descriptions of the distortions.
-    """
-
-    scores: pd.DataFrame
-    differences: pd.DataFrame
-    images: pd.DataFrame
-    rows: pd.DataFrame
-    skipped: dict[str, str]
-    recipe: dict[str, Any]
-
-    def markdown(self) -> str:
-        """Return the table of scores, as Markdown."""
-        recipe = self.recipe
-        flat = flat_images(self.images)
-        distortions, confidence = recipe["distortions"], recipe["confidence"]
-        return markdown_table(
-            *(self.scores, distortions, recipe["distortion_order"], self.skipped, confidence, flat),
-            primary=recipe.get("primary"),
-            disagreeing=disagreement_note(self.differences, distortions, recipe["distortion_order"], 1 - confidence),
-        )
-
-    def differences_markdown(self) -> str:
-        """Return the paired differences by the leading distortion, as Markdown."""
-        lead = self.recipe["distortion_order"][0]
-        label = self.recipe["distortions"][lead]["label"]
-        return differences_markdown(self.differences, lead, label, self.recipe["confidence"])
-
-    def __repr__(self) -> str:
-        return self.markdown()
-
-    def _repr_html_(self) -> str:
-        """Show the table in a notebook."""
-        order, distortions = self.recipe["distortion_order"], self.recipe["distortions"]
-        lead = order[0]
-        cells = self.scores.assign(
-            text=[
-                interval(mean, low, high)
-                for mean, low, high in zip(self.scores["mean"], self.scores.ci_low, self.scores.ci_high, strict=True)
-            ]
-        )
-        index = ["upscaler", "factor", "downscaler"]
-        wide = cells.pivot_table("text", index, "distortion", aggfunc="first", sort=False)[order]
-        leading = self.scores[self.scores.distortion == lead].set_index(index)["mean"]
-        ranked = leading.sort_values(ascending=distortions[lead]["better"] == "lower", kind="stable").index
-        arrows = {name: "↓" if distortions[name]["better"] == "lower" else "↑" for name in order}
-        wide = wide.loc[ranked].rename(columns={name: f"{distortions[name]['label']} {arrows[name]}" for name in order})
-        wide.columns.name = None
-        count, samples = int(self.scores.images.max()), int(self.scores.samples.max())
-        note = (
-            f"Mean over photographs [{self.recipe['confidence']:.0%} interval];"
-            f" N = {counted(int(self.scores.photographs.max()), count)}, K = {samples} samples."
-        )
-        notes = "".join(
-            f"<br><b>Skipped: {name}</b>, because {escape(reason)}." for name, reason in self.skipped.items()
-        )
-        if flat := flat_images(self.images):
-            note += f" {flat_note(flat, count)}"
-        return wide.to_html() + f"<p>{note}{notes}</p>"
-
-    def save(self, folder: Path | str) -> None:
-        """Write all tables as CSV, and the Markdown, into a folder: all of them or none.
-
-        Raises
-        ------
-        UserError
-            Where `check_target` does.
-        """
-        folder = Path(folder)
-        check_target(folder)
-        if not folder.is_dir():
-            with atomic_folder(folder) as made:
-                self._write(made)
-            return
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
-            self._write(Path(partial))
-            for name in SAVED:
-                (Path(partial) / name).rename(folder / name)
-
-    def _write(self, folder: Path) -> None:
-        for name in TABLES:
-            write_table(folder / f"{name}.csv", getattr(self, name))
-        write_text(folder / TEXT, self.markdown() + "\n" + self.differences_markdown())
-
-
-def check_target(folder: Path | str) -> None:
-    """Refuse a folder for `Result.save` that is a file, or has a file that would be overwritten."""
-    folder = Path(folder)
-    if folder.is_dir():
-        if there := [name for name in SAVED if os.path.lexists(folder / name)]:
-            raise UserError(f"{folder} has {' and '.join(there)} already: choose another folder, or move them away")
-    elif os.path.lexists(folder):
-        raise UserError(f"{folder} is a file: give a folder")
 
 
 def named_distortion(name: str) -> dict[str, Any]:

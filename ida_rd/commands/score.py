@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from ida_rd.scoring import check_target, known_downscalers, score
+    from ida_rd.scored import check_target
+    from ida_rd.scoring import known_downscalers, score
 
     if options.save:
         check_target(options.save)

@@ -85,6 +85,8 @@ def test_differences_are_paired_by_image() -> None:
     more["only-here"] = 9.0
     found = paired_difference(less, more, **OPTIONS)  # type: ignore[arg-type]
     assert found.mean == pytest.approx(0.01, abs=0.001)
+    assert found.low is not None
+    assert found.high is not None
     assert 0.008 < found.low < found.mean < found.high < 0.012
     turned = paired_difference(more, less, **OPTIONS)  # type: ignore[arg-type]
     assert turned.mean == -found.mean

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ida_rd.scored
 import ida_rd.scoring
 from ida_rd.commands import main
 from ida_rd.core.errors import UserError
-from ida_rd.scoring import SAVED, Result, score
+from ida_rd.scored import SAVED, Result
+from ida_rd.scoring import score
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_results_are_printed_first_and_saved_whole_beside_what_is_there(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "x")
 
-    monkeypatch.setattr(ida_rd.scoring, "write_text", full)
+    monkeypatch.setattr(ida_rd.scored, "write_text", full)
     (here / "half").mkdir()
     for name in ("half", "fresh"):
         with pytest.raises(SystemExit):
