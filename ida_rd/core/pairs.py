@@ -118,13 +118,15 @@ def to_baseline(pairs: pd.DataFrame, baseline: str) -> pd.DataFrame:
         effect (with the sign of the difference), share, p_holm.
     """
     columns = [*CELL, "distortion", "downscaler", "difference", "low", "high", "effect", "share", "p_holm"]
-    more = pairs[pairs.loses_less == baseline].assign(downscaler=pairs.loses_more)
-    less = pairs[pairs.loses_more == baseline].assign(
-        downscaler=pairs.loses_less,
-        difference=-pairs.difference,
-        low=-pairs.high,
-        high=-pairs.low,
-        effect=-pairs.effect,
+    more, less = pairs[pairs.loses_less == baseline], pairs[pairs.loses_more == baseline]
+    more = more.assign(downscaler=more.loses_more)
+    # Of its own columns: a frame without rows would take the rows of any other.
+    less = less.assign(
+        downscaler=less.loses_less,
+        difference=-less.difference,
+        low=-less.high,
+        high=-less.low,
+        effect=-less.effect,
     )
     return pd.concat([more, less], ignore_index=True)[columns]
 

@@ -63,7 +63,7 @@ def test_a_lost_image_leaves_its_own_pairs_alone() -> None:
     means.loc["0", "c"] = np.nan
     table = differences(means, **OPTIONS).set_index(["loses_less", "loses_more"])  # type: ignore[arg-type]
     assert table.images.to_dict() == {("a", "b"): 30, ("a", "c"): 29, ("b", "c"): 29}
-    means.loc["1":, "c"] = np.nan  # type: ignore[misc]
+    means.loc["1":, "c"] = np.nan
     assert len(differences(means, **OPTIONS)) == 1  # type: ignore[arg-type]
 
 

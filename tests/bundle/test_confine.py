@@ -228,6 +228,7 @@ def again(published: Path, finished: Path, tmp_path_factory: pytest.TempPathFact
     del parameters["downscalers"]["mine"]
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
     write_json(folder / "branches.json", [Branch("flow-compact", 4, "bicubic").record()])
+    write_json(folder / "version.json", 2)
     environment = os.environ | {"IDA_RD_OFFLINE": "1", "IDA_RD_DEVICE": "cpu"}
     done = subprocess.run(
         [sys.executable, "-m", "ida_rd.bundle.again"], cwd=folder, env=environment, capture_output=True, text=True

@@ -380,7 +380,7 @@ def test_compare_says_what_changed_and_whether_beyond_noise(repository: Path) ->
         for rev in ("before", "HEAD")
     )
     means = [data["flow-compact"]["x4"]["bicubic"]["dss"]["mean"] for data in (old, new)]
-    assert f"| flow-compact | x4 | bicubic | dss | {means[0]:.4f} | {means[1]:.4f} |" in summary
+    assert f"| flow-compact | x4 | bicubic | dss | {means[0]:.3f} | {means[1]:.3f} |" in summary
     assert "2 of 4 scores changed" in summary
     assert "New: flow-compact x4 lanczos." in summary
     assert "* downscale/x4/bicubic: parameters" in summary

@@ -112,6 +112,8 @@ def test_differences_are_turned_to_the_baseline() -> None:
         *(-0.2, -0.4, -0.1, -1.5, 0.02),
     ]
     assert found.share.tolist() == [0.9, 0.9]
+    assert to_baseline(pairs, "best").downscaler.tolist() == ["bicubic", "box"], "it loses less than all"
+    assert to_baseline(pairs, "box").downscaler.tolist() == ["bicubic", "best"], "it loses more than all"
 
 
 def test_the_baseline_is_bicubic_or_the_first() -> None:
