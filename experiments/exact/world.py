@@ -42,9 +42,7 @@ class World(Parameters):
 
 
 def read_world() -> World:
-    return validate(
-        World, read_yaml("exact.yaml", hint="run this in the folder of the experiment"), where="exact.yaml"
-    )
+    return validate(World, read_yaml("exact.yaml", hint="run this in the folder of the experiment"), where="exact.yaml")
 
 
 def main() -> None:

@@ -104,7 +104,7 @@ def test_a_matched_decoder_spreads_as_much_as_it_errs() -> None:
         assert found.squared_error.mean() == pytest.approx(least.trace() / len(least), rel=1e-3)
         assert found.squared_error.mean() >= least.trace() / len(least)
         assert found.ratio == pytest.approx(1, abs=2e-3)
-        assert found.coverage(0.9, 4, found.variance > 1) == pytest.approx(0.9, abs=1e-4)
+        assert found.coverage(0.9, 4, found.variance > 1) == pytest.approx(0.9, abs=5e-3)
 
 
 def dense_score(truth: World, belief: World, height: int, width: int) -> tuple[Array, Array]:
