@@ -252,10 +252,9 @@ def draw(found: pd.DataFrame) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.6), layout="constrained")
         axes = figure.subplots(1, len(noises) + 1, width_ratios=[1] * len(noises) + [1.1])
-        order = found[(found.upscaler == MATCHED) & (found.noise == noises[0]) & (found.quantity == "score")]
-        filters = list(order.sort_values("exact", kind="stable")["filter"])
         for axis, noise in zip(axes, noises, strict=False):
             scores = found[(found.noise == noise) & (found.quantity == "score")]
+            filters = list(scores[scores.upscaler == MATCHED].sort_values("exact", kind="stable")["filter"])
             for i, who in enumerate([MATCHED, *blind]):
                 mine = scores[scores.upscaler == who].set_index("filter").loc[filters]
                 place = np.arange(len(filters)) + 0.24 * (i - len(blind) / 2)
@@ -264,7 +263,7 @@ def draw(found: pd.DataFrame) -> Figure:
                 error = np.stack([mine.measured - mine.low, mine.high - mine.measured])
                 style = {"fmt": MARKERS[i], "color": COLOURS[i], "markersize": 4, "linewidth": 1.5}
                 axis.errorbar(mine.measured, place, xerr=error, label=label, **style)
-            axis.set_yticks(range(len(filters)), filters if axis is axes[0] else [""] * len(filters))
+            axis.set_yticks(range(len(filters)), filters)
             axis.invert_yaxis()
             axis.set_xscale("log")
             axis.xaxis.set_major_locator(FixedLocator([100 * x for x in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20)]))
