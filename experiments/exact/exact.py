@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 from scipy import stats
-from world import World, read_world
+from world import World, read_settings
 
 from ida_rd.aggregate.comparisons import holm
 from ida_rd.aggregate.statistics import mean_interval
@@ -172,7 +172,7 @@ def _cell(table: pd.DataFrame, quantity: str, scale: float = 1.0, places: int = 
     return [number(exact, places, signed=signed), interval(*rest, places=places, signed=signed)]
 
 
-def text(found: pd.DataFrame, count: int, samples: int, world: World, clipped: float) -> str:
+def text(title: str, found: pd.DataFrame, count: int, samples: int, world: World, clipped: float) -> str:
     """The tables, and what they say."""
     outside = found[~found.inside]
     worst = found.loc[found.p_holm.idxmin()]
@@ -180,7 +180,7 @@ def text(found: pd.DataFrame, count: int, samples: int, world: World, clipped: f
     verdict = "none" if worst.p_holm >= 1 - CONFIDENCE else str(int((found.p_holm < 1 - CONFIDENCE).sum()))
     least = found.loc[found.quantity == "score", "exact"].min()
     lines = [
-        f"# Measured beside exact: {world.data}",
+        f"# Measured beside exact: {title}",
         "",
         f"{count} images of {world.side} x {world.side}, K = {samples}; squares in grey levels^2. In each pair of"
         " columns the first is the closed form, the second the pipeline's mean over images"
@@ -290,12 +290,13 @@ def draw(found: pd.DataFrame) -> Figure:
 
 
 def main() -> None:
-    world = read_world()
+    settings = read_settings()
+    world = settings.world
     plan = read_json("data/plan/aggregate.json", hint="run `dvc repro plan`")
     count, clipped = check_images(world)
     found, samples = compare(world, plan)
-    page = text(found, count, samples, world, clipped)
-    with atomic_folder(Path("results") / world.data) as folder:
+    page = text(settings.data, found, count, samples, world, clipped)
+    with atomic_folder(Path("results") / settings.data) as folder:
         save(draw(found), folder / "exact")
         write_table(folder / "table.csv", found)
         write_text(folder / "exact.md", f"{page}\n![exact and measured](exact.png)\n")

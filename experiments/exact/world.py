@@ -18,9 +18,8 @@ from ida_rd.models.gaussian_field import Field as GaussianField
 
 
 class World(Parameters):
-    """``exact.yaml``."""
+    """Key ``world`` of ``exact.yaml``: how many images, of what side, and the field that they are."""
 
-    data: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     count: int = Field(ge=5)
     side: int = Field(ge=16)
     seed: int
@@ -41,12 +40,20 @@ class World(Parameters):
         return np.ascontiguousarray(np.clip(levels, 0, 255).astype(np.uint8)), clipped
 
 
-def read_world() -> World:
-    return validate(World, read_yaml("exact.yaml", hint="run this in the folder of the experiment"), where="exact.yaml")
+class Settings(Parameters):
+    """``exact.yaml``."""
+
+    data: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    world: World
+
+
+def read_settings() -> Settings:
+    hint = "run this in the folder of the experiment"
+    return validate(Settings, read_yaml("exact.yaml", hint=hint), where="exact.yaml")
 
 
 def main() -> None:
-    world = read_world()
+    world = read_settings().world
     with atomic_folder(Path("images")) as folder:
         for number in range(world.count):
             write_bytes(folder / f"{number:03d}.png", png_bytes(world.image(number)[0]))

@@ -103,7 +103,8 @@ def transfer(kernel: Kernel, height: int, width: int) -> NDArray[np.complex128]:
     places = kernel.first + np.arange(len(kernel.taps))
 
     def along(side: int) -> NDArray[np.complex128]:
-        return np.exp(2j * np.pi * np.outer(np.fft.fftfreq(side), places)) @ kernel.taps
+        waves: NDArray[np.complex128] = np.exp(2j * np.pi * np.outer(np.fft.fftfreq(side), places))
+        return waves @ kernel.taps.astype(np.complex128)
 
     return np.outer(along(height), along(width))
 

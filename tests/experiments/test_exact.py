@@ -30,8 +30,9 @@ def exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
     """The experiment's script, in a folder of its own with small images."""
     for path in FOLDER.glob("*.py"):
         shutil.copy(path, tmp_path)
-    world = yaml.safe_load((FOLDER / "exact.yaml").read_text()) | {"count": 16, "side": 64, "data": "small"}
-    (tmp_path / "exact.yaml").write_text(yaml.safe_dump(world))
+    settings = yaml.safe_load((FOLDER / "exact.yaml").read_text())
+    settings = {"data": "small", "world": settings["world"] | {"count": 16, "side": 64}}
+    (tmp_path / "exact.yaml").write_text(yaml.safe_dump(settings))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(FOLDER))
     for key, value in {"IDA_RD_OFFLINE": "1", "IDA_RD_DEVICE": "cpu", "IDA_RD_WORKERS": "1"}.items():
@@ -103,23 +104,25 @@ def test_the_pipeline_finds_what_is_known(exact: ModuleType) -> None:
     assert "none differ" not in Path("results/small/exact.md").read_text()
 
     # Neither do other images pass for those of this world.
-    world = yaml.safe_load(Path("exact.yaml").read_text())
-    Path("exact.yaml").write_text(yaml.safe_dump(world | {"seed": 1}))
+    settings = yaml.safe_load(Path("exact.yaml").read_text())
+    settings["world"]["seed"] = 1
+    Path("exact.yaml").write_text(yaml.safe_dump(settings))
     with pytest.raises(UserError, match=r"data/hr/.*\.png: is not of the world of exact\.yaml: run `python world.py`"):
         exact.main()
 
 
 def test_what_is_not_known_in_closed_form_is_named(exact: ModuleType) -> None:
     branch = exact.Branch("matched", 4, "box")
-    for parts, recipe in {
+    recipes: dict[str, dict[str, Any]] = {
         "downscale/x4/box": {"parameters": {"filter": "box"}},
         "downscale/x4/fine": {"parameters": {"arguments": {"filter": "box"}}},
         "upscale/x4/matched/fine": {"method": "flow", "parameters": {}},
-    }.items():
+    }
+    for parts, recipe in recipes.items():
         path = Path(f"data/plan/{parts}.json")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"schema": 2, **recipe}))
-    world, project = exact.read_world(), exact.Project()
+    world, project = exact.read_settings().world, exact.Project()
     with pytest.raises(UserError, match=r"downscalers\.box: nothing is known of it in closed form"):
         exact.known(world, branch, project)
     with pytest.raises(UserError, match=r"upscalers\.matched: nothing is known of it"):
@@ -146,7 +149,7 @@ def test_noise_is_added_before_rounding() -> None:
 
 
 def test_a_world_is_hardly_clipped_and_always_the_same(exact: ModuleType) -> None:
-    world = exact.read_world()
+    world = exact.read_settings().world
     images, clipped = zip(*(world.image(number) for number in range(16)), strict=True)
     assert np.mean(clipped) < 1e-4
     assert np.array_equal(images[3], world.image(3)[0])

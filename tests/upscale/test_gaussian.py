@@ -83,6 +83,7 @@ def test_samples_are_the_posteriors_and_depend_on_their_draws_alone() -> None:
     draws = [Draw(0, "a", k) for k in range(200)]
     samples = upscaler.sample(lr, draws)
     posterior = Posterior(gaussian.world_of(parameters, Problem(4)), 64, 48)
+    assert samples.sr.mean() == pytest.approx(posterior.mean(lr.astype(float)).mean(), abs=0.1), "rounded, not cut"
     deviation = np.sqrt(np.square(samples.sr - posterior.mean(lr.astype(float))).mean(axis=(0, 2, 3)))
     seen = (
         posterior.prior.mean(axis=(1, 2))
