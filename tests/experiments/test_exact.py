@@ -18,7 +18,10 @@ from conftest import ROOT, walk
 from made import script
 
 from ida_rd.core.errors import UserError
+from ida_rd.models.gaussian_field import expected
 from ida_rd.models.linear_filters import FILTERS, kernel_of, over_aliases, transfer
+from ida_rd.upscale import gaussian
+from ida_rd.upscale.contract import Problem
 
 FOLDER = ROOT / "experiments/exact"
 DOWNSCALERS = {"box": ("box", 0.0), "nearest": ("nearest", 0.0), "lanczos-noise-2": ("lanczos", 2.0)}
@@ -157,3 +160,24 @@ def test_a_world_is_hardly_clipped_and_always_the_same(exact: ModuleType) -> Non
     pixels = np.stack(images).reshape(-1, 3).astype(float)
     assert pixels.std() == pytest.approx(world.sigma, rel=0.15)
     assert np.corrcoef(pixels.T)[0, 1] == pytest.approx(world.correlation, abs=0.1)
+
+
+def test_the_committed_closed_forms_are_those_of_this_code() -> None:
+    params = yaml.safe_load((FOLDER / "params.yaml").read_text())
+    world = yaml.safe_load((FOLDER / "exact.yaml").read_text())["world"]
+    default = gaussian.Parameters()
+    assert all(getattr(default, key) == world[key] for key in ("sigma", "cutoff", "floor", "correlation", "mean"))
+    table = pd.read_csv(FOLDER / "results/gaussian-128/table.csv").set_index(["upscaler", "downscaler", "quantity"])
+    assert len(set(table["filter"])) >= 5
+    assert len(set(table.noise)) == 2
+    for downscaler, entry in params["downscalers"].items():
+        problem = Problem(4, {"parameters": {"arguments": entry["arguments"]}})
+        truth = gaussian.world_of(default, problem)
+        for upscaler, parameters in params["upscalers"].items():
+            own = {key: value for key, value in parameters.items() if key != "method"}
+            belief = gaussian.world_of(gaussian.Parameters(**own), problem)
+            found = expected(truth, belief, world["side"], world["side"])
+            committed = table.exact[upscaler, downscaler]
+            assert committed["score"] == pytest.approx(found.mse)
+            assert committed["squared error"] == pytest.approx(found.squared_error.mean())
+            assert committed["coverage 90%"] == pytest.approx(found.coverage(0.9, 4, found.variance >= 1))
