@@ -38,6 +38,8 @@ def test_an_experiments_parameters_are_valid(folder: Path, tmp_path: Path, astro
         weights.write_bytes(b"not loaded here")
     params["distortions"] = {"psnr": {"method": "pixel"}}  # what it is about is in the rest; no weights are here
     (here / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    for path in folder.glob("*.py"):  # functions of its own, as downscalers
+        shutil.copy(path, here)
     # In a folder of its own, with the code elsewhere.
     done = stage_here("plan", cwd=here, env={"DEEPFACE_HOME": str(tmp_path)})
     assert done.returncode == 0, done.stderr
