@@ -24,6 +24,7 @@ from ida_rd.downscale.recipe import skipped_recipe
 from ida_rd.downscale.recipe import stated as stated_downscaler
 from ida_rd.plan.schema import RunParameters
 from ida_rd.upscale.contract import Descriptor
+from ida_rd.upscale.recipe import as_adapted
 from ida_rd.upscale.recipe import stated as stated_upscaler
 
 __all__ = ["Claims", "claims_of"]
@@ -53,6 +54,9 @@ class Claims:
         Recipes of the sources of attributes, by name, and their terms.
     data : dict
         Further keys of the recipe.
+    may_be_adapted : dict
+        Of upscalers whose weights are a file of the publisher's: what is known about them if these were adapted to a
+        downscaler.
     unknown : list of str
         What cannot be verified, and why.
     """
@@ -65,6 +69,7 @@ class Claims:
     packages: dict[str, set[str]] = field(default_factory=dict)
     sources: dict[str, Recipe] = field(default_factory=dict)
     data: Recipe = field(default_factory=dict)
+    may_be_adapted: dict[str, Recipe] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
 
 
@@ -83,6 +88,11 @@ def claims_of(parameters: RunParameters, skipped: Mapping[str, str]) -> Claims:
     UserError
         Parameters of a method that this program refuses, or a name among `skipped` that may not be skipped.
     """
+    if parameters.adapted:
+        raise UserError(
+            f"adapted: {min(parameters.adapted)} is trained for its run, and a bundle does not hold its weights: nobody"
+            " can check what came of them"
+        )
     claims = Claims()
     _check_skipped(parameters, skipped)
     for name, entry in parameters.downscalers.items():
@@ -196,6 +206,8 @@ def _upscaler(claims: Claims, parameters: RunParameters, name: str, entry: Recip
         recipe = {k: v for k, v in recipe.items() if k != DECIDED_BY_A_FILE}
         recipe["parameters"] = _dumped("upscale", name, entry)
         known = {k: v for k, v in known.items() if k not in (DECIDED_BY_A_FILE, "weights")}
+        seen = as_adapted(descriptor)
+        claims.may_be_adapted[key] = {"blind": seen.blind, "matched": seen.matched, "marks": seen.marks()}
     claims.upscalers[key] = known
     for downscaler in parameters.downscalers:
         path = f"upscale/{key}/{downscaler}"

@@ -44,12 +44,24 @@ def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
         raise UserError(f"{target} exists and is not empty: name another folder, or remove it")
     project = Project(root)
     recipe = read_json(project.plan / "aggregate.json", hint="run `make repro` first, in the root of the repository")
+    _refuse_adapted(recipe)
     _refuse_stale(root)
     with atomic_folder(target) as folder:
         results = _write(project, folder, recipe, images=images)
         write_checksums(folder)
         verify(folder)
     return results
+
+
+def _refuse_adapted(recipe: dict[str, Any]) -> None:
+    """Weights that were trained for a run are not part of a bundle, so nobody could check what came of them."""
+    if adapted := sorted(
+        {name for path, one in recipe["recipes"].items() if "adapted" in one for name in [one["name"]]}
+    ):
+        raise UserError(
+            f"publish: {adapted[0]} is an adapted upscaler, and a bundle does not hold the weights that were trained"
+            " for it: publish a run without the section `adapted`"
+        )
 
 
 def _refuse_stale(root: Path) -> None:
