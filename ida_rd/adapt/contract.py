@@ -85,8 +85,8 @@ class Adaptation(Parameters):
         description="for downscalers of method folder: folder of the LR images of these photographs, paired by name;"
         " {downscaler} and {factor} in it become the name and the factor",
     )
-    exclude_licence: Annotated[str, Field(max_length=200)] = Field(
-        default="", description="leave out photographs whose licence in LICENSES.csv begins with this"
+    exclude_licence: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="leave out photographs whose licence in LICENSES.csv begins with this; null: none"
     )
     fold: Annotated[str, AfterValidator(_fold)] | None = Field(
         default=None, description="leave out a part of the photographs, such as 1/2 or 3/5; null: take all"

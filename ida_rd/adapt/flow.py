@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENERGY", "adapt", "base"]
 
+SAVE_EVERY = 25  # steps: what a kill loses
 ENERGY = {4: 1.5, 8: 0.0}  # of the last training of the weights that ship: see their cards
 
 
@@ -49,6 +50,3 @@ def adapt(
         ema=budget["ema"],
     )
     return go_on(config, settings, initial, source, out, log_every=1, save_every=SAVE_EVERY)
-
-
-SAVE_EVERY = 25  # steps: what a kill loses

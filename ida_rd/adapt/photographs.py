@@ -40,7 +40,7 @@ def listed(adaptation: Adaptation, *, where: str) -> Listed:
     """The photographs of a folder, sorted by name; `where` is the key in ``params.yaml``, for messages."""
     folder = Path(adaptation.images).expanduser()
     try:
-        paths = [path for path, _ in training_files(folder, adaptation.exclude_licence)]
+        paths = [path for path, _ in training_files(folder, adaptation.exclude_licence or "")]
     except UserError as error:
         raise UserError(f"{where}.images: {str(error).removeprefix('training images: ')}") from None
     if not paths:
@@ -215,7 +215,7 @@ def note_small(recipe: Mapping[str, Any], where: str) -> None:
         print(f"note: {where}: {text} too small for the patches and left out", file=sys.stderr, flush=True)
 
 
-def credit_rows(folder: Path, files: Iterable[str], exclude_licence: str = "") -> list[dict[str, Any]]:
+def credit_rows(folder: Path, files: Iterable[str], exclude_licence: str | None) -> list[dict[str, Any]]:
     """Licence, author and so on of each photograph, as far as ``LICENSES.csv`` says."""
-    rows = {path.name: row for path, row in training_files(folder, exclude_licence)}
+    rows = {path.name: row for path, row in training_files(folder, exclude_licence or "")}
     return [{"file": name, **rows.get(name, {})} for name in files]

@@ -55,9 +55,8 @@ def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
 
 def _refuse_adapted(recipe: dict[str, Any]) -> None:
     """Weights that were trained for a run are not part of a bundle, so nobody could check what came of them."""
-    if adapted := sorted(
-        {name for path, one in recipe["recipes"].items() if "adapted" in one for name in [one["name"]]}
-    ):
+    adapted = sorted(one["name"] for one in recipe["recipes"].values() if "adapted" in one)
+    if adapted:
         raise UserError(
             f"publish: {adapted[0]} is an adapted upscaler, and a bundle does not hold the weights that were trained"
             " for it: publish a run without the section `adapted`"
