@@ -106,7 +106,7 @@ def test_mistakes_in_adapt_are_one_line(here: Path, change: dict[str, Any], mess
     ("section", "entry", "message"),
     [
         ("adapted", {"method": "spandrel", "path": "x.pth", "adapt": {"images": "training"}},
-         "adapted.it.adapt: an upscaler of method spandrel has no training here and cannot be adapted; these can: flow"),
+         "adapted.it.adapt: an upscaler of method spandrel has no training here and cannot be adapted; these can:"),
         ("adapted", {"method": "flow"}, "adapted.it.adapt: is missing: give the training photographs"),
         ("adapted", {"method": "flow", "adapt": "training"}, "adapted.it.adapt: give a mapping of keys to values"),
         ("adapted", {"method": "flow", "het": 1, "adapt": {"images": "training"}}, "adapted.it.het: unknown key"),
