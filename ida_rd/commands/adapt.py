@@ -8,7 +8,7 @@ from typing import Any
 
 from ida_rd.core.errors import UserError, did_you_mean, printable
 
-PLACE = 15
+PLACE = 95
 ABOUT = "train an upscaler's weights on to a downscaler's LR images"
 EXAMPLES = """\
 examples:
@@ -19,13 +19,14 @@ examples:
 The weights are then an upscaler: {method: flow, path: flow-dpid.safetensors}, marked as matched. The defaults of the
 budget are the preset. A run that was stopped goes on where it was: repeat the command."""
 
-WHERE = ("images", "lr")  # options of their own
+# Keys of `ida_rd.adapt.contract.Adaptation`, besides those that have options of their own; a test compares them.
+BUDGET = (
+    *("exclude_licence", "fold", "seed", "steps", "batch", "patch", "rate", "final_rate", "warmup", "energy"),
+    *("clip_norm", "ema", "jpeg", "candidates", "precision"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from ida_rd.adapt.contract import Adaptation
-    from ida_rd.inventory import type_in_words
-
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of training photographs")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--downscaler", help="a method or one of Pillow's filters, or an entry as in params.yaml")
@@ -34,13 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test", type=Path, metavar="DIR", help="images of which none may be among the photographs")
     parser.add_argument("--factor", type=int, default=4, help="scale factor (4)")
     parser.add_argument("--path", metavar="FILE", help="your own weights to begin from; default: those that ship")
-    schema = Adaptation.model_json_schema()["properties"]
-    for name, field in Adaptation.model_fields.items():
-        if name not in WHERE:
-            text = (field.description or "").replace("%", "%%")
-            default = "" if field.default in (None, "") else f" ({field.default})"
-            option = f"--{name.replace('_', '-')}"
-            parser.add_argument(option, metavar="VALUE", help=f"{text}: {type_in_words(schema[name])}{default}")
+    budget = parser.add_argument_group("budget", "keys of `adapt` in docs/parameters.md, which has the defaults")
+    for name in BUDGET:
+        budget.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -55,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"--out {printable(options.out)}: give a name that ends in .safetensors")
     if not 2 <= options.factor <= 64:
         raise UserError(f"--factor {options.factor}: give a whole number from 2 to 64")
-    given = {name: getattr(options, name) for name in Adaptation.model_fields if name not in WHERE}
+    given = {name: getattr(options, name) for name in BUDGET}
     budget: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     budget["images"] = str(options.images)
     if options.lr is not None:

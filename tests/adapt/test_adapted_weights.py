@@ -190,3 +190,39 @@ def test_a_damaged_weight_file_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="not a safetensors file"):
             adapted_to(tmp_path / "x.safetensors")
     assert adapted_to(tmp_path / "x.pth") is None
+
+
+def test_every_key_of_adapt_is_an_option_of_the_command() -> None:
+    from ida_rd.commands.adapt import BUDGET
+
+    assert {*BUDGET, "images", "lr"} == set(Adaptation.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "x.pth", "--downscaler", "box"], "--out x.pth: give a name that ends in .safetensors"),
+        (["--out", "x.safetensors", "--downscaler", "bax"], "--downscaler bax: no such downscaler; did you mean 'box'"),
+        (["--out", "x.safetensors", "--downscaler", "box", "--steps", "0"], "adapt.steps: input should be greater"),
+        (["--out", "x.safetensors", "--downscaler", "box", "--factor", "16"], "factor 16: one network is adapted"),
+        (["--out", "x.safetensors", "--downscaler", "folder"], "give those of the photographs by --lr"),
+        (["--out", "x.safetensors", "--lr", "nowhere"], "nowhere"),
+        (["--out", "x.safetensors", "--downscaler", "box", "--test", "photos"], "t0.png is the test image t0 (and 1"),
+    ],
+)
+def test_mistakes_of_the_command_are_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    options: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_photos(Path("photos"))
+    with pytest.raises(SystemExit) as end:
+        main(["adapt", "--images", "photos", "--patch", "32", *options])
+    err = capsys.readouterr().err
+    assert end.value.code == 2
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.glob("x.*"))
