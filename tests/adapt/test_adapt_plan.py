@@ -16,6 +16,7 @@ from training_photos import TINY, write_photos
 
 from ida_rd.bundle.claims import claims_of
 from ida_rd.bundle.publish import publish
+from ida_rd.bundle.source import _descriptions
 from ida_rd.core.errors import UserError
 from ida_rd.plan.schema import RunParameters
 from ida_rd.plan.stage import make_recipes
@@ -176,3 +177,22 @@ def test_the_schema_of_editors_knows_adapted_upscalers() -> None:
     wrong["adapted"]["tuned"]["adapt"]["stepz"] = 1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, schema)
+
+
+def test_a_bundle_may_say_of_a_weight_file_that_it_was_adapted_and_nothing_else(here: Path) -> None:
+    """The file is not in the bundle: whether it was adapted is its publisher's word, and what follows is checked."""
+    parameters = RunParameters.model_validate(
+        yaml.safe_load(SMALL) | {"upscalers": {"tuned": {"method": "flow", "path": "theirs.safetensors"}}}
+    )
+    claims = claims_of(parameters, {})
+    said = {**claims.upscalers["x4/tuned"], "settings": {"heat": 1.0}, "weights": {}}  # type: ignore[dict-item]
+    matched = said | {"blind": False, "matched": True, "marks": ["not blind", "matched"]}
+
+    def problems(known: dict[str, Any]) -> list[str]:
+        today = {"upscalers": {"x4/tuned": known}, "distortions": {}}
+        return [one for one in _descriptions(today, claims, exact=True) if "upscalers" in one]
+
+    assert problems(said) == problems(matched) == []
+    assert problems(said | {"matched": True})
+    assert problems(matched | {"marks": []})
+    assert problems(matched | {"stochastic": False})
