@@ -67,8 +67,9 @@ def test_one_downscaler_more_or_another_changes_no_other_branch(here: Path) -> N
 
 def test_a_run_without_adapted_upscalers_has_the_recipes_that_it_had(here: Path) -> None:
     """Their text has no word of it: what was computed before stays, and so do the results of a bundle."""
-    for more in ({}, {"adapted": {}}):
-        recipes = _plan(yaml.safe_load(SMALL) | more)
+    without: dict[str, Any] = yaml.safe_load(SMALL)
+    for parameters in (without, without | {"adapted": {}}):
+        recipes = _plan(parameters)
         assert not [path for path in recipes if path.startswith("adapt")]
         assert "adapted" not in recipes["report"]["parameters"]
         assert "adapted" not in json.dumps(recipes).replace("core/adapted.py", "")

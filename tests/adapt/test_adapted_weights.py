@@ -45,9 +45,7 @@ def test_a_killed_adaptation_goes_on_and_ends_with_the_same_bytes(tmp_path: Path
     photos = write_photos(tmp_path / "photos")
     variables = os.environ | {"PYTHONPATH": str(ROOT), "IDA_RD_OFFLINE": "1"}
     whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
-    # Another number of threads, and the same bytes: training takes one.
-    threads = variables | {"OMP_NUM_THREADS": "2"}
-    subprocess.run(_command(photos, whole, steps=34), env=threads, check=True, capture_output=True)
+    subprocess.run(_command(photos, whole, steps=34), env=variables, check=True, capture_output=True)
     process = subprocess.Popen(_command(photos, killed, steps=34), env=variables, stderr=subprocess.DEVNULL)
     log = tmp_path / "killed.training" / "log.jsonl"
     deadline = time.monotonic() + 120
@@ -67,7 +65,7 @@ def test_a_killed_adaptation_goes_on_and_ends_with_the_same_bytes(tmp_path: Path
 
 
 def test_what_was_finished_steps_are_not_done_again(tmp_path: Path) -> None:
-    """A kill loses what came after the last checkpoint, and no more."""
+    """A kill loses what came after the last checkpoint, and no more. One thread trains: sums have one order."""
     recipe, steps = recipe_of(write_photos(tmp_path / "photos"), DPID, steps=30, patch=16), []
     from ida_rd.training.loop import Loop
 
@@ -75,15 +73,20 @@ def test_what_was_finished_steps_are_not_done_again(tmp_path: Path) -> None:
 
     def descend(loop: Any, *given: Any) -> float:
         steps.append(loop.step)
+        assert torch.get_num_threads() == 1
         if len(steps) == 28:
             raise KeyboardInterrupt
         return original(loop, *given)
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Loop, "descend", descend)
         with pytest.raises(KeyboardInterrupt):
             adapt_weights(recipe, tmp_path / "state")
         adapt_weights(recipe, tmp_path / "state")
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(threads)
     assert steps == [*range(28), *range(25, 30)]
 
 
@@ -113,7 +116,7 @@ def test_the_budget_and_the_photographs_decide_the_weights_and_nothing_else_does
         {"rate": 1e-3},
         {"fold": "1/2"},
     ):
-        assert decides(recipe_of(photos, DPID, **change)) != first, change  # type: ignore[arg-type]
+        assert decides(recipe_of(photos, DPID, **change)) != first, change
     assert decides(recipe_of(photos, {"method": "dpid", "lambda": 0.5})) != first
     elsewhere = photos.rename(tmp_path / "moved")
     assert decides(recipe_of(elsewhere, DPID)) == first
