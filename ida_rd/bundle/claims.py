@@ -24,7 +24,6 @@ from ida_rd.downscale.recipe import skipped_recipe
 from ida_rd.downscale.recipe import stated as stated_downscaler
 from ida_rd.plan.schema import RunParameters
 from ida_rd.upscale.contract import Descriptor
-from ida_rd.upscale.recipe import as_adapted
 from ida_rd.upscale.recipe import stated as stated_upscaler
 
 __all__ = ["Claims", "claims_of"]
@@ -54,9 +53,6 @@ class Claims:
         Recipes of the sources of attributes, by name, and their terms.
     data : dict
         Further keys of the recipe.
-    may_be_adapted : dict
-        Of upscalers whose weights are a file of the publisher's: what is known about them if these were adapted to a
-        downscaler.
     unknown : list of str
         What cannot be verified, and why.
     """
@@ -69,7 +65,6 @@ class Claims:
     packages: dict[str, set[str]] = field(default_factory=dict)
     sources: dict[str, Recipe] = field(default_factory=dict)
     data: Recipe = field(default_factory=dict)
-    may_be_adapted: dict[str, Recipe] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
 
 
@@ -206,8 +201,6 @@ def _upscaler(claims: Claims, parameters: RunParameters, name: str, entry: Recip
         recipe = {k: v for k, v in recipe.items() if k != DECIDED_BY_A_FILE}
         recipe["parameters"] = _dumped("upscale", name, entry)
         known = {k: v for k, v in known.items() if k not in (DECIDED_BY_A_FILE, "weights")}
-        seen = as_adapted(descriptor)
-        claims.may_be_adapted[key] = {"blind": seen.blind, "matched": seen.matched, "marks": seen.marks()}
     claims.upscalers[key] = known
     for downscaler in parameters.downscalers:
         path = f"upscale/{key}/{downscaler}"

@@ -54,12 +54,14 @@ def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
 
 
 def _refuse_adapted(recipe: dict[str, Any]) -> None:
-    """Weights that were trained for a run are not part of a bundle, so nobody could check what came of them."""
-    adapted = sorted(one["name"] for one in recipe["recipes"].values() if "adapted" in one)
-    if adapted:
+    """Weights that were adapted are not part of a bundle, so nobody could check what came of them."""
+    named = {one["name"] for one in recipe["recipes"].values() if "adapted" in one}
+    for key, known in recipe["upscalers"].items():
+        if known["matched"] and any(path is not None for path in known["weights"].values()):
+            named.add(key.partition("/")[2])
+    if named:
         raise UserError(
-            f"publish: {adapted[0]} is an adapted upscaler, and a bundle does not hold the weights that were trained"
-            " for it: publish a run without the section `adapted`"
+            f"publish: {min(named)} has adapted weights, and a bundle does not hold those: publish a run without it"
         )
 
 

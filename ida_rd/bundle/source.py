@@ -166,8 +166,6 @@ def _descriptions(today: dict[str, Any], claims: Claims, *, exact: bool) -> list
             if wanted is None:
                 continue
             said = today[section][name]
-            if section == "upscalers" and said.get("matched") is True:
-                wanted = wanted | claims.may_be_adapted.get(name, {})
             open_ = {"settings", "weights"} - wanted.keys()  # where a file of the publisher's decides
             said = {k: v for k, v in said.items() if k not in open_}
             if exact:

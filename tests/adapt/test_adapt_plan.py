@@ -12,11 +12,11 @@ import yaml
 from conftest import MINE, ROOT, SMALL, stage_here
 from numpy.typing import NDArray
 from PIL import Image
-from training_photos import TINY, write_photos
+from training_photos import TINY, recipe_of, write_photos
 
+from ida_rd.adapt.stage import adapt_to_file
 from ida_rd.bundle.claims import claims_of
 from ida_rd.bundle.publish import publish
-from ida_rd.bundle.source import _descriptions
 from ida_rd.core.errors import UserError
 from ida_rd.plan.schema import RunParameters
 from ida_rd.plan.stage import make_recipes
@@ -162,9 +162,16 @@ def test_a_bundle_of_adapted_weights_is_refused_in_one_line(here: Path) -> None:
     Path("data/plan").mkdir(parents=True)
     recipes = _plan(WITH)
     Path("data/plan/aggregate.json").write_text(json.dumps(recipes["aggregate"]))
-    with pytest.raises(UserError, match="publish: tuned is an adapted upscaler, and a bundle does not hold"):
+    with pytest.raises(UserError, match="publish: tuned has adapted weights, and a bundle does not hold those"):
         publish(here, here / "bundle", images=False)
     assert not Path("bundle").exists()
+    # Nor weights of `ida-rd adapt`, by their path.
+    out = here / "box.safetensors"
+    adapt_to_file(recipe_of(Path("training"), {"method": "resample", "filter": "box"}), out, None)
+    by_path = yaml.safe_load(SMALL) | {"upscalers": {"mine": {"method": "flow", "path": str(out)}}}
+    Path("data/plan/aggregate.json").write_text(json.dumps(_plan(by_path)["aggregate"]))
+    with pytest.raises(UserError, match="publish: mine has adapted weights"):
+        publish(here, here / "bundle", images=False)
     with pytest.raises(UserError, match="adapted: tuned is trained for its run"):
         claims_of(RunParameters.model_validate(WITH), {})
 
@@ -178,22 +185,3 @@ def test_the_schema_of_editors_knows_adapted_upscalers() -> None:
     wrong["adapted"]["tuned"]["adapt"]["stepz"] = 1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, schema)
-
-
-def test_a_bundle_may_say_of_a_weight_file_that_it_was_adapted_and_nothing_else(here: Path) -> None:
-    """The file is not in the bundle: whether it was adapted is its publisher's word, and what follows is checked."""
-    parameters = RunParameters.model_validate(
-        yaml.safe_load(SMALL) | {"upscalers": {"tuned": {"method": "flow", "path": "theirs.safetensors"}}}
-    )
-    claims = claims_of(parameters, {})
-    said = {**claims.upscalers["x4/tuned"], "settings": {"heat": 1.0}, "weights": {}}  # type: ignore[dict-item]
-    matched = said | {"blind": False, "matched": True, "marks": ["not blind", "matched"]}
-
-    def problems(known: dict[str, Any]) -> list[str]:
-        today = {"upscalers": {"x4/tuned": known}, "distortions": {}}
-        return [one for one in _descriptions(today, claims, exact=True) if "upscalers" in one]
-
-    assert problems(said) == problems(matched) == []
-    assert problems(said | {"matched": True})
-    assert problems(matched | {"marks": []})
-    assert problems(matched | {"stochastic": False})
