@@ -45,7 +45,7 @@ def adapt_recipe(
     *,
     found: Listed,
     where: str,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Check what an adaptation needs, and make its recipe.
 
@@ -63,7 +63,7 @@ def adapt_recipe(
         The photographs there are, from `ida_rd.adapt.photographs.listed`.
     where : str
         Key in ``params.yaml``, for messages.
-    settings : mapping, optional
+    settings : mapping
         What the upscaler's method decides of itself, such as a preset heat: the adapted weights keep it.
 
     Raises
@@ -98,7 +98,7 @@ def adapt_recipe(
         "images": {"path": adaptation.images, "files": files},
         "exclude_licence": adaptation.exclude_licence,
         "small": small,
-        "preset_settings": dict(settings or {}),
+        "preset_settings": dict(settings),
         "code": code_hashes("ida_rd.adapt.work", Path(str(adapter.__file__))),
     }
     if of_folder:
