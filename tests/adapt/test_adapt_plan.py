@@ -18,8 +18,12 @@ from ida_rd.adapt.stage import adapt_to_file
 from ida_rd.bundle.claims import claims_of
 from ida_rd.bundle.publish import publish
 from ida_rd.core.errors import UserError
+from ida_rd.core.files import sha256_file
+from ida_rd.core.recipes import identity
 from ida_rd.plan.schema import RunParameters
 from ida_rd.plan.stage import make_recipes
+from ida_rd.upscale.recipe import unit_identity, with_adapted
+from ida_rd.upscale.work import problem_of
 
 WITH: dict[str, Any] = yaml.safe_load(SMALL) | {
     "adapted": {"tuned": {"method": "flow", "heat": 0.9, "adapt": {"images": "training", **TINY}}}
@@ -185,3 +189,21 @@ def test_the_schema_of_editors_knows_adapted_upscalers() -> None:
     wrong["adapted"]["tuned"]["adapt"]["stepz"] = 1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, schema)
+
+
+def test_samples_go_by_the_content_of_the_weights_and_not_by_where_they_are(here: Path) -> None:
+    branch = _plan(WITH)["upscale/x4/tuned/bicubic"]
+    found = []
+    for root, content in (("one", b"a"), ("two", b"a"), ("three", b"b")):
+        path = here / root / branch["adapted"]["path"]
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        path.with_suffix(".json").write_text(json.dumps({"sha256": sha256_file(path)}))
+        whole = with_adapted(branch, here / root)
+        assert whole["parameters"]["path"] == str(path)
+        assert problem_of(whole).adapted == path
+        found.append(unit_identity(whole))
+    assert found[0] == found[1] != found[2]
+    plain = _plan(WITH)["upscale/x4/flow-compact/bicubic"]
+    assert with_adapted(plain, here) is plain
+    assert unit_identity(plain) == identity(plain)

@@ -192,6 +192,9 @@ def test_a_damaged_weight_file_is_one_line(tmp_path: Path) -> None:
         (tmp_path / "x.safetensors").write_bytes(content)
         with pytest.raises(UserError, match="not a safetensors file"):
             adapted_to(tmp_path / "x.safetensors")
+    (tmp_path / "x.safetensors").write_bytes((2**40).to_bytes(8, "little") + b"{}")
+    with pytest.raises(UserError, match="a header of 1,099,511,627,776 bytes, more than"):
+        adapted_to(tmp_path / "x.safetensors")
     assert adapted_to(tmp_path / "x.pth") is None
 
 
