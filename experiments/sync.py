@@ -59,6 +59,7 @@ def pipeline(folder: Path) -> str:
     elif (folder / "study.yaml").exists():
         last = STUDY.format(up=up)
     head, _, stage = last.partition("stages:\n")
+    head = (head or "vars:\n").rstrip("\n") + "\n  - adapted: {}  # unless params.yaml has that section\n"
     return HEADER + head + text.rstrip("\n") + "\n" + (f"\n{stage}" if stage else "")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ida_rd.adapt.stage import write_adapted
 from ida_rd.aggregate.results import Results
 from ida_rd.aggregate.stage import write_results
 from ida_rd.attributes.stage import write_attributes
@@ -42,6 +43,8 @@ def compute_branches(project: Project, branches: Sequence[Branch], store: Store)
     for name, factor in dict.fromkeys((branch.downscaler, branch.factor) for branch in branches):
         write_lr(project, name, factor, store)
     for branch in branches:
+        if (project.plan / "adapt" / f"x{branch.factor}" / branch.upscaler / f"{branch.downscaler}.json").is_file():
+            write_adapted(project, branch, store)
         write_sr(project, branch, store)
         write_distances(project, branch, store)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ida_rd.adapt.contract import Adaptation, adapters
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import write_text
 from ida_rd.core.methods import ENTRY, NAME, SECTION, Parameters, find_method
@@ -34,6 +35,9 @@ TITLES = {
     "upscale": ("Upscalers", "Named by `method` of an entry of `upscalers`."),
     "distort": ("Distortions", "Named by `method` of an entry of `distortions`."),
 }  # fmt: skip
+ADAPTED = """\
+Entries of the section `adapted` are as those of `upscalers`, of method {}, and have a key `adapt` with these keys; see
+[adapted decoders](adapt.md). As in `adapted: {{flow-adapted: {{method: flow, adapt: {{images: my_photos}}}}}}`."""
 HEAD = """\
 <!-- written by `python -m ida_rd.reference --write`: change the descriptions in the code, not this page -->
 # Parameters
@@ -61,6 +65,9 @@ def page() -> str:
             if method["stage"] == stage:
                 lines += ["", f"### {method['method']}", "", method["about"]]
                 lines += ["", *_table(method["parameters"])] if method["parameters"] else ["", "No parameters."]
+        if stage == "upscale":
+            lines += ["", "### Adapted upscalers", "", ADAPTED.format(" or ".join(f"`{name}`" for name in adapters()))]
+            lines += ["", *_table(describe_fields(Adaptation))]
         if stage == "downscale":
             lines += ["", "### Degradations", "", "Steps of `degrade`, a list, applied in order, as in"]
             lines += ["`degrade: [{gaussian_blur: {sigma: 2}}, {jpeg: {quality: 50}}]`."]
@@ -142,6 +149,13 @@ def params_schema() -> dict[str, Any]:
         "maxProperties": 1,
     }
     definitions["upscale.cascade"]["properties"]["steps"]["items"] = {"oneOf": [*_steps(definitions), _ref("own")]}
+    definitions["adapt"] = _bare(Adaptation.model_json_schema())
+    for name in adapters():
+        definitions[f"adapted.{name}"] = _with(definitions[f"upscale.{name}"], "adapt", _ref("adapt"))
+    schema["properties"]["adapted"] |= {
+        "propertyNames": {"pattern": f"^{NAME.pattern}$"},
+        "additionalProperties": {"oneOf": [_ref(f"adapted.{name}") for name in adapters()]},
+    }
     sources = [name for room, name in abouts if room == "attributes"]
     _attributes(definitions["Attributes"], sources)
     # Draft 7: what the YAML support of editors reads.

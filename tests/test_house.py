@@ -21,6 +21,7 @@ LAWS = {
     "engine": {"core", "engine"},
     "models": {"core", "models"},
     "training": {"core", "models", "training"},
+    "adapt": {"core", "engine", "models", "training", "adapt"},
     **{room: {"core", "engine", "models", room} for room in ROOMS},
 }
 MOST_LINES = 400
@@ -55,7 +56,7 @@ def test_a_stage_is_a_thin_script_over_its_own_room(path: Path) -> None:
 
 
 def test_every_stage_of_the_pipeline_has_its_script_and_no_other() -> None:
-    commands = re.findall(r"cmd: python (stages/\w+\.py)", (ROOT / "dvc.yaml").read_text())
+    commands = set(re.findall(r"cmd: python (stages/\w+\.py)", (ROOT / "dvc.yaml").read_text()))
     assert sorted(commands) == sorted(f"stages/{path.name}" for path in (ROOT / "stages").glob("*.py"))
 
 

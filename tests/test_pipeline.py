@@ -90,18 +90,6 @@ def test_editing_the_engine_reruns_nothing(repository: Path) -> None:
     assert _repro(repository) == {"plan"}
 
 
-def test_a_pipeline_without_adapted_decoders_has_no_such_stage(repository: Path) -> None:
-    """A matrix over a mapping that is empty unless params.yaml fills it makes no stage: `adapt` will be one."""
-    text = (repository / "dvc.yaml").read_text()
-    stage = (
-        '  adapt:\n    matrix:\n      name: ${adapted}\n    cmd: python -c \'open("${item.name}.txt", "w")\'\n'
-        "    outs:\n      - ${item.name}.txt\n"
-    )
-    (repository / "dvc.yaml").write_text(text.replace("stages:\n", f"vars:\n  - adapted: {{}}\nstages:\n{stage}", 1))
-    assert "adapt" not in run("dvc", "stage", "list", cwd=repository).stdout
-    assert _repro(repository) == set()
-
-
 def test_a_comment_in_another_room_reruns_nothing_of_this_one(repository: Path) -> None:
     edit(repository / "ida_rd/report/figures.py", "from __future__", "# A remark.\nfrom __future__")
     assert _repro(repository) == {"plan", "report"}

@@ -83,6 +83,11 @@ def claims_of(parameters: RunParameters, skipped: Mapping[str, str]) -> Claims:
     UserError
         Parameters of a method that this program refuses, or a name among `skipped` that may not be skipped.
     """
+    if parameters.adapted:
+        raise UserError(
+            f"adapted: {min(parameters.adapted)} is trained for its run, and a bundle does not hold its weights: nobody"
+            " can check what came of them"
+        )
     claims = Claims()
     _check_skipped(parameters, skipped)
     for name, entry in parameters.downscalers.items():

@@ -44,12 +44,25 @@ def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
         raise UserError(f"{target} exists and is not empty: name another folder, or remove it")
     project = Project(root)
     recipe = read_json(project.plan / "aggregate.json", hint="run `make repro` first, in the root of the repository")
+    _refuse_adapted(recipe)
     _refuse_stale(root)
     with atomic_folder(target) as folder:
         results = _write(project, folder, recipe, images=images)
         write_checksums(folder)
         verify(folder)
     return results
+
+
+def _refuse_adapted(recipe: dict[str, Any]) -> None:
+    """Weights that were adapted are not part of a bundle, so nobody could check what came of them."""
+    named = {one["name"] for one in recipe["recipes"].values() if "adapted" in one}
+    for key, known in recipe["upscalers"].items():
+        if known["matched"] and any(path is not None for path in known["weights"].values()):
+            named.add(key.partition("/")[2])
+    if named:
+        raise UserError(
+            f"publish: {min(named)} has adapted weights, and a bundle does not hold those: publish a run without it"
+        )
 
 
 def _refuse_stale(root: Path) -> None:

@@ -115,6 +115,10 @@ class Project:
         """Folder of a downscaler's LR images."""
         return self.lr / f"x{factor}" / downscaler
 
+    def adapted_of(self, branch: Branch) -> Path:
+        """Weights adapted for a branch; their record and card lie beside them, as ``.json`` and ``.md``."""
+        return self.root / f"data/adapt/x{branch.factor}/{branch.upscaler}/{branch.downscaler}.safetensors"
+
     def sr_of(self, branch: Branch) -> Path:
         """Folder of a branch's SR images."""
         return self.sr / branch.path

@@ -15,7 +15,7 @@ from ida_rd.core.methods import NAME
 
 __all__ = ["check_names"]
 
-SECTIONS = ("downscalers", "upscalers", "distortions")
+SECTIONS = ("downscalers", "upscalers", "adapted", "distortions")
 DIGITS = re.compile(r"[1-9][0-9]*")
 PLAIN = (str, int, float, bool, type(None))  # what DVC's templates take
 

@@ -7,7 +7,15 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from ida_rd.balance.groups import OTHERS, edge_labels
 from ida_rd.core.errors import did_you_mean
@@ -286,6 +294,11 @@ class RunParameters(Parameters):
     upscalers: Annotated[Named, Field(min_length=1, max_length=MOST_METHODS)] = Field(
         description="the super-resolution models that try to undo them, by a name of your choice"
     )
+    adapted: Annotated[Named, Field(max_length=MOST_METHODS)] = Field(
+        default_factory=dict,
+        description="upscalers whose weights are first trained on to each downscaler's LR images, by a name of your"
+        " choice: as in upscalers, and with adapt",
+    )
     samples: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
         description="samples K per LR image; a deterministic upscaler gives 1"
     )
@@ -319,12 +332,28 @@ class RunParameters(Parameters):
             raise ValueError(f"primary: no distortion is called {self.primary!r}; {known}")
         return self
 
+    def decoders(self) -> list[str]:
+        """Names of all upscalers, the adapted ones last."""
+        return [*self.upscalers, *self.adapted]
+
+    @model_serializer(mode="wrap")
+    def _without_empty_sections(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Recipes repeat all parameters: those of a run without adapted upscalers do not know of them.
+        found = handler(self)
+        return found if self.adapted else {key: value for key, value in found.items() if key != "adapted"}
+
+    @model_validator(mode="after")
+    def _adapted_have_own_names(self) -> RunParameters:
+        if both := [name for name in self.adapted if name in self.upscalers]:
+            raise ValueError(f"adapted: {both[0]} is also in upscalers: give one of them another name")
+        return self
+
     @model_validator(mode="after")
     def _branches_are_few(self) -> RunParameters:
-        count = len(self.upscalers) * len(self.factors) * len(self.downscalers)
+        count = len(self.decoders()) * len(self.factors) * len(self.downscalers)
         if count > MOST_BRANCHES:
             raise ValueError(
-                f"{len(self.upscalers)} upscalers x {len(self.factors)} factors x {len(self.downscalers)} downscalers"
+                f"{len(self.decoders())} upscalers x {len(self.factors)} factors x {len(self.downscalers)} downscalers"
                 f" are {count:,} branches, more than {MOST_BRANCHES:,}"
             )
         return self
@@ -333,7 +362,7 @@ class RunParameters(Parameters):
     def _stage_names_differ(self) -> RunParameters:
         # DVC joins the names of a branch by hyphens: a + b-c and a-b + c would be one stage.
         seen: dict[str, tuple[str, str]] = {}
-        for upscaler in self.upscalers:
+        for upscaler in self.decoders():
             for downscaler in self.downscalers:
                 other = seen.setdefault(f"{upscaler}-{downscaler}", (upscaler, downscaler))
                 if other != (upscaler, downscaler):

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ida_rd.adapt.photographs import listed
+from ida_rd.adapt.recipe import adapt_recipe, adaptation_of
 from ida_rd.aggregate.recipe import aggregate_recipe
 from ida_rd.attributes.recipe import attributes_recipe, source_recipes
 from ida_rd.balance.recipe import balance_recipe
@@ -142,22 +144,56 @@ class _Plan:
         return recipe
 
     def each_upscaler(self) -> None:
-        crop = self.parameters.images.crop
         for name, entry in self.parameters.upscalers.items():
+            if "adapt" in entry:
+                self.problems.messages.append(
+                    f"upscalers.{name}.adapt: an upscaler that is adapted stands in the section `adapted` of"
+                    f" params.yaml: move {name} there; without a pipeline, `ida-rd adapt` makes weights for path"
+                )
+                continue
             for factor in self.parameters.factors:
                 with self.problems.collect(f"upscalers.{name}"):
-                    recipe, descriptor = upscale_recipe(
-                        name,
-                        entry,
-                        factor,
-                        self.parameters.seed,
-                        self.parameters.samples,
-                        size=None if crop is None else (crop, crop),
-                        download=self.download,
-                    )
-                    self._branches(name, factor, recipe, descriptor)
+                    self._branches(name, factor, *self._upscaler(name, entry, factor))
 
-    def _branches(self, name: str, factor: int, recipe: dict[str, Any], descriptor: Descriptor) -> None:
+    def _upscaler(
+        self, name: str, entry: dict[str, Any], factor: int, *, adapted: bool = False
+    ) -> tuple[dict[str, Any], Descriptor]:
+        crop = self.parameters.images.crop
+        return upscale_recipe(
+            name,
+            entry,
+            factor,
+            self.parameters.seed,
+            self.parameters.samples,
+            size=None if crop is None else (crop, crop),
+            download=self.download,
+            adapted=adapted,
+        )
+
+    def each_adapted(self) -> None:
+        """Upscalers that are adapted to each downscaler, and the recipes of their adaptation."""
+        for name, entry in self.parameters.adapted.items():
+            where = f"adapted.{name}"
+            with self.problems.collect(where):
+                plain, adaptation = adaptation_of(entry, where=where)
+                found = listed(adaptation, where=f"{where}.adapt")
+                for factor in self.parameters.factors:
+                    recipe, descriptor = self._upscaler(name, plain, factor, adapted=True)
+                    made = {}
+                    for downscaler in self.parameters.downscalers:
+                        if (of := self.recipes.get(f"downscale/x{factor}/{downscaler}")) is not None:
+                            made[downscaler] = adapt_recipe(
+                                *(name, plain, adaptation, of, factor),
+                                found=found,
+                                where=where,
+                                settings=descriptor.settings,
+                            )
+                    self.recipes |= {f"adapt/x{factor}/{name}/{key}": one for key, one in made.items()}
+                    self._branches(name, factor, recipe, descriptor, made)
+
+    def _branches(
+        self, name: str, factor: int, recipe: dict[str, Any], descriptor: Descriptor, adapted: Recipes | None = None
+    ) -> None:
         marks = descriptor.marks()
         if "non-commercial" in marks:
             print(
@@ -170,7 +206,12 @@ class _Plan:
             made = self.recipes.get(f"downscale/x{factor}/{downscaler}")
             if made is None:
                 continue  # reported as a problem of its own
-            whole = recipe if "skipped" in made else branch_recipe(recipe, descriptor, made)
+            by = (adapted or {}).get(downscaler)
+            weights = by and {
+                "path": Project().adapted_of(Branch(name, factor, downscaler)).as_posix(),
+                "budget": by.get("budget"),
+            }
+            whole = recipe if "skipped" in made else branch_recipe(recipe, descriptor, made, weights)
             self.recipes[f"upscale/x{factor}/{name}/{downscaler}"] = whole
             if descriptor.asks:
                 self.shared[f"upscale/x{factor}/{name}/{downscaler}"] = whole
@@ -209,7 +250,7 @@ class _Plan:
             )
         branches = [
             Branch(u, f, d).record()
-            for u in parameters.upscalers
+            for u in parameters.decoders()
             for f in parameters.factors
             for d in parameters.downscalers
             if d not in self.skipped
@@ -258,6 +299,7 @@ def make_recipes(parameters: RunParameters, *, download: bool) -> Recipes:
     made.data()
     made.each_downscaler()
     made.each_upscaler()
+    made.each_adapted()
     made.each_distortion()
     made.problems.raise_all()
     made.results()

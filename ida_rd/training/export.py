@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import save
@@ -17,11 +18,16 @@ from ida_rd.core.files import write_bytes
 from ida_rd.core.foreign import decoding
 from ida_rd.training.loop import CHECKPOINT, read_checkpoint
 
-__all__ = ["export"]
+__all__ = ["export", "exported"]
 
 
 def export(run: Path, out: Path) -> None:
     """Write the averaged weights of ``run/checkpoint.pt`` to `out`."""
+    write_bytes(out, exported(run))
+
+
+def exported(run: Path, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Content of the weight file of ``run/checkpoint.pt``; `metadata` are further texts in it."""
     checkpoint = run / CHECKPOINT
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint} does not exist: --run takes the --out of a training run")
@@ -34,7 +40,7 @@ def export(run: Path, out: Path) -> None:
         config = json.dumps(product["config"])
     if not done:
         raise UserError(f"{checkpoint}: the run has not reached its stage {product['stage']} yet; let it continue")
-    write_bytes(out, _ordered(save(tensors, metadata={"format": "pt", "config": config})))
+    return _ordered(save(tensors, metadata={"format": "pt", "config": config} | dict(metadata or {})))
 
 
 def _ordered(file: bytes) -> bytes:

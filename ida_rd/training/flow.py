@@ -8,9 +8,10 @@ of (seed, step), and the state is checkpointed: the same command resumes a run t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,14 +21,15 @@ from torch import Tensor
 from ida_rd.core.errors import UserError, did_you_mean, exit_with_line
 from ida_rd.core.images import ImageError, read_image
 from ida_rd.core.seeds import generator
+from ida_rd.core.tensors import TensorFile
 from ida_rd.models.flow import FlowConfig, FlowNet, bits_per_dimension, load_network
 from ida_rd.training.loop import Loop, Product, Stage, cosine
 from ida_rd.training.losses import LEAST_SIDE, OrientedFeatures, energy_score
 from ida_rd.training.options import option, parse
-from ida_rd.training.patches import FILTERS, Downscaling, PatchSource, Pixels, pillow, training_files
+from ida_rd.training.patches import FILTERS, Downscaling, Pairs, PatchSource, Pixels, pillow, training_files
 from ida_rd.training.record import write_record
 
-__all__ = ["TrainConfig", "train", "validation_bits"]
+__all__ = ["TrainConfig", "go_on", "train", "validation_bits"]
 
 # What `--network` can name. `x4-larger`, grown from `x4` by `x4-large`, and `x8` ship; the others are for ablations.
 NETWORKS = {
@@ -121,21 +123,28 @@ def validation_bits(net: FlowNet, folder: Path, crop: int | None = 160, count: i
 
 
 class _Training:
-    """The flow's two stages."""
+    """The flow's two stages; without validation images, training is not evaluated on the way."""
 
     def __init__(
-        self, config: TrainConfig, source: PatchSource, validation: Path, out: Path, device: torch.device
+        self,
+        config: TrainConfig,
+        network: FlowConfig,
+        settings: Mapping[str, Any],
+        source: Pairs,
+        validation: Path | None,
+        out: Path,
+        device: torch.device,
     ) -> None:
         self.config, self.source, self.validation, self.device = config, source, validation, device
         torch.manual_seed(config.seed)
-        self.net = FlowNet(NETWORKS[config.network]).to(device).to(memory_format=torch.channels_last)
+        self.net = FlowNet(network).to(device).to(memory_format=torch.channels_last)
         self.features = OrientedFeatures().to(device)
         self.loop = Loop(
             out,
             {"net": self.net},
             {"net": self._optimiser()},
             Product("net", "nll", self.net.config.as_dict()),
-            asdict(config) | {"filters": ",".join(one.name for one in source.downscalings)},
+            settings,
             averaged=["net"],
             decay=config.ema,
             clip_norm=config.clip_norm,
@@ -144,17 +153,27 @@ class _Training:
     def stages(self) -> list[Stage]:
         return [
             Stage("l1", self.config.l1_steps, self.step_l1),
-            Stage("nll", self.config.nll_steps, self.step_nll, begin=self.begin_nll, evaluate=self.evaluate),
+            Stage(
+                "nll",
+                self.config.nll_steps,
+                self.step_nll,
+                begin=self.begin_nll,
+                evaluate=self.evaluate if self.validation else None,
+            ),
         ]
 
     def begin_from(self, weights: Path) -> None:
         """Continue from weights, of this or a smaller network: without L1 loss and initialisation."""
         try:
-            self.net.grow_from(load_network(weights))
+            self.begin_as(load_network(weights))
         except ValueError as error:
             raise UserError(
                 f"{weights} cannot start a network {self.config.network}: {error}; leave --initial out"
             ) from None
+
+    def begin_as(self, net: FlowNet) -> None:
+        """Continue from a network, of this or a smaller size."""
+        self.net.grow_from(net)
         self.loop.restart_averages()
         self.loop.start_at("nll")
 
@@ -198,6 +217,7 @@ class _Training:
     def evaluate(self) -> dict[str, float]:
         average = self.loop.averages["net"]
         assert isinstance(average, FlowNet)
+        assert self.validation is not None
         return {"validation_bits": validation_bits(average, self.validation)}
 
     def _batch(self, stage: str, step: int, size: int) -> tuple[Tensor, Tensor]:
@@ -261,12 +281,51 @@ def train(
         scales=[float(scale) for scale in config.scales.split(",")],
         sharpen=config.sharpen,
     )
-    training = _Training(config, source, validation, out, device)
+    settings = asdict(config) | {"filters": ",".join(one.name for one in source.downscalings)}
+    training = _Training(config, NETWORKS[config.network], settings, source, validation, out, device)
     if not training.loop.resume() and initial:
         training.begin_from(initial)
     out.mkdir(parents=True, exist_ok=True)
     write_record(out, training.loop.settings, photographs, device, initial)
     return training.loop.run(training.stages(), log_every=log_every, save_every=save_every)
+
+
+def go_on(
+    config: TrainConfig,
+    settings: Mapping[str, Any],
+    initial: TensorFile,
+    source: Pairs,
+    out: Path,
+    *,
+    log_every: int = 50,
+    save_every: int = 200,
+) -> Path:
+    """Train weights on by the second stage alone, on the CPU, resuming from ``out``; nothing is evaluated.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Of which the network's name does not count: it is that of `initial`.
+    settings : mapping
+        What decides the weights: a checkpoint of others is refused.
+    initial : TensorFile
+        The weights to begin from.
+    source : Pairs
+    out : Path
+    log_every, save_every : int
+        Steps per line of the log, per checkpoint.
+
+    Returns
+    -------
+    Path
+        ``out/checkpoint.pt``, which `ida_rd.training.export` takes.
+    """
+    net = load_network(initial)
+    training = _Training(config, net.config, settings, source, None, out, torch.device("cpu"))
+    out.mkdir(parents=True, exist_ok=True)
+    if not training.loop.resume():
+        training.begin_as(net)
+    return training.loop.run(training.stages()[1:], log_every=log_every, save_every=save_every)
 
 
 def main() -> None:

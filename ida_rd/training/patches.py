@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +22,7 @@ from ida_rd.core.files import sha256_file
 from ida_rd.core.images import ImageError, read_image
 from ida_rd.core.seeds import generator
 
-__all__ = ["FILTERS", "Downscaling", "PatchSource", "pillow", "training_files"]
+__all__ = ["FILTERS", "Downscaling", "PairSource", "Pairs", "PatchSource", "pillow", "through_jpeg", "training_files"]
 
 FILTERS = ("bicubic", "bilinear", "lanczos", "box", "hamming", "nearest")
 PILLOW_REACH = 3  # LR pixels: that of the widest kernel, lanczos
@@ -39,6 +39,14 @@ class MakesLR(Protocol):
 
     def __call__(self, hr: Pixels, size: tuple[int, int], *, rng: np.random.Generator) -> Pixels:
         """Downscale (H, W, 3), uint8, to (h, w, 3), uint8; its random numbers, if any, come from `rng`."""
+        ...
+
+
+class Pairs(Protocol):
+    """Where training takes its patches from."""
+
+    def batch(self, stage: str, step: int, size: int) -> tuple[Pixels, Pixels]:
+        """Return HR (B, 3, patch, patch) and LR (B, 3, patch/factor, patch/factor), uint8, of a step of a stage."""
         ...
 
 
@@ -178,13 +186,7 @@ class PatchSource:
         Any pixel offset (so every phase of the LR grid), eight flips and rotations.
         """
         rng = generator("patches", self.seed, stage, step)
-        hr = np.empty((size, 3, self.patch, self.patch), np.uint8)
-        side = self.patch // self.factor
-        lr = np.empty((size, 3, side, side), np.uint8)
-        for i in range(size):
-            pairs = [self._pair(rng) for _ in range(self.candidates)]
-            hr[i], lr[i] = max(pairs, key=lambda pair: _detail(pair[1]))
-        return hr, lr
+        return _batch(lambda: self._pair(rng), size, self.candidates)
 
     def _pair(self, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
         scale = rng.integers(len(self.images)) if len(self.images) > 1 else 0
@@ -200,7 +202,7 @@ class PatchSource:
         if self.sharpen and rng.random() < self.sharpen:
             crop = _sharpened(crop, rng.uniform(*SHARPEN_RADIUS), int(rng.integers(*SHARPEN_PERCENT)))
         if room >= 0:
-            crop = _through_jpeg(crop, int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)))
+            crop = through_jpeg(crop, int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)))
             y, x = (int(n) for n in rng.integers(room + 1, size=2))
             crop = np.ascontiguousarray(crop[y : y + self.outer, x : x + self.outer])
         side, m = self.patch // self.factor, self.margin
@@ -210,6 +212,52 @@ class PatchSource:
         m *= self.factor
         hr = crop[m : m + self.patch, m : m + self.patch].transpose(2, 0, 1)
         return hr, lr
+
+
+class PairSource:
+    """Photographs whose whole LR images are there, and patches cut from both at the same place.
+
+    For LR images that no crop gives: of a downscaler that looks at the whole image, or made elsewhere. Every patch is a
+    crop of the photograph at a multiple of the factor, as it is: neither flipped nor compressed, since its LR image
+    would then be another.
+
+    Parameters
+    ----------
+    pairs : sequence of tuple of ndarray
+        HR (H, W, 3) and LR (H / factor, W / factor, 3), uint8.
+    factor, patch, seed, candidates : int
+        As for `PatchSource`.
+    """
+
+    def __init__(
+        self, pairs: Sequence[tuple[Pixels, Pixels]], factor: int, patch: int, seed: int, *, candidates: int = 1
+    ) -> None:
+        self.pairs, self.factor, self.patch, self.seed = list(pairs), factor, patch, seed
+        self.candidates = candidates
+        for hr, lr in self.pairs:
+            if hr.shape[:2] != (lr.shape[0] * factor, lr.shape[1] * factor) or min(hr.shape[:2]) < patch:
+                raise ValueError(f"{hr.shape} and {lr.shape} are no pair for patches of {patch}")
+        pixels = np.array([lr.shape[0] * lr.shape[1] for _, lr in self.pairs], dtype=float)
+        self.weights = pixels / pixels.sum()
+
+    def batch(self, stage: str, step: int, size: int) -> tuple[Pixels, Pixels]:
+        """Return HR (B, 3, patch, patch) and LR (B, 3, patch/factor, patch/factor), uint8."""
+        rng = generator("pairs", self.seed, stage, step)
+        return _batch(lambda: self._pair(rng), size, self.candidates)
+
+    def _pair(self, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+        hr, lr = self.pairs[rng.choice(len(self.weights), p=self.weights)]
+        side, factor = self.patch // self.factor, self.factor
+        y, x = (int(rng.integers(length - side + 1)) for length in lr.shape[:2])
+        big = hr[y * factor : y * factor + self.patch, x * factor : x * factor + self.patch]
+        return big.transpose(2, 0, 1), lr[y : y + side, x : x + side].transpose(2, 0, 1)
+
+
+def _batch(draw: Callable[[], tuple[Pixels, Pixels]], size: int, candidates: int) -> tuple[Pixels, Pixels]:
+    """Draw `size` pairs, each the one with most detail in its LR image of so many."""
+    pairs = [max((draw() for _ in range(candidates)), key=lambda pair: _detail(pair[1])) for _ in range(size)]
+    hr, lr = (np.ascontiguousarray(np.stack(images)) for images in zip(*pairs, strict=True))
+    return hr, lr
 
 
 def _reduced(path: Path, scale: float) -> Pixels:
@@ -228,7 +276,8 @@ def _sharpened(image: Pixels, radius: float, percent: int) -> Pixels:
     return np.asarray(Image.fromarray(image).filter(ImageFilter.UnsharpMask(radius, percent, threshold=0)))
 
 
-def _through_jpeg(image: Pixels, quality: int) -> Pixels:
+def through_jpeg(image: Pixels, quality: int) -> Pixels:
+    """Write (H, W, 3), uint8, as JPEG with halved chroma, and read it back."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
     return np.asarray(Image.open(file))

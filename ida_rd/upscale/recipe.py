@@ -1,25 +1,36 @@
-"""The recipe of an upscaler and factor, and that of a branch: for one downscaler."""
+"""The recipe of an upscaler and factor, and that of a branch: for one downscaler.
+
+An adapted upscaler is run with weights that ``plan`` cannot know, since they are trained after it: the recipe of such a
+branch says where they will be, and `with_adapted` puts them in when it is run.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from ida_rd.core.adapted import adapted_to
 from ida_rd.core.errors import UserError
+from ida_rd.core.files import sha256_file
 from ida_rd.core.methods import OpenedMethod, method_recipe, open_method
+from ida_rd.core.readers import read_json
 from ida_rd.core.recipes import found_recipe, identity, stated_recipe, used_weights, user_files
 from ida_rd.upscale.contract import Descriptor
 
-__all__ = ["branch_recipe", "stated", "upscale_recipe"]
+__all__ = ["as_adapted", "branch_recipe", "stated", "unit_identity", "upscale_recipe", "with_adapted"]
 
 
 def stated(
-    name: str, entry: Mapping[str, Any], factor: int, seed: int, samples: int
+    name: str, entry: Mapping[str, Any], factor: int, seed: int, samples: int, *, where: str | None = None
 ) -> tuple[dict[str, Any], Descriptor, OpenedMethod]:
     """What an entry of ``upscalers`` alone decides of its recipe, what its method says of itself, and the method."""
     begun = method_recipe("upscale", name, entry)
-    method = open_method(begun)
+    method = open_method(begun, where=where)
     descriptor = method.module.describe(method.parameters, factor)
+    if any(path is not None and adapted_to(Path(path).expanduser()) for path in descriptor.weights.values()):
+        descriptor = as_adapted(descriptor)
     recipe = stated_recipe(begun, method) | {
         "factor": factor,
         "seed": seed,
@@ -27,6 +38,11 @@ def stated(
         "settings": descriptor.settings,
     }
     return recipe, descriptor, method
+
+
+def as_adapted(descriptor: Descriptor) -> Descriptor:
+    """The same upscaler with weights that have seen how the LR images are made."""
+    return dataclasses.replace(descriptor, blind=False, matched=True)
 
 
 def upscale_recipe(
@@ -38,6 +54,7 @@ def upscale_recipe(
     *,
     size: tuple[int, int] | None,
     download: bool,
+    adapted: bool = False,
 ) -> tuple[dict[str, Any], Descriptor]:
     """Check an entry of ``upscalers`` and make what is common to the recipes of its branches.
 
@@ -50,8 +67,13 @@ def upscale_recipe(
         Height and width of the HR images, where all are of one size.
     download : bool
         Whether missing weights may be downloaded.
+    adapted : bool
+        Whether it is an entry of ``adapted``, without its ``adapt``: its branches ask for weights of their own.
     """
-    recipe, descriptor, method = stated(name, entry, factor, seed, samples)
+    where = f"adapted.{name}" if adapted else None
+    recipe, descriptor, method = stated(name, entry, factor, seed, samples, where=where)
+    if adapted:
+        descriptor = dataclasses.replace(as_adapted(descriptor), asks=(*descriptor.asks, "adapted"))
     if size is not None and (problem := descriptor.size.problem(size[0] // factor, size[1] // factor, factor)):
         raise UserError(f"factor {factor}: {problem}; see images.crop")
     recipe |= found_recipe(method, "ida_rd.upscale.work") | {
@@ -61,6 +83,62 @@ def upscale_recipe(
     return recipe, descriptor
 
 
-def branch_recipe(recipe: dict[str, Any], descriptor: Descriptor, downscaler: dict[str, Any]) -> dict[str, Any]:
-    """The recipe of an upscaler for one downscaler: it names that one only if the upscaler asks for it."""
-    return recipe | ({"downscaler": identity(downscaler)} if "downscaler" in descriptor.asks else {})
+def branch_recipe(
+    recipe: dict[str, Any],
+    descriptor: Descriptor,
+    downscaler: dict[str, Any],
+    adapted: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The recipe of an upscaler for one downscaler: it names that, or weights adapted to it, only if asked to.
+
+    Parameters
+    ----------
+    recipe : dict
+        Common to all branches.
+    descriptor : Descriptor
+    downscaler : dict
+        The downscaler's recipe.
+    adapted : mapping, optional
+        ``path`` of the adapted weights, from the project's root, and the ``budget`` of their training.
+    """
+    found = recipe | ({"downscaler": identity(downscaler)} if "downscaler" in descriptor.asks else {})
+    return found | ({"adapted": dict(adapted)} if adapted is not None and "adapted" in descriptor.asks else {})
+
+
+def with_adapted(recipe: dict[str, Any], root: Path) -> dict[str, Any]:
+    """Put the adapted weights of a branch into its recipe, which is returned as it is if it asks for none.
+
+    Parameters
+    ----------
+    recipe : dict
+        Of a branch.
+    root : Path
+        Of the project.
+
+    Raises
+    ------
+    UserError
+        They are not there, or not those that the record beside them names.
+    """
+    if "adapted" not in recipe:
+        return recipe
+    path = (root / recipe["adapted"]["path"]).absolute()
+    record = read_json(path.with_suffix(".json"), hint="run `dvc repro` first: the stage adapt makes it")
+    expected = record.get("sha256") if isinstance(record, dict) else None
+    if not path.is_file() or sha256_file(path) != expected:
+        raise UserError(f"{path}: is not the weight file that the record beside it names: run `dvc repro`")
+    (weight,) = recipe["weights"]
+    return recipe | {
+        "parameters": recipe["parameters"] | {"path": str(path)},
+        "weights": {weight: expected},
+        "adapted": recipe["adapted"] | {"path": str(path)},
+    }
+
+
+def unit_identity(recipe: dict[str, Any]) -> dict[str, Any]:
+    """What of a branch's recipe decides its samples: of adapted weights the content, and not where they are."""
+    found = identity(recipe)
+    if "adapted" not in found:
+        return found
+    found = {key: value for key, value in found.items() if key != "adapted"}
+    return found | {"parameters": found["parameters"] | {"path": None}}

@@ -13,13 +13,14 @@ from ida_rd.core.files import atomic_folder, sha256_file, write_json
 from ida_rd.core.images import ImageError, image_files, read_size
 from ida_rd.core.methods import OpenedMethod, open_method
 from ida_rd.core.project import Branch, Project
-from ida_rd.core.recipes import check_user_files, identity, read_recipe
+from ida_rd.core.recipes import check_user_files, read_recipe
 from ida_rd.core.software import skip_note, write_skip_note
 from ida_rd.core.tables import write_table
 from ida_rd.engine.environment import joined
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import Unit, Work, run
 from ida_rd.upscale.contract import memory_of
+from ida_rd.upscale.recipe import unit_identity, with_adapted
 from ida_rd.upscale.work import ROW, open_work
 
 __all__ = ["upscale_folder", "write_sr"]
@@ -36,7 +37,7 @@ def write_sr(project: Project, branch: Branch, store: Store) -> None:
         with atomic_folder(target) as folder:
             write_skip_note(folder, reason)
         return
-    upscale_folder(recipe, lr, target, store)
+    upscale_folder(with_adapted(recipe, project.root), lr, target, store)
 
 
 def _sizes(method: OpenedMethod, recipe: dict[str, Any], images: dict[str, Path]) -> dict[str, tuple[int, int]]:
@@ -67,7 +68,7 @@ def upscale_folder(recipe: dict[str, Any], lr_folder: Path, target: Path, store:
     method = open_method(recipe)
     check_user_files(method, recipe)
     sizes = _sizes(method, recipe, images)
-    what = identity(recipe)
+    what = unit_identity(recipe)
     units = []
     for image_id, path in images.items():
         content = sha256_file(path)

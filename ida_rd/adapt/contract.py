@@ -1,0 +1,149 @@
+"""What can be adapted: an adapter is a module of this room, named like the upscaler's method, with
+
+* ``base(parameters, factor) -> Base``: the weights that training begins from, given the upscaler's own parameters;
+  without importing torch; raises UserError for a factor that it cannot adapt;
+* ``ENERGY``: by factor, the weight of the energy score in the last training of the weights that ship;
+* ``adapt(settings, budget, initial, source, out) -> Path``: trains, resuming from what lies in `out`, and returns the
+  checkpoint, which `ida_rd.training.export` takes.
+
+An adapted decoder has seen how the LR images were made: it is not blind, and matched to that downscaler alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.methods import Parameters
+
+__all__ = ["NOT_BUDGET", "Adaptation", "Base", "adapters", "find_adapter", "parts_of"]
+
+FOLD = re.compile(r"([1-9][0-9]?)/([2-9]|[1-9][0-9])")
+NOT_BUDGET = ("images", "lr", "exclude_licence", "fold")  # which photographs: the files themselves are in the recipe
+LEAST_ENERGY_PATCH = 28  # pixels: what the energy score needs; a test compares it with `ida_rd.training.losses`
+
+
+@dataclass(frozen=True)
+class Base:
+    """Weights to begin from.
+
+    Attributes
+    ----------
+    weight : str
+        Id in the catalogue.
+    path : str or None
+        The user's own file of it.
+    """
+
+    weight: str
+    path: str | None
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError("give a whole number")
+    return value
+
+
+def _folder(path: str) -> str:
+    if not path.strip() or "\0" in path:
+        raise ValueError("give a folder")
+    return path
+
+
+def parts_of(fold: str) -> tuple[int, int]:
+    """Which part is left out, and of how many."""
+    found = FOLD.fullmatch(fold)
+    if not found or int(found[1]) > int(found[2]):
+        raise ValueError("write which part is left out of how many, such as 1/2")
+    return int(found[1]), int(found[2])
+
+
+def _fold(fold: str) -> str:
+    parts_of(fold)
+    return fold
+
+
+WHOLE = BeforeValidator(_whole)
+Folder = Annotated[str, Field(max_length=4096), AfterValidator(_folder)]
+
+
+class Adaptation(Parameters):
+    """Which photographs a decoder is adapted on, and the budget: the defaults are the preset."""
+
+    images: Folder = Field(description="folder of training photographs, none of which may be a test image")
+    lr: Folder | None = Field(
+        default=None,
+        description="for downscalers of method folder: folder of the LR images of these photographs, paired by name;"
+        " {downscaler} and {factor} in it become the name and the factor",
+    )
+    exclude_licence: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="leave out photographs whose licence in LICENSES.csv begins with this; null: none"
+    )
+    fold: Annotated[str, AfterValidator(_fold)] | None = Field(
+        default=None, description="leave out a part of the photographs, such as 1/2 or 3/5; null: take all"
+    )
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1), WHOLE] = Field(default=0, description="seed of patches and noise")
+    steps: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = Field(default=400, description="steps of training")
+    batch: Annotated[int, Field(ge=1, le=1024), WHOLE] = Field(default=4, description="patches per step")
+    patch: Annotated[int, Field(ge=8, le=1024), WHOLE] = Field(
+        default=80, description="side of the HR patches in pixels, a multiple of the factor"
+    )
+    rate: float = Field(default=3e-4, gt=0, le=1, description="Adam's learning rate after the warm-up")
+    final_rate: float = Field(default=1e-5, ge=0, le=1, description="its last one, reached by half a cosine")
+    warmup: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = Field(
+        default=50, description="steps over which the learning rate rises"
+    )
+    energy: float | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="weight of the energy score of two samples beside the likelihood; null: that of the last training"
+        " of the weights that ship",
+    )
+    clip_norm: float = Field(default=1.0, gt=0, le=1e6, description="largest norm of the gradient")
+    ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights, which are the result")
+    jpeg: float = Field(default=0.75, ge=0, le=1, description="share of patches that are compressed as JPEG first")
+    candidates: Annotated[int, Field(ge=1, le=64), WHOLE] = Field(
+        default=2, description="crops drawn per patch, of which the one with the most detailed LR image is taken"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="bfloat16", description="type of the convolutions in training; sampling is in float32"
+    )
+
+    @model_validator(mode="after")
+    def _patch_is_large_enough(self) -> Adaptation:
+        if self.energy and self.patch < LEAST_ENERGY_PATCH:
+            raise ValueError(f"patch: the energy score needs patches of {LEAST_ENERGY_PATCH} pixels or more")
+        return self
+
+    def budget(self, energy: float) -> dict[str, Any]:
+        """What of it decides the weights, besides the photographs; `energy` in place of null."""
+        found = self.model_dump(exclude=set(NOT_BUDGET))
+        return found | {"energy": energy if self.energy is None else self.energy}
+
+
+def adapters() -> list[str]:
+    """Methods of upscalers that can be adapted."""
+    files = Path(__file__).parent.glob("*.py")
+    entry = re.compile(r"^def base\(", re.MULTILINE)
+    return sorted(file.stem.replace("_", "-") for file in files if entry.search(file.read_text(encoding="utf-8")))
+
+
+def find_adapter(entry: Mapping[str, Any], *, where: str) -> ModuleType:
+    """The adapter of an upscaler's entry; `where` is its key in ``params.yaml``."""
+    method = entry.get("method")
+    if method not in adapters():
+        raise UserError(
+            f"{where}.adapt: an upscaler of method {method} has no training here and cannot be adapted; these can:"
+            f" {', '.join(adapters())}"
+        )
+    return importlib.import_module(f"ida_rd.adapt.{str(method).replace('-', '_')}")

@@ -1,0 +1,52 @@
+"""Adapt the embedded flow: its second stage of training, from the weights that ship or from the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ida_rd.adapt.contract import Base
+from ida_rd.core.errors import UserError
+from ida_rd.core.weights import catalogue
+
+if TYPE_CHECKING:
+    from ida_rd.core.tensors import TensorFile
+    from ida_rd.training.patches import Pairs
+
+__all__ = ["ENERGY", "adapt", "base"]
+
+SAVE_EVERY = 25  # steps: what a kill loses
+ENERGY = {4: 1.5, 8: 0.0}  # of the last training of the weights that ship: see their cards
+
+
+def base(parameters: Any, factor: int) -> Base:
+    """The weights of the network of a factor; raises UserError where a factor takes several or none."""
+    prefix = f"{parameters.weights}.x"
+    if f"{prefix}{factor}" not in catalogue():
+        known = sorted(int(key.removeprefix(prefix)) for key in catalogue() if key.startswith(prefix))
+        raise UserError(f"factor {factor}: one network is adapted, and there are those of {', '.join(map(str, known))}")
+    return Base(f"{prefix}{factor}", parameters.path)
+
+
+def adapt(
+    settings: Mapping[str, Any], budget: Mapping[str, Any], initial: TensorFile, source: Pairs, out: Path
+) -> Path:
+    """Train `initial` on; see `ida_rd.adapt.contract`."""
+    from ida_rd.training.flow import TrainConfig, go_on
+
+    config = TrainConfig(
+        network="",
+        seed=budget["seed"],
+        precision=budget["precision"],
+        patch=budget["patch"],
+        nll_steps=budget["steps"],
+        nll_batch=budget["batch"],
+        nll_rate=budget["rate"],
+        nll_final_rate=budget["final_rate"],
+        warmup_steps=budget["warmup"],
+        energy=budget["energy"],
+        clip_norm=budget["clip_norm"],
+        ema=budget["ema"],
+    )
+    return go_on(config, settings, initial, source, out, log_every=1, save_every=SAVE_EVERY)

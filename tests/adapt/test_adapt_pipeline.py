@@ -1,0 +1,139 @@
+"""Adapted upscalers in the pipeline, as DVC runs it in a real repository: which stages there are, and what reruns."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import SMALL, edit, once, project, run, stage, walk
+from numpy.typing import NDArray
+from training_photos import TINY, write_photos
+
+from ida_rd.aggregate.results import Results
+
+RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
+ADAPTED = {"tuned": {"method": "flow", "heat": 0.9, "adapt": {"images": "training", **TINY}}}
+ENDS = {"plan", "aggregate"}
+
+
+def _repro(repository: Path) -> set[str]:
+    """Run the pipeline as far as the tables; return the stages that ran."""
+    return set(RUNNING.findall(run("dvc", "repro", "aggregate", cwd=repository).stdout))
+
+
+def _branch(downscaler: str) -> set[str]:
+    adapted = {f"{name}@tuned-{downscaler}-4" for name in ("adapt", "upscale-adapted", "distort-adapted")}
+    plain = {f"{name}@flow-compact-{downscaler}-4" for name in ("upscale", "distort")}
+    return {f"downscale@{downscaler}-4"} | plain | adapted
+
+
+@pytest.fixture(scope="session")
+def adapted(tmp_path_factory: pytest.TempPathFactory, astronaut: NDArray[np.uint8]) -> Path:
+    """A DVC repository in which a run with an adapted upscaler has finished. Copy it before changing it."""
+
+    def make(path: Path) -> None:
+        project.__wrapped__(path, astronaut)  # type: ignore[attr-defined]
+        write_photos(path / "training")
+        (path / "params.yaml").write_text(yaml.safe_dump(yaml.safe_load(SMALL) | {"adapted": ADAPTED}, sort_keys=False))
+        run("git", "init", "--quiet", cwd=path)
+        assert _repro(path) == ENDS | {"attributes", "balance"} | _branch("bicubic") | _branch("mine")
+
+    return once(tmp_path_factory, "adapted", make)
+
+
+@pytest.fixture
+def mine(adapted: Path, tmp_path: Path) -> Path:
+    """A copy of it, free to be changed."""
+    shutil.copytree(adapted, tmp_path / "repository", symlinks=True)
+    return tmp_path / "repository"
+
+
+def test_an_adapted_decoder_is_a_row_of_its_own_with_its_marks(adapted: Path) -> None:
+    scores = json.loads((adapted / "metrics/tables/ida_rd.json").read_text())
+    assert {"flow-compact", "tuned"} <= set(scores)
+    assert scores["tuned"]["x4"]["mine"]["dss"]["mean"] != scores["flow-compact"]["x4"]["mine"]["dss"]["mean"]
+    rows = pd.read_csv(adapted / "data/distortion/tuned/x4/mine.csv")
+    assert len(rows) == 8
+    assert "matched" in (adapted / "metrics/tables/ida_rd.md").read_text()
+    weights = [(adapted / f"data/adapt/x4/tuned/{name}.safetensors").read_bytes() for name in ("bicubic", "mine")]
+    assert weights[0] != weights[1]
+    assert not list((adapted / ".ida-rd/adapt").glob("*"))  # the state of finished trainings
+
+
+def test_nothing_reruns_where_nothing_changed(mine: Path) -> None:
+    assert _repro(mine) == set()
+
+
+def test_changing_a_downscaler_retrains_and_reruns_its_branch_alone(mine: Path) -> None:
+    edit(mine / "params.yaml", "filter: bicubic", "filter: box")
+    before = (mine / "data/adapt/x4/tuned/mine.safetensors").read_bytes()
+    assert _repro(mine) == ENDS | _branch("bicubic")
+    assert (mine / "data/adapt/x4/tuned/mine.safetensors").read_bytes() == before
+
+
+def test_the_weights_are_what_a_branch_depends_on(mine: Path) -> None:
+    """Another photograph reaches the adapted branches by the weights alone; the same ones elsewhere reach nothing."""
+    adapted = {name for d in ("bicubic", "mine") for name in _branch(d) if "tuned" in name}
+    branch = mine / "data/plan/upscale/x4/tuned/mine.json"
+    before = branch.read_bytes()
+    write_photos(mine / "training", count=3)
+    run("dvc", "repro", "--force", "--single-item", "plan", cwd=mine)  # as `make repro`: DVC does not see the folder
+    assert branch.read_bytes() == before
+    assert _repro(mine) == {"aggregate"} | adapted
+    (mine / "training").rename(mine / "elsewhere")
+    edit(mine / "params.yaml", "images: training", "images: elsewhere")
+    assert _repro(mine) == {"plan"} | {name for name in adapted if name.startswith("adapt@")}
+
+
+def test_weights_that_are_not_those_of_their_record_are_refused(mine: Path) -> None:
+    weights = mine / "data/adapt/x4/tuned/mine.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    done = stage("upscale", "tuned", "4", "mine", cwd=mine)
+    assert done.returncode == 2
+    assert "is not the weight file that the record beside it names: run `dvc repro`" in done.stderr
+
+
+def test_a_training_photograph_that_is_a_test_image_stops_the_run(mine: Path) -> None:
+    shutil.copyfile(mine / "photos/photo-1.png", mine / "training/unlike.png")
+    edit(mine / "params.yaml", "patch: 32", "patch: 16")
+    done = run("dvc", "repro", "aggregate", cwd=mine, check=False)
+    assert done.returncode
+    wanted = "adapted.tuned.adapt.images: the training photograph training/unlike.png is the test image photo-1"
+    assert wanted in done.stdout + done.stderr
+
+
+def test_a_run_without_dvc_gives_the_same_files(adapted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("params.yaml", "mine.py"):
+        shutil.copyfile(adapted / name, tmp_path / name)
+    for name in ("photos", "training"):
+        shutil.copytree(adapted / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for key, value in {"IDA_RD_OFFLINE": "1", "IDA_RD_DEVICE": "cpu", "IDA_RD_WORKERS": "1"}.items():
+        monkeypatch.setenv(key, value)
+    assert isinstance(walk(), Results)
+    for folder in ("data/adapt", "data/sr", "data/distortion", "data/plan/adapt", "metrics/tables"):
+        files = [path for path in (adapted / folder).rglob("*") if path.is_file() and path.name != ".gitignore"]
+        assert files
+        for path in files:
+            if path.suffix != ".md" or folder != "data/adapt":  # the card has the cost
+                assert (tmp_path / path.relative_to(adapted)).read_bytes() == path.read_bytes(), path
+
+
+def test_without_the_section_there_is_no_such_stage(mine: Path) -> None:
+    (mine / "params.yaml").write_text(SMALL)
+    listed = run("dvc", "stage", "list", "--name-only", cwd=mine).stdout.split()
+    assert not [name for name in listed if "adapt" in name]
+    assert "upscale@flow-compact-mine-4" in listed
+    # What was computed beside adapted decoders is what it would have been without them.
+    assert _repro(mine) == ENDS
+    for name in ("bicubic", "mine"):
+        one = json.loads((mine / f"data/plan/upscale/x4/flow-compact/{name}.json").read_text())
+        assert "adapted" not in one
