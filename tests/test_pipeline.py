@@ -45,7 +45,7 @@ def test_the_first_run_made_everything(finished: Path) -> None:
         assert entry["images"] == 4
         assert entry["samples"] == 2
         assert entry["nonfinite_rate"] == 0
-        assert entry["dss"]["ci_low"] < entry["dss"]["mean"] < entry["dss"]["ci_high"]
+        assert entry["dss"]["ci_low"] is None, "four photographs are too few for an interval"
         rows = pd.read_csv(finished / f"data/distortion/flow-compact/x4/{downscaler}.csv")
         assert list(rows.columns) == ["image_id", "sample", "finite", "attempts", "clipped", "dss", "psnr"]
         assert len(rows) == 8

@@ -247,8 +247,8 @@ def test_power_asks_the_rows_of_the_run(
     difference = b.set_index(["image_id", "sample"]).dss - a.set_index(["image_id", "sample"]).dss
     assert plan["difference"] == pytest.approx(difference.groupby("image_id").mean().mean())
     assert plan["distortion"] == "dss"
-    assert plan["pilot"] == {"images": 4, "samples": 2.0}
-    assert plan["images_needed"]["1"] >= plan["images_needed"]["10"]
+    assert plan["pilot"] == {"photographs": 4, "images": 4, "images_each": 1.0, "samples": 2.0}
+    assert plan["photographs_needed"]["1"] >= plan["photographs_needed"]["10"]
     assert "| 5 | " in sizing_markdown(plan)
     monkeypatch.chdir(finished)
     out = json.loads(_cli("power", "bicubic", "mine", "--distortion", "psnr", "--json", capsys=capsys))

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HEAVY = ["torch", "torchvision", "lpips", "piq", "sklearn", "skimage", "numba", "cv2", "matplotlib", "scipy", "pandas"]
 NEEDED = {
+    "adapt": {"pandas"},
     "attributes": {"pandas"},
     "aggregate": {"pandas", "scipy"},
     "balance": {"pandas"},

@@ -32,7 +32,7 @@ from ida_rd.downscale.degrade import (
 GOLDEN = ROOT / "tests" / "golden" / "degrade"
 BY_NAME: dict[str, Any] = {
     "pilblur": lambda value: GaussianBlur(sigma=value),
-    "pilcontrast": lambda value: Contrast(factor=value),
+    "pilcontrast": lambda value: Contrast(factor=value, compat="pillow"),
     "levels": lambda value: Quantization(n=int(value)),
     "noise": lambda value: GaussianNoise(sigma=value),
 }
@@ -72,7 +72,27 @@ def test_blur_and_contrast_leave_a_constant_image_alone(level: int, sigma: float
     image = np.full((9, 7, 3), level, np.uint8)
     rng = np.random.default_rng(0)
     assert np.array_equal(GaussianBlur(sigma=sigma, backend=backend).apply(image, rng), image)
-    assert np.array_equal(Contrast(factor=sigma).apply(image, rng), image)
+    for compat in (None, "pillow"):
+        assert np.array_equal(Contrast(factor=sigma, compat=compat).apply(image, rng), image)
+
+
+@pytest.mark.parametrize("factor", [1.001, 0.999])
+def test_a_contrast_that_hardly_changes_leaves_the_image_and_pillows_darkens_it(
+    factor: float, astronaut: NDArray[np.uint8]
+) -> None:
+    image, rng = np.ascontiguousarray(astronaut[:128, :128]), np.random.default_rng(0)
+    assert np.array_equal(Contrast(factor=factor).apply(image, rng), image)
+    truncated = Contrast(factor=factor, compat="pillow").apply(image, rng)
+    assert 0.3 < (truncated < image).mean() < 0.7
+    assert not (truncated > image).any()
+
+
+@given(factor=st.floats(0, 3), seed=st.integers(0, 9))
+def test_contrast_is_rounded_from_what_pillow_truncates(factor: float, seed: int) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    rounded, truncated = (Contrast(factor=factor, compat=c).apply(image, rng).astype(int) for c in (None, "pillow"))
+    assert set(np.unique(rounded - truncated)) <= {0, 1}
 
 
 @given(n=st.integers(2, 256), mode=st.sampled_from(["levels", "palette"]))
