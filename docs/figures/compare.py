@@ -81,7 +81,8 @@ def main() -> None:
         _run("git", "switch", "--quiet", "-C", "main", cwd=clone)
         parameters = yaml.safe_load((clone / "params.yaml").read_text(encoding="utf-8"))
         parameters["images"]["crop"] = 128
-        parameters["balance"]["size"] = 16
+        parameters["balance"]["size"] = 13
+        parameters["primary"] = "fsim"  # whatever weights are here
         parameters["samples"] = 2
         parameters["downscalers"] = {"bicubic": {"method": "resample", "filter": "bicubic"}, "dpid": {"method": "dpid"}}
         parameters["distortions"] = {name: parameters["distortions"][name] for name in ("fsim", "psnr")}
