@@ -23,7 +23,7 @@ repro: $(VENV)/.installed .dvc/config
 	elif [ $$code -ne 0 ]; then exit $$code; fi
 	@dvc repro
 	@echo; cat metrics/tables/ida_rd.md; echo; \
-	echo "figure  metrics/plots/scores.png"; \
+	echo "figure  metrics/plots/differences.png"; \
 	for sheet in metrics/plots/contact_sheet-*.png; do echo "images  $$sheet"; done; \
 	echo "page    metrics/report/index.html"; \
 	echo "Next: add a downscaler to params.yaml and run \`make repro\` again; only its branch runs."

@@ -32,11 +32,12 @@ from pydantic import Field
 from scipy import stats
 
 from ida_rd.aggregate.comparisons import rank_agreement
-from ida_rd.aggregate.statistics import FEW, FEWEST, by_photograph, summarise
+from ida_rd.aggregate.statistics import by_photograph, summarise
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, write_json, write_text
 from ida_rd.core.images import ImageError, read_image
 from ida_rd.core.methods import Parameters, open_method, validate
+from ida_rd.core.pairs import FEW, FEWEST
 from ida_rd.core.project import Project
 from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.recipes import read_recipe

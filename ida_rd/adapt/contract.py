@@ -19,12 +19,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters
 
-__all__ = ["NOT_BUDGET", "Adaptation", "Base", "adapters", "find_adapter", "parts_of"]
+__all__ = ["LEAST_ENERGY_PATCH", "NOT_BUDGET", "Adaptation", "Base", "adapters", "find_adapter", "parts_of"]
 
 FOLD = re.compile(r"([1-9][0-9]?)/([2-9]|[1-9][0-9])")
 NOT_BUDGET = ("images", "lr", "exclude_licence", "fold")  # which photographs: the files themselves are in the recipe
@@ -118,12 +118,6 @@ class Adaptation(Parameters):
     precision: Literal["float32", "bfloat16"] = Field(
         default="bfloat16", description="type of the convolutions in training; sampling is in float32"
     )
-
-    @model_validator(mode="after")
-    def _patch_is_large_enough(self) -> Adaptation:
-        if self.energy and self.patch < LEAST_ENERGY_PATCH:
-            raise ValueError(f"patch: the energy score needs patches of {LEAST_ENERGY_PATCH} pixels or more")
-        return self
 
     def budget(self, energy: float) -> dict[str, Any]:
         """What of it decides the weights, besides the photographs; `energy` in place of null."""

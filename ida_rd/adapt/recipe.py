@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ida_rd.adapt.contract import Adaptation, find_adapter
+from ida_rd.adapt.contract import LEAST_ENERGY_PATCH, Adaptation, find_adapter
 from ida_rd.adapt.photographs import Listed, choose, with_lr
 from ida_rd.adapt.sources import reach_of
 from ida_rd.core.code import code_hashes
@@ -109,8 +109,11 @@ def adapt_recipe(
 def _check_budget(budget: Mapping[str, Any], factor: int, where: str) -> None:
     if budget["patch"] % factor:
         raise UserError(f"{where}.patch: is {budget['patch']}, which factor {factor} does not divide")
-    if budget["energy"] and budget["patch"] < 28:
-        raise UserError(f"{where}.patch: is {budget['patch']}; the energy score needs 28 pixels or more, or energy: 0")
+    if budget["energy"] and budget["patch"] < LEAST_ENERGY_PATCH:
+        raise UserError(
+            f"{where}.patch: is {budget['patch']}; the energy score needs {LEAST_ENERGY_PATCH} pixels or more, or"
+            " energy: 0"
+        )
 
 
 def _seen(downscaler: Mapping[str, Any]) -> dict[str, Any]:

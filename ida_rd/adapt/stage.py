@@ -15,6 +15,7 @@ from ida_rd.adapt.work import PART, adapt_weights, open_work
 from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import write_bytes, write_json, write_text
 from ida_rd.core.images import ImageError, image_files, read_image
+from ida_rd.core.key import private_name, user_key
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.readers import read_json
 from ida_rd.core.recipes import read_recipe
@@ -43,7 +44,8 @@ def write_adapted(project: Project, branch: Branch, store: Store) -> None:
     note_small(recipe, where)
     check_disjoint(recipe["images"]["files"], folder, _test_images(project), where=where)
     key = store.key(decides(recipe), PART)
-    out = (project.state / "adapt" / key).absolute()
+    # Weights, LR images and checkpoints are taken up from there: a folder that came from elsewhere must not have any.
+    out = (project.state / "adapt" / private_name(user_key(), key)).absolute()
     unit = Unit(branch.title, {PART: key}, out)
     work = Work(open_work, f"adapt {branch.title}", here=True, packages=PACKAGES)
     for _, parts in run(work, recipe, [unit], store):

@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ida_rd.core.errors import UserError
+from ida_rd.core.pairs import FEWEST
 from ida_rd.core.seeds import generator
 from ida_rd.core.tables import spread_column
 
 __all__ = [
-    "FEW",
-    "FEWEST",
     "Difference",
     "Photographs",
     "Score",
@@ -41,8 +40,6 @@ __all__ = [
 ]
 
 Photographs = Mapping[str, str]  # image id to photograph
-FEWEST = 5  # photographs: with fewer, no interval is given
-FEW = 12  # photographs: with fewer, the interval of skewed scores is too short, and readers are told so
 EXACT = 16  # photographs, up to which all flips are tried
 SIGNS_AT_ONCE = 4_000_000  # numbers of 8 bytes
 

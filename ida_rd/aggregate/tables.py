@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from ida_rd.aggregate.statistics import FEW, FEWEST
 from ida_rd.core import typeset
-from ida_rd.core.pairs import disagreements
+from ida_rd.core.pairs import FEW, FEWEST, disagreements
 from ida_rd.core.tables import marked_name
 from ida_rd.core.typeset import counted, interval, latex_text, number, p_value, share
 

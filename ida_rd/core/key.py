@@ -26,7 +26,7 @@ from typing import Any
 from ida_rd.core.errors import UserError, printable
 from ida_rd.core.temporary import temporary_file
 
-__all__ = ["seal", "unseal", "user_key"]
+__all__ = ["private_name", "seal", "unseal", "user_key"]
 
 BYTES = 32
 VARIABLE = "IDA_RD_KEY_FILE"
@@ -55,6 +55,11 @@ def unseal(key: bytes, what: str, data: bytes) -> dict[str, Any] | None:
 
 def _code(key: bytes, what: str, body: bytes) -> bytes:
     return hmac.digest(key, what.encode() + b"\0" + body, "sha256").hex().encode()
+
+
+def private_name(key: bytes, what: str) -> str:
+    """A name for `what` that nobody else can know: what lies under it was put there by who has the key."""
+    return hmac.digest(key, b"name\0" + what.encode(), "sha256").hex()[:40]
 
 
 def user_key() -> bytes:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-__all__ = ["Disagreement", "baseline_of", "disagreements", "least_p", "ties", "to_baseline"]
+__all__ = ["FEW", "FEWEST", "Disagreement", "baseline_of", "disagreements", "least_p", "ties", "to_baseline"]
 
 USUAL = "bicubic"
+FEWEST = 5  # photographs: with fewer, there are no intervals
+FEW = 12  # photographs: with fewer, those of skewed scores are too short, and readers are told so
 CELL = ["upscaler", "factor"]
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ida_rd.core.pairs import FEW, FEWEST
 from ida_rd.core.typeset import counted
 
-__all__ = ["FEW", "FEWEST", "about", "captions", "percent", "sizes", "warning"]
-
-# As in the statistics of the stage `aggregate`.
-FEWEST = 5  # photographs: with fewer, there are no intervals
-FEW = 12  # photographs: with fewer, those of skewed scores are too short
+__all__ = ["about", "captions", "percent", "sizes", "warning"]
 
 
 def percent(confidence: float) -> str:

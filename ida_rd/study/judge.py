@@ -13,13 +13,13 @@ from scipy import stats
 
 from ida_rd.aggregate.comparisons import holm
 from ida_rd.aggregate.statistics import (
-    FEWEST,
     Difference,
     Photographs,
     by_photograph,
     equivalence_p,
     paired_difference,
 )
+from ida_rd.core.pairs import FEWEST
 from ida_rd.core.tables import marked_name
 from ida_rd.study.numbers import spread
 from ida_rd.study.rows import Condition

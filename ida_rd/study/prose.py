@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from ida_rd.aggregate.statistics import FEW, FEWEST
+from ida_rd.core.pairs import FEW, FEWEST
 from ida_rd.core.typeset import p_value
 from ida_rd.study.judge import Comparison, Result, Setting, kept, ladder_correlations
 from ida_rd.study.numbers import short

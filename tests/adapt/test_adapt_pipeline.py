@@ -101,6 +101,20 @@ def test_weights_that_are_not_those_of_their_record_are_refused(mine: Path) -> N
     assert "is not the weight file that the record beside it names: run `dvc repro`" in done.stderr
 
 
+def test_the_state_of_a_training_that_came_with_the_folder_is_not_taken_up(mine: Path) -> None:
+    made = mine / "data/adapt/x4/tuned/mine.safetensors"
+    record = json.loads(made.with_suffix(".json").read_text())
+    planted = mine / ".ida-rd/adapt" / record["key"]
+    planted.mkdir(parents=True)
+    (planted / "checkpoint.pt").write_bytes(b"not this user's")
+    before = made.read_bytes()
+    shutil.rmtree(mine / ".ida-rd/store")
+    made.unlink()
+    run("python", "stages/adapt.py", "tuned", "4", "mine", cwd=mine)
+    assert made.read_bytes() == before
+    assert (planted / "checkpoint.pt").read_bytes() == b"not this user's"
+
+
 def test_a_training_photograph_that_is_a_test_image_stops_the_run(mine: Path) -> None:
     shutil.copyfile(mine / "photos/photo-1.png", mine / "training/unlike.png")
     edit(mine / "params.yaml", "patch: 32", "patch: 16")

@@ -16,13 +16,13 @@ from scipy import stats
 from ida_rd.aggregate.comparisons import differences
 from ida_rd.aggregate.statistics import (
     EXACT,
-    FEWEST,
     by_photograph,
     equivalence_p,
     mean_interval,
     paired_difference,
     sign_flip_p,
 )
+from ida_rd.core.pairs import FEWEST
 
 TRIALS = 4000
 # The default run of before had such photographs: 8 with 1 to 8 tiles.

@@ -26,6 +26,11 @@ def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
+def test_a_private_name_is_known_to_who_has_the_key_alone() -> None:
+    assert key.private_name(KEY, "a") == key.private_name(KEY, "a") != key.private_name(KEY, "b")
+    assert key.private_name(KEY, "a") != key.private_name(KEY[::-1], "a")
+
+
 def test_a_key_is_made_once_and_is_private(tmp_path: Path) -> None:
     found = user_key()
     place = tmp_path / "state/ida-rd/key"

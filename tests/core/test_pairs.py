@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ida_rd.aggregate import statistics
 from ida_rd.aggregate.comparisons import differences, losses
 from ida_rd.core.pairs import baseline_of, disagreements, least_p, ties, to_baseline
 from ida_rd.report import words
@@ -137,10 +136,6 @@ def test_what_a_test_of_few_photographs_cannot_say_is_known() -> None:
     found = differences(wide, confidence=0.95, resamples=999, seed=0)
     assert least_p(found) == pytest.approx(28 * 2**-7)
     assert found.p_holm.min() == pytest.approx(least_p(found))
-
-
-def test_few_is_what_the_statistics_call_few() -> None:
-    assert (words.FEWEST, words.FEW) == (statistics.FEWEST, statistics.FEW)
 
 
 @pytest.mark.parametrize(("photographs", "said"), [(4, "nothing can be said of others"), (5, "too short"), (12, "")])
