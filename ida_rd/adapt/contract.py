@@ -133,11 +133,11 @@ def adapters() -> list[str]:
 
 
 def find_adapter(entry: Mapping[str, Any], *, where: str) -> ModuleType:
-    """The adapter of an upscaler's entry; `where` is its key in ``params.yaml``."""
+    """The adapter of an upscaler's entry; `where` is the key of its ``adapt`` in ``params.yaml``."""
     method = entry.get("method")
     if method not in adapters():
         raise UserError(
-            f"{where}.adapt: an upscaler of method {method} has no training here and cannot be adapted; these can:"
+            f"{where}: an upscaler of method {method} has no training here and cannot be adapted; these can:"
             f" {', '.join(adapters())}"
         )
     return importlib.import_module(f"ida_rd.adapt.{str(method).replace('-', '_')}")

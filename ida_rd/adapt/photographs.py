@@ -205,7 +205,7 @@ def read_photograph(path: Path, sha256: str | None) -> Pixels:
     try:
         return read_image(path, sha256=sha256)
     except ImageError as error:
-        raise UserError(f"training photograph {path}: {error}; run `dvc repro`") from None
+        raise UserError(f"training photograph {path}: {error}; mend it or take it out, then run again") from None
 
 
 def note_small(recipe: Mapping[str, Any], where: str) -> None:

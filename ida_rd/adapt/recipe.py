@@ -32,7 +32,7 @@ def adaptation_of(entry: Mapping[str, Any], *, where: str) -> tuple[dict[str, An
     if "adapt" not in entry:
         raise UserError(f"{where}.adapt: is missing: give the training photographs, such as adapt: {{images: photos}}")
     plain = {key: value for key, value in entry.items() if key != "adapt"}
-    find_adapter(plain, where=where)
+    find_adapter(plain, where=f"{where}.adapt")
     return plain, validate(Adaptation, entry["adapt"], where=f"{where}.adapt")
 
 
@@ -62,7 +62,7 @@ def adapt_recipe(
     found : mapping
         The photographs there are, from `ida_rd.adapt.photographs.listed`.
     where : str
-        Key in ``params.yaml``, for messages.
+        Key of ``adapt`` in ``params.yaml``, for messages.
     settings : mapping
         What the upscaler's method decides of itself, such as a preset heat: the adapted weights keep it.
 
@@ -74,10 +74,10 @@ def adapt_recipe(
     if "skipped" in downscaler:
         return {"schema": SCHEMA, "stage": "adapt", "name": name, "skipped": downscaler["skipped"]}
     adapter = find_adapter(plain, where=where)
-    method = open_method({"stage": "upscale", "name": name, "method": plain["method"],
-                          "parameters": {k: v for k, v in plain.items() if k != "method"}}, where=where)  # fmt: skip
+    begun = {"stage": "upscale", "name": name, "method": plain["method"]}
+    begun["parameters"] = {key: value for key, value in plain.items() if key != "method"}
+    method = open_method(begun, where=where.removesuffix(".adapt"))
     base = adapter.base(method.parameters, factor)
-    where = f"{where}.adapt"
     budget = adaptation.budget(adapter.ENERGY.get(factor, 0.0))
     _check_budget(budget, factor, where)
     reach = reach_of(downscaler)

@@ -84,7 +84,7 @@ def _given(recipe: Mapping[str, Any], folder: Path) -> list[tuple[Pixels, Pixels
         try:
             pair = read_photograph(folder / name, sha256), read_image(lr, sha256=recipe["lr"]["files"][lr.name])
         except ImageError as error:
-            raise UserError(f"LR image {lr}: {error}; run `dvc repro`") from None
+            raise UserError(f"LR image {lr}: {error}; mend it, then run again") from None
         pairs.append(pair)
     return pairs
 

@@ -58,7 +58,7 @@ def adapt_weights(recipe: Mapping[str, Any], out: Path) -> tuple[bytes, dict[str
     from ida_rd.training.export import exported
     from ida_rd.training.loop import LOG, read_checkpoint
 
-    adapter = find_adapter(recipe, where=f"adapted.{recipe['name']}")
+    adapter = find_adapter(recipe, where=f"adapted.{recipe['name']}.adapt")
     wanted = decides(recipe)
     (weight,) = recipe["weights"]
     out.mkdir(parents=True, exist_ok=True)

@@ -185,7 +185,7 @@ class _Plan:
                             made[downscaler] = adapt_recipe(
                                 *(name, plain, adaptation, of, factor),
                                 found=found,
-                                where=where,
+                                where=f"{where}.adapt",
                                 settings=descriptor.settings,
                             )
                     self.recipes |= {f"adapt/x{factor}/{name}/{key}": one for key, one in made.items()}

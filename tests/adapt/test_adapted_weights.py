@@ -232,3 +232,17 @@ def test_mistakes_of_the_command_are_one_line(
     assert message in err
     assert len(err.splitlines()) == 1
     assert not list(tmp_path.glob("x.*"))
+
+
+def test_a_damaged_photograph_is_a_line_and_nothing_is_written(tmp_path: Path) -> None:
+    photos = tmp_path / "my photos"
+    write_photos(photos)
+    damaged = sorted(photos.iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+    out = tmp_path / "w.safetensors"
+    done = subprocess.run(_command(photos, out, steps=2), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert damaged.name in last
+    assert "mend it or take it out, then run again" in last
+    assert not out.exists()
