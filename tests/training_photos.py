@@ -33,4 +33,6 @@ def recipe_of(images: Path, downscaler: dict[str, Any], factor: int = 4, **budge
     adaptation = Adaptation(images=str(images), **(TINY | budget))
     of, _ = downscale_recipe("d", downscaler, factor, 0, download=False)
     found = listed(adaptation, where="adapted.a.adapt")
-    return adapt_recipe("a", PLAIN, adaptation, of, factor, found=found, where="adapted.a.adapt", settings={"heat": 1.0})
+    return adapt_recipe(
+        "a", PLAIN, adaptation, of, factor, found=found, where="adapted.a.adapt", settings={"heat": 1.0}
+    )
