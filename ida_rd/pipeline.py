@@ -21,6 +21,7 @@ from ida_rd.engine.script import store_of
 from ida_rd.engine.store import Store
 from ida_rd.plan.stage import write_plan
 from ida_rd.report.stage import write_report
+from ida_rd.surprise.stage import write_surprise
 from ida_rd.upscale.stage import write_sr
 
 __all__ = ["branches_of", "choose_images", "compute_branches", "run"]
@@ -72,6 +73,7 @@ def run(project: Project, *, store: Store | None = None, with_report: bool = Tru
         recipes = write_plan(project)
         choose_images(project, store)
         compute_branches(project, branches_of(recipes), store)
+        write_surprise(project, store)
         results = write_results(project)
         if with_report:
             write_report(project)

@@ -10,9 +10,21 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-__all__ = ["FEW", "FEWEST", "Disagreement", "baseline_of", "disagreements", "least_p", "ties", "to_baseline"]
+__all__ = [
+    "AWAY",
+    "FEW",
+    "FEWEST",
+    "USUAL",
+    "Disagreement",
+    "baseline_of",
+    "disagreements",
+    "least_p",
+    "ties",
+    "to_baseline",
+]
 
-USUAL = "bicubic"
+USUAL = "bicubic"  # what other downscalers are compared with, and the LR images that most decoders were trained with
+AWAY = 1.1  # mean square of the latents, 1 in training, from which a decoder is said to be away from home
 FEWEST = 5  # photographs: with fewer, there are no intervals
 FEW = 12  # photographs: with fewer, those of skewed scores are too short, and readers are told so
 CELL = ["upscaler", "factor"]

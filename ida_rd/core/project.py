@@ -91,6 +91,11 @@ class Project:
         return self.root / "data/distortion"
 
     @property
+    def surprise(self) -> Path:
+        """Table of how far decoders are from home; what computed it lies beside it, as ``.json``."""
+        return self.root / "data/surprise.csv"
+
+    @property
     def metrics(self) -> Path:
         return self.root / "metrics"
 

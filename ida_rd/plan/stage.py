@@ -23,7 +23,7 @@ from ida_rd.balance.recipe import balance_recipe
 from ida_rd.core.candidates import check_sizes, photographs
 from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import atomic_folder, canonical_json, write_json
-from ida_rd.core.methods import validate
+from ida_rd.core.methods import method_recipe, open_method, validate
 from ida_rd.core.names import check_ids
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.readers import YAML_LIMIT, parse_yaml, read_content, read_json
@@ -32,9 +32,11 @@ from ida_rd.core.software import MissingSoftware
 from ida_rd.core.weights import MissingWeights
 from ida_rd.distort.recipe import distort_recipe, wanted_weights
 from ida_rd.downscale.recipe import downscale_recipe, skipped_recipe
+from ida_rd.plan.families import Trained, families
 from ida_rd.plan.names import check_names
 from ida_rd.plan.schema import RunParameters
 from ida_rd.report.recipe import report_recipe
+from ida_rd.surprise.recipe import model_recipe, surprise_recipe
 from ida_rd.upscale.contract import Descriptor
 from ida_rd.upscale.recipe import branch_recipe, upscale_recipe
 
@@ -96,6 +98,8 @@ class _Plan:
         self.upscalers: dict[str, dict[str, Any]] = {}
         self.shared: Recipes = {}  # of upscalers, which the recipes of their branches repeat
         self.distortions: dict[str, dict[str, Any]] = {}
+        self.surprising: Recipes = {}
+        self.trained: list[Trained] = []
 
     def data(self) -> None:
         parameters, images = self.parameters, self.parameters.images
@@ -154,6 +158,9 @@ class _Plan:
             for factor in self.parameters.factors:
                 with self.problems.collect(f"upscalers.{name}"):
                     self._branches(name, factor, *self._upscaler(name, entry, factor))
+                    opened = open_method(method_recipe("upscale", name, entry))
+                    if (model := model_recipe(opened, name, factor, self.parameters.seed)) is not None:
+                        self.surprising[f"x{factor}/{name}"] = model
 
     def _upscaler(
         self, name: str, entry: dict[str, Any], factor: int, *, adapted: bool = False
@@ -190,6 +197,10 @@ class _Plan:
                             )
                     self.recipes |= {f"adapt/x{factor}/{name}/{key}": one for key, one in made.items()}
                     self._branches(name, factor, recipe, descriptor, made)
+                    budgets = [one["budget"] for one in made.values() if "budget" in one]
+                    if budgets:
+                        which = {key: getattr(adaptation, key) for key in ("images", "lr", "exclude_licence")}
+                        self.trained.append(Trained(name, factor, recipe, budgets[0], which))
 
     def _branches(
         self, name: str, factor: int, recipe: dict[str, Any], descriptor: Descriptor, adapted: Recipes | None = None
@@ -216,6 +227,17 @@ class _Plan:
             if descriptor.asks:
                 self.shared[f"upscale/x{factor}/{name}/{downscaler}"] = whole
 
+    def _matched(self) -> dict[str, Any]:
+        """Which blind upscalers have adapted ones of their kind; nothing in a run without."""
+        blind = {
+            (name, factor): (self.shared[f"upscale/x{factor}/{name}"], self.upscalers[f"x{factor}/{name}"])
+            for name in self.parameters.upscalers
+            for factor in self.parameters.factors
+            if f"upscale/x{factor}/{name}" in self.shared
+        }
+        found = families(blind, self.trained)
+        return {"matched": found} if found else {}
+
     def each_distortion(self) -> None:
         found: Recipes = {}
         for name, entry in self.parameters.distortions.items():
@@ -235,6 +257,8 @@ class _Plan:
 
     def results(self) -> None:
         parameters = self.parameters
+        able = [name for name in parameters.downscalers if name not in self.skipped]
+        self.recipes["surprise"] = surprise_recipe(self.surprising, {f"x{f}": able for f in parameters.factors})
         for name, terms in self.terms.items():
             if "non-commercial" in terms:
                 print(f"note: attributes by {name} are under {printable(terms)}", file=sys.stderr)
@@ -259,7 +283,7 @@ class _Plan:
         images = {key: value for key, value in self.recipes["attributes"]["images"].items() if key != "files"}
         primary = parameters.outcome()
         aggregate = aggregate_recipe(
-            {"seed": parameters.seed, "primary": primary, **parameters.aggregate.model_dump()},
+            {"seed": parameters.seed, "primary": primary, **parameters.aggregate.model_dump(), **self._matched()},
             branches=branches,
             upscalers=self.upscalers,
             distortions=dict(sorted(self.distortions.items(), key=lambda item: item[0] != primary)),

@@ -17,6 +17,7 @@ from ida_rd.core.tables import marked_name, read_table
 from ida_rd.engine.device import device_name
 from ida_rd.report.differences import differences_figure, ranks_figure
 from ida_rd.report.figures import Maps, contact_sheet, save, score_figure, telling_images
+from ida_rd.report.matched import matched_figure
 from ida_rd.report.planes import (
     balance_figure,
     heat_map,
@@ -49,6 +50,7 @@ def draw(project: Project, recipe: dict[str, Any], tables: dict[str, pd.DataFram
             confidence,
             f"{bars}, each for its pair by itself",
         ),
+        "matched": _matched(tables, lead, label, bars),
         "scores": score_figure(named, distortions, order, f"{bars}; whether they overlap says nothing of differences"),
         "ranks": ranks_figure(*leading, confidence=confidence, label=label, note=count),
         "rate_distortion": rate_distortion_figure(first, distortions[lead], bars),
@@ -65,6 +67,13 @@ def draw(project: Project, recipe: dict[str, Any], tables: dict[str, pd.DataFram
     for stem, figure in drawn.items():
         save(figure, target / stem)
     return [*drawn, *_contact_sheets(project, recipe, scores[scores.distortion == lead], target)]
+
+
+def _matched(tables: dict[str, pd.DataFrame], lead: str, label: str, note: str) -> Figure | None:
+    if "matched" not in tables:
+        return None
+    table = tables["matched"]
+    return matched_figure(table[table.distortion == lead], label, note)
 
 
 def _with_marks(table: pd.DataFrame, upscalers: dict[str, Any]) -> pd.DataFrame:

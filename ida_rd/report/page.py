@@ -19,6 +19,7 @@ from ida_rd.core.project import Branch, Project
 from ida_rd.core.readers import read_json
 from ida_rd.core.tables import read_table
 from ida_rd.report.figures import SHOWN_SAMPLES, telling_images
+from ida_rd.report.matched import away_from_home, matched_parts
 from ida_rd.report.summary import cells
 from ida_rd.report.words import about, captions, percent, warning
 
@@ -48,7 +49,8 @@ def write_page(
     """
     for stem in figures:
         shutil.copyfile(project.plots / f"{stem}.png", target / f"{stem}.png")
-    for name in DOWNLOADS:
+    downloads = [*DOWNLOADS, *(f"{name}.csv" for name in ("surprise", "matched") if name in tables)]
+    for name in downloads:
         shutil.copyfile(project.tables / name, target / name)
     for name in ("provenance.json", "balance.csv"):
         shutil.copyfile(project.metrics / name, target / name)
@@ -94,7 +96,9 @@ def write_page(
         balance=read_json(project.metrics / "balance.json", hint="run `dvc repro balance`"),
         counts=group_counts(tables["balance"]),
         provenance=provenance,
-        downloads=DOWNLOADS,
+        downloads=downloads,
+        families=_families(tables, recipe, lead),
+        home={(u, f): away_from_home(tables.get("surprise"), u, f) for u, f in _upscalers(scores)},
         software=software(provenance["environments"]),
         models=_models(recipe["upscalers"]),
         asked=not any(set(entry["marks"]) & UNASKED for entry in recipe["upscalers"].values()),
@@ -102,6 +106,17 @@ def write_page(
         weights={key: value for r in _recipes(provenance) for key, value in r.get("weights", {}).items()},
     )
     write_text(target / "index.html", page)
+
+
+def _upscalers(scores: pd.DataFrame) -> list[tuple[str, int]]:
+    return list(dict.fromkeys(zip(scores.upscaler, scores.factor, strict=True)))
+
+
+def _families(tables: dict[str, pd.DataFrame], recipe: dict[str, Any], lead: str) -> list[dict[str, Any]]:
+    if "matched" not in tables:
+        return []
+    table = tables["matched"]
+    return matched_parts(table[table.distortion == lead], recipe["matched"], recipe["distortions"][lead]["better"])
 
 
 def _interval(row: dict[str, Any], value: str, low: str, high: str) -> tuple[str, str]:

@@ -26,4 +26,5 @@ def report_recipe(aggregate: dict[str, Any], parameters: dict[str, Any]) -> dict
         "browse": parameters["report"]["browse"],
         "methods": aggregate["recipes"]["distort"]["distortions"],
         **{key: aggregate[key] for key in FROM_AGGREGATE},
+        **({"matched": aggregate["matched"]} if "matched" in aggregate else {}),
     }

@@ -18,6 +18,11 @@ def write_report(project: Project) -> None:
     """Write ``metrics/plots/`` and ``metrics/report/``."""
     recipe = read_recipe(project, "report")
     tables = {name: read_table(project.tables / f"{name}.csv", hint="run `dvc repro aggregate`") for name in TABLES}
+    # What is said of decoders is there where any has a likelihood, or is adapted.
+    told = {name: project.tables / f"{name}.csv" for name in ("surprise", "matched")}
+    tables |= {
+        name: read_table(path, hint="run `dvc repro aggregate`") for name, path in told.items() if path.is_file()
+    }
     tables["balance"] = read_table(project.metrics / "balance.csv", hint="run `dvc repro balance`")
     with atomic_folder(project.plots) as folder:
         figures = draw(project, recipe, tables, folder)

@@ -59,6 +59,8 @@ def captions(scores: pd.DataFrame, confidence: float, baseline: str) -> dict[str
         "differences": f"How much more each downscaler loses than {baseline}, photograph by photograph (left of the"
         f" line: less). Filled: differs significantly (signs flipped by photograph, Holm's correction for all pairs,"
         f" level {1 - confidence:.2g}). {bars}, each for its pair by itself.",
+        "matched": "What lies beyond bicubic's own score, for the blind decoder and for the same decoder adapted to"
+        f" each downscaler: the bar between the two is what was unreadable, not lost. {bars}.",
         "scores": "Levels of the scores, one panel per distortion. The photographs are common to all downscalers, so"
         f" that whether these bars overlap says nothing about differences. {bars}.",
         "ranks": "A picture of mean ranks, by the leading distortion. A bar joins neighbours no two of which differ"
