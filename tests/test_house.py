@@ -15,7 +15,7 @@ from ida_rd.core.methods import ENTRY, find_method, known_methods
 from ida_rd.core.weights import catalogue
 
 LIBRARY = ROOT / "ida_rd"
-ROOMS = ("attributes", "balance", "downscale", "upscale", "distort", "aggregate", "report")
+ROOMS = ("attributes", "balance", "downscale", "upscale", "distort", "surprise", "aggregate", "report")
 LAWS = {
     "core": {"core"},
     "engine": {"core", "engine"},

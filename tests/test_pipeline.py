@@ -50,6 +50,9 @@ def test_the_first_run_made_everything(finished: Path) -> None:
         assert list(rows.columns) == ["image_id", "sample", "finite", "attempts", "clipped", "dss", "psnr"]
         assert len(rows) == 8
         assert rows.groupby("image_id").dss.mean().mean() == entry["dss"]["mean"]
+    surprise = pd.read_csv(finished / "metrics/tables/surprise.csv").set_index("downscaler")
+    assert surprise.z2["mine"] > surprise.z2["bicubic"]
+    assert len(pd.read_csv(finished / "data/surprise.csv")) == 8
     for name in ("metrics/report/index.html", "metrics/plots/scores.svg", "metrics/tables/ida_rd.md", "dvc.lock"):
         assert (finished / name).stat().st_size > 0
     page = (finished / "metrics/report/index.html").read_text()
@@ -71,7 +74,7 @@ def test_nothing_reruns_where_nothing_changed_nor_for_device_and_workers(reposit
 
 def test_changing_a_parameter_reruns_its_branch_alone(repository: Path) -> None:
     edit(repository / "params.yaml", "filter: bicubic", "filter: box")
-    assert _repro(repository) == ENDS | _branch("bicubic")
+    assert _repro(repository) == ENDS | {"surprise"} | _branch("bicubic")
 
 
 def test_editing_a_methods_source_reruns_its_branch_alone(repository: Path) -> None:
@@ -97,7 +100,7 @@ def test_a_comment_in_another_room_reruns_nothing_of_this_one(repository: Path) 
 
 def test_a_new_downscaler_runs_its_branch_alone(repository: Path) -> None:
     edit(repository / "params.yaml", "  mine:", "  box: {method: resample, filter: box}\n  mine:")
-    assert _repro(repository) == ENDS | _branch("box")
+    assert _repro(repository) == ENDS | {"surprise"} | _branch("box")
     metrics = json.loads((repository / "metrics/tables/ida_rd.json").read_text())
     assert set(metrics["flow-compact"]["x4"]) == {"bicubic", "box", "mine"}
 

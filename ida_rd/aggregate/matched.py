@@ -29,7 +29,7 @@ from ida_rd.aggregate.comparisons import holm
 from ida_rd.aggregate.statistics import Photographs, by_photograph, sign_flip_p
 from ida_rd.core.pairs import FEWEST, USUAL
 
-__all__ = ["COLUMNS", "matched_table", "ratio_interval"]
+__all__ = ["COLUMNS", "Mean", "adapted_difference", "matched_table", "ratio_interval"]
 
 PARTS = ("gap", "excess", "lost", "unreadable")
 COLUMNS = (
@@ -90,32 +90,88 @@ def matched_table(
 
 
 @dataclass(frozen=True)
-class _Mean:
-    """A mean, and what it is known to."""
+class Mean:
+    """A mean, and what it is known to.
+
+    Attributes
+    ----------
+    value : float
+    error : float
+        Standard error; infinite for fewer than `FEWEST` photographs.
+    freedom : float
+        Degrees of freedom of the error.
+    """
 
     value: float
     error: float
     freedom: float
 
     def ends(self, confidence: float) -> tuple[float | None, float | None]:
+        """Student's interval; None where there is none."""
         if not math.isfinite(self.error):
             return None, None
         half = float(stats.t.ppf((1 + confidence) / 2, self.freedom) * self.error)
         return self.value - half, self.value + half
 
 
-def _mean(values: Values, training: float = 0.0, freedom: float = math.inf) -> _Mean:
+def adapted_difference(
+    images: pd.DataFrame,
+    photographs: Photographs,
+    family: dict[str, Any],
+    distortion: str,
+    less: str,
+    more: str,
+    *,
+    better: str,
+    resamples: int,
+    seed: int,
+) -> tuple[Mean, float]:
+    """How much more one downscaler loses than another by S*, each to the decoder adapted to it.
+
+    Parameters
+    ----------
+    images : DataFrame
+        Of `ida_rd.aggregate.results.Results`.
+    photographs : mapping
+        Image id to photograph.
+    family : dict
+        Of ``matched`` in the aggregation's recipe.
+    distortion, less, more : str
+        The distortion, and the two downscalers.
+    better : str
+        The distortion's direction.
+    resamples, seed : int
+        As for `ida_rd.aggregate.statistics.sign_flip_p`.
+
+    Returns
+    -------
+    difference : Mean
+        With the spread of trainings in its error, where there are several.
+    p : float
+        That it is zero: by signs flipped by photograph for one training, by Student's t for several.
+    """
+    sign = 1.0 if better == "lower" else -1.0
+    trainings = [_losses(images, photographs, n, family["factor"], distortion, sign) for n in family["adapted"]]
+    spread, freedom = _training_variance(trainings)
+    values = np.mean([(table[more] - table[less]).to_numpy(np.float64) for table in trainings], axis=0)
+    found = _mean(values[np.isfinite(values)], 2 * spread / len(trainings), freedom)
+    if len(trainings) == 1 or not math.isfinite(found.error):
+        return found, sign_flip_p(values[np.isfinite(values)], resamples, seed)
+    return found, float(2 * stats.t.sf(abs(found.value) / found.error, found.freedom)) if found.error else 0.0
+
+
+def _mean(values: Values, training: float = 0.0, freedom: float = math.inf) -> Mean:
     """Mean over photographs, `training` being the variance that trainings add to it, known with so many degrees."""
     count = len(values)
     if count < FEWEST:
-        return _Mean(float(values.mean()) if count else math.nan, math.inf, 1.0)
+        return Mean(float(values.mean()) if count else math.nan, math.inf, 1.0)
     own = float(values.var(ddof=1)) / count
     total = own + training
     if total == 0:
-        return _Mean(float(values.mean()), 0.0, count - 1)
+        return Mean(float(values.mean()), 0.0, count - 1)
     # Satterthwaite, Biometrics Bulletin 2, 1946.
     known = total**2 / (own**2 / (count - 1) + (training**2 / freedom if training else 0.0))
-    return _Mean(float(values.mean()), math.sqrt(total), known)
+    return Mean(float(values.mean()), math.sqrt(total), known)
 
 
 def ratio_interval(
@@ -209,7 +265,7 @@ def _rows(
     return rows
 
 
-def _set(key: str, mean: _Mean, confidence: float) -> dict[str, float | None]:
+def _set(key: str, mean: Mean, confidence: float) -> dict[str, float | None]:
     low, high = mean.ends(confidence)
     return {key: mean.value, f"{key}_low": low, f"{key}_high": high}
 

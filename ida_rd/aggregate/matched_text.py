@@ -66,10 +66,10 @@ def _family(mine: pd.DataFrame, family: dict[str, Any], descriptor: dict[str, An
     if isinstance(control, str):
         gain = mine.set_index("downscaler").loc[control]
         lines += [
-            f"The control: {control}, adapted to {control} by the same budget, moved by"
-            f" {interval(-gain['gap'], _minus(gain['gap_high']), _minus(gain['gap_low']))}; that is subtracted in what"
-            f" follows the gap. share lost: of what lies beyond {control} by the blind decoder, where that is clear of"
-            f" zero. p: that nothing is lost beyond {control}, over the downscalers at {level:.2g}.",
+            f"The control, {control} adapted to {control} by the same budget, has a gap too,"
+            f" {interval(gain['gap'], gain['gap_low'], gain['gap_high'])}, which is no mismatch: it is subtracted in"
+            f" the columns that follow. share lost: of what lies beyond {control} by the blind decoder, where that is"
+            f" clear of zero. p: that nothing is lost beyond {control}, over the downscalers at {level:.2g}.",
         ]
     else:
         lines += [
@@ -81,10 +81,6 @@ def _family(mine: pd.DataFrame, family: dict[str, Any], descriptor: dict[str, An
         )
         lines += [f"The gap's two parts, spread of the samples and squared error of their mean: {parts}."]
     return [*lines, ""]
-
-
-def _minus(value: float) -> float:
-    return -value
 
 
 def _spread(mine: pd.DataFrame, trainings: int) -> str:

@@ -68,6 +68,7 @@ def surprise_markdown(table: pd.DataFrame, upscalers: dict[str, Any], confidence
         for row in group.sort_values("z2", ascending=False, kind="stable").to_dict("records"):
             given = row["excess"] is not None and not pd.isna(row["excess"])
             excess = interval(row["excess"], row["low"], row["high"]) if given else ""
+            excess = "baseline" if row["downscaler"] == USUAL else excess
             rows.append([name, f"x{factor}", row["downscaler"], f"{row['bits']:.3f}", excess, f"{row['z2']:.2f}"])
     head = ["upscaler", "factor", "downscaler", "bits per sub-pixel", f"beyond {USUAL}", "latents' mean square"]
     lines = markdown_table(head, rows)

@@ -19,6 +19,7 @@ from ida_rd.aggregate.results import Results
 
 RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
 ADAPTED = {"tuned": {"method": "flow", "heat": 0.9, "adapt": {"images": "training", **TINY}}}
+PARTS = ["s", "s_star", "gap", "excess", "lost", "unreadable"]
 ENDS = {"plan", "aggregate"}
 
 
@@ -42,7 +43,7 @@ def adapted(tmp_path_factory: pytest.TempPathFactory, astronaut: NDArray[np.uint
         write_photos(path / "training")
         (path / "params.yaml").write_text(yaml.safe_dump(yaml.safe_load(SMALL) | {"adapted": ADAPTED}, sort_keys=False))
         run("git", "init", "--quiet", cwd=path)
-        assert _repro(path) == ENDS | {"attributes", "balance"} | _branch("bicubic") | _branch("mine")
+        assert _repro(path) == ENDS | {"attributes", "balance", "surprise"} | _branch("bicubic") | _branch("mine")
 
     return once(tmp_path_factory, "adapted", make)
 
@@ -66,6 +67,29 @@ def test_an_adapted_decoder_is_a_row_of_its_own_with_its_marks(adapted: Path) ->
     assert not list((adapted / ".ida-rd/adapt").glob("*"))  # the state of finished trainings
 
 
+def test_what_is_lost_stands_beside_what_is_unreadable(adapted: Path) -> None:
+    table = pd.read_csv(adapted / "metrics/tables/matched.csv")
+    assert set(zip(table.blind, table.adapted, table.downscaler, table.distortion, strict=True)) == {
+        ("flow-compact", "tuned", d, m) for d in ("bicubic", "mine") for m in ("dss", "psnr")
+    }
+    scores = json.loads((adapted / "metrics/tables/ida_rd.json").read_text())
+    for row in table.to_dict("records"):
+        s, star = (scores[u]["x4"][row["downscaler"]][row["distortion"]]["mean"] for u in ("flow-compact", "tuned"))
+        assert np.isclose(row["s"], s)
+        assert np.isclose(row["s_star"], star)
+        assert np.isclose(row["gap"], s - star if row["distortion"] == "dss" else star - s)
+    assert table[PARTS].notna().all().all()
+    assert "Lost, or only unreadable? flow-compact, x4" in (adapted / "metrics/tables/matched.md").read_text()
+
+
+def test_the_page_shows_it(mine: Path) -> None:
+    run("dvc", "repro", "report", cwd=mine)
+    page = (mine / "metrics/report/index.html").read_text()
+    assert "Lost, or only unreadable? flow-compact, ×4" in page
+    assert (mine / "metrics/report/matched.png").is_file()
+    assert "is not at home on the LR images of mine (" in page
+
+
 def test_nothing_reruns_where_nothing_changed(mine: Path) -> None:
     assert _repro(mine) == set()
 
@@ -73,7 +97,7 @@ def test_nothing_reruns_where_nothing_changed(mine: Path) -> None:
 def test_changing_a_downscaler_retrains_and_reruns_its_branch_alone(mine: Path) -> None:
     edit(mine / "params.yaml", "filter: bicubic", "filter: box")
     before = (mine / "data/adapt/x4/tuned/mine.safetensors").read_bytes()
-    assert _repro(mine) == ENDS | _branch("bicubic")
+    assert _repro(mine) == ENDS | {"surprise"} | _branch("bicubic")
     assert (mine / "data/adapt/x4/tuned/mine.safetensors").read_bytes() == before
 
 

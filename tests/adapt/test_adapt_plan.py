@@ -61,6 +61,28 @@ def test_a_branch_knows_its_weights_its_budget_and_that_it_is_matched(here: Path
     assert {one["upscaler"] for one in recipes["aggregate"]["branches"]} == {"flow-compact", "tuned"}
 
 
+def test_an_adapted_decoder_stands_beside_the_blind_one_of_its_kind_alone(here: Path) -> None:
+    """Same weights, same heat, however it is written; trainings that differ by their seed are one family."""
+    adapt = WITH["adapted"]["tuned"]["adapt"]
+    heat = WITH["adapted"]["tuned"].get("heat")
+
+    def matched(adapted: dict[str, Any], **upscalers: Any) -> list[tuple[str, list[str]]]:
+        recipes = _plan(WITH | {"adapted": adapted, "upscalers": upscalers})
+        assert recipes["report"].get("matched") == recipes["aggregate"].get("matched")
+        return [(one["blind"], one["adapted"]) for one in recipes["aggregate"].get("matched", [])]
+
+    two = {"a": {"method": "flow", "heat": heat, "adapt": adapt}, "b": {"method": "flow", "heat": heat, "adapt": adapt}}
+    two["b"] = two["b"] | {"adapt": adapt | {"seed": 1}}
+    plain = {"method": "flow", "heat": heat}
+    assert matched(two, blind=plain) == [("blind", ["a", "b"])]
+    assert matched(two, blind=plain | {"heat": 0.5}) == []
+    longer = {"c": {"method": "flow", "heat": heat, "adapt": adapt | {"steps": 9}}}
+    assert matched(two | longer, blind=plain, hot=plain | {"heat": 1.2}) == [("blind", ["a", "b"]), ("blind", ["c"])]
+    assert matched({"a": {"method": "flow", "heat": 1.0, "adapt": adapt}}, blind={"method": "flow"}) == [
+        ("blind", ["a"])
+    ]
+
+
 def test_one_downscaler_more_or_another_changes_no_other_branch(here: Path) -> None:
     before, changed = _plan(WITH), copy.deepcopy(WITH)
     changed["downscalers"]["bicubic"]["filter"] = "box"

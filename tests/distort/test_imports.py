@@ -18,6 +18,7 @@ NEEDED = {
     "distort": {"pandas"},
     "plan": {"pandas"},
     "report": {"pandas", "matplotlib"},
+    "surprise": {"pandas"},
     "upscale": {"pandas"},
 }
 

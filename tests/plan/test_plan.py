@@ -251,6 +251,7 @@ def test_editing_plumbing_changes_no_recipe_and_editing_work_just_those_that_res
         ("downscale/kernels.py", {"downscale/x4/dpid", "aggregate"}),
         ("distort/pixel.py", {"distort", "aggregate", "report"}),
         ("upscale/work.py", flow | {"aggregate"}),
+        ("surprise/work.py", {"surprise"}),
         ("aggregate/statistics.py", {"aggregate"}),
         ("report/figures.py", {"report"}),
     ):

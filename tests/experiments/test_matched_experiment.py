@@ -1,0 +1,121 @@
+"""Which claims stand by S and by S*, and where the budget is flat."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made import script
+
+from ida_rd.aggregate.matched import matched_table
+from ida_rd.core.files import write_json
+from ida_rd.core.recipes import SCHEMA
+from ida_rd.core.tables import write_table
+
+COUNT = 30
+BLIND = {"bicubic": 0.20, "lanczos": 0.22, "dpid": 0.35, "nearest": 0.45}
+BUDGET = {"steps": 400, "batch": 4, "patch": 80, "energy": 1.5}
+
+
+@pytest.fixture(scope="module")
+def lost() -> ModuleType:
+    return script("matched/lost.py")
+
+
+@pytest.fixture(scope="module")
+def curve() -> ModuleType:
+    return script("matched/budget/curve.py")
+
+
+def _project(folder: Path, stars: dict[str, dict[str, float]], families: list[dict[str, Any]]) -> None:
+    """A finished run: BLIND by `flow`, and by each adapted decoder what `stars` says."""
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0, 0.05, COUNT)
+    frames = []
+    for upscaler, levels in {"flow": BLIND, **stars}.items():
+        for name, level in levels.items():
+            value = level + hard + rng.normal(0, 0.01, COUNT)
+            rows = pd.DataFrame({"image_id": [f"i{k:02}" for k in range(COUNT)], "lpips-alex": value})
+            frames.append(rows.assign(upscaler=upscaler, factor=4, downscaler=name))
+    images = pd.concat(frames, ignore_index=True)
+    recipe: dict[str, Any] = {
+        "schema": SCHEMA,
+        "matched": families,
+        "distortion_order": ["lpips-alex"],
+        "distortions": {"lpips-alex": {"better": "lower", "label": "LPIPS (AlexNet)"}},
+        "upscalers": {"x4/flow": {"settings": {"heat": 1.0}}},
+        "confidence": 0.95,
+        "resamples": 1000,
+        "seed": 0,
+    }
+    write_json(folder / "data/plan/aggregate.json", recipe)
+    ids = sorted(set(images.image_id))
+    write_table(folder / "data/subset.csv", pd.DataFrame({"image_id": ids, "photograph": ids}))
+    scores = pd.DataFrame(columns=["upscaler", "factor", "distortion", "downscaler"])
+    matched = matched_table(images, scores, {i: i for i in ids}, recipe)
+    surprise = [{"upscaler": "flow", "factor": 4, "downscaler": n, "excess": v} for n, v in BLIND.items()]
+    for name, table in (("images", images), ("matched", matched), ("surprise", pd.DataFrame(surprise))):
+        write_table(folder / f"metrics/tables/{name}.csv", table)
+
+
+def test_a_claim_may_hold_by_the_blind_decoder_and_not_by_the_adapted_one(
+    lost: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    star = {"bicubic": 0.21, "lanczos": 0.21, "dpid": 0.19, "nearest": 0.27}
+    family = {"blind": "flow", "adapted": ["tuned", "again"], "factor": 4, "budget": BUDGET}
+    again = {name: value + 0.001 for name, value in star.items()}
+    _project(tmp_path, {"tuned": star, "again": again}, [family])
+    order = "[[bicubic], [lanczos], [dpid], [nearest]]"
+    (tmp_path / "matched.yaml").write_text(f"data: made\npreset: flow\norder: {order}\n")
+    monkeypatch.chdir(tmp_path)
+    lost.main()
+    record = json.loads(Path("results/made/claims.json").read_text())["flow"]
+    assert record["s"]["holds"] == record["claims"] == 3
+    assert record["s_star"]["holds"] == 1
+    assert record["s_star"]["pairs"] == {"reversed": ["lanczos < dpid"], "not shown": ["bicubic < lanczos"]}
+    text = Path("results/made/matched.md").read_text()
+    assert "By S, 3 of the 3 claims of the paper's order hold." in text
+    assert "By S*, 1 of the 3 claims of the paper's order hold; reversed: lanczos < dpid" in text
+    assert "| dpid | 1 (3) |" in text
+    assert (Path("results/made/matched.png")).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("last", "flat", "said"),
+    [(0.069, 400, "From 400 steps on"), (0.03, None, "No budget here is flat")],
+)
+def test_a_budget_is_flat_where_doubling_finds_little_again(
+    curve: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: float, flat: int | None, said: str
+) -> None:
+    levels = {100: 0.15, 200: 0.10, 400: 0.07, 800: last}
+    stars = {f"s{k}": {"bicubic": 0.2, "nearest": 0.2 + level} for k, level in levels.items()}
+    families = [{"blind": "flow", "adapted": [f"s{k}"], "factor": 4, "budget": BUDGET | {"steps": k}} for k in levels]
+    for name in ("dpid", "lanczos"):
+        monkeypatch.delitem(BLIND, name)
+    _project(tmp_path, stars, families)
+    (tmp_path / "budget.yaml").write_text("data: made\nflat: 0.05\n")
+    monkeypatch.chdir(tmp_path)
+    curve.main()
+    text = Path("results/made/curve.md").read_text()
+    assert said in text
+    table = pd.read_csv("results/made/curve.csv")
+    assert list(table[table.downscaler == "nearest"].steps) == list(levels)
+    assert Path("results/made/curve.png").stat().st_size > 10_000
+
+
+def test_a_run_without_pairs_is_one_line(curve: ModuleType, lost: ModuleType, tmp_path: Path) -> None:
+    from ida_rd.core.errors import UserError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        _project(tmp_path, {}, [])
+        (tmp_path / "budget.yaml").write_text("data: made\nflat: 0.05\n")
+        (tmp_path / "matched.yaml").write_text("data: made\npreset: flow\norder: [[bicubic], [nearest]]\n")
+        for module in (curve, lost):
+            with pytest.raises(UserError, match="no entry of `adapted` has a blind upscaler of its kind"):
+                module.main()
