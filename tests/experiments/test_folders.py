@@ -13,6 +13,7 @@ import yaml
 from conftest import ROOT, run, stage_here
 from numpy.typing import NDArray
 from PIL import Image
+from training_photos import write_photos
 
 FOLDERS = sorted(
     path.parent
@@ -37,6 +38,12 @@ def test_an_experiments_parameters_are_valid(folder: Path, tmp_path: Path, astro
         weights.parent.mkdir(parents=True)
         weights.write_bytes(b"not loaded here")
     params["distortions"] = {"psnr": {"method": "pixel"}}  # what it is about is in the rest; no weights are here
+    params["primary"] = None
+    for entry in params.get("adapted", {}).values():
+        entry["adapt"] |= {"images": str(write_photos(tmp_path / "photos", side=300)), "exclude_licence": None}
+    for entry in params["upscalers"].values():
+        if "path" in entry:  # what an experiment trains
+            shutil.copyfile(ROOT / "ida_rd/upscale/flow/weights/flow-compact_x4.safetensors", here / entry["path"])
     (here / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     for path in folder.glob("*.py"):  # functions of its own, as downscalers
         shutil.copy(path, here)

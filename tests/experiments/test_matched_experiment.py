@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,12 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from conftest import SMALL
 from made import script
+from training_photos import write_photos
 
 from ida_rd.aggregate.matched import matched_table
+from ida_rd.core.adapted import adapted_to
+from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_json
 from ida_rd.core.recipes import SCHEMA
 from ida_rd.core.tables import write_table
+from ida_rd.upscale import flow
 
 COUNT = 30
 BLIND = {"bicubic": 0.20, "lanczos": 0.22, "dpid": 0.35, "nearest": 0.45}
@@ -109,8 +116,6 @@ def test_a_budget_is_flat_where_doubling_finds_little_again(
 
 
 def test_a_run_without_pairs_is_one_line(curve: ModuleType, lost: ModuleType, tmp_path: Path) -> None:
-    from ida_rd.core.errors import UserError
-
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         _project(tmp_path, {}, [])
@@ -119,3 +124,47 @@ def test_a_run_without_pairs_is_one_line(curve: ModuleType, lost: ModuleType, tm
         for module in (curve, lost):
             with pytest.raises(UserError, match="no entry of `adapted` has a blind upscaler of its kind"):
                 module.main()
+
+
+@pytest.mark.parametrize(("joint", "said"), [(0.0, "It may stand in their place."), (0.04, "It may not stand")])
+def test_one_decoder_for_all_must_be_as_good_on_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, joint: float, said: str
+) -> None:
+    star = {"bicubic": 0.21, "lanczos": 0.21, "dpid": 0.22, "nearest": 0.27}
+    one = {name: value + (joint if name == "dpid" else 0.0) for name, value in star.items()}
+    family = {"blind": "flow", "adapted": ["tuned"], "factor": 4, "budget": BUDGET}
+    _project(tmp_path, {"tuned": star, "joint": one}, [family])
+    (tmp_path / "joint.yaml").write_text("data: made\njoint: joint\nmargin: 0.01\n")
+    monkeypatch.chdir(tmp_path)
+    script("matched/joint/joint.py").main()
+    text = Path("results/made/joint.md").read_text()
+    assert said in text
+    assert f"significantly above S* on {'dpid' if joint else 'none'}" in text
+    table = pd.read_csv("results/made/joint.csv").set_index("downscaler")
+    assert np.allclose(table.above, table.s_joint - table.s_star)
+
+
+def test_a_joint_training_makes_weights_that_are_blind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path / "photos", side=160)
+    parameters = yaml.safe_load(SMALL) | {
+        "downscalers": {n: {"method": "resample", "filter": n} for n in ("bicubic", "box")}
+    }
+    Path("params.yaml").write_text(yaml.safe_dump(parameters))
+    train = script("matched/joint/train.py")
+    command = ["train.py", "--images", "photos", "--exclude-licence", "", "--steps", "2"]
+    monkeypatch.setattr("sys.argv", command)
+    train.main()
+    weights = Path("flow-joint.safetensors")
+    first = weights.read_bytes()
+    assert adapted_to(weights) is None  # no word of one downscaler
+    opened = flow.Parameters(path=str(weights))
+    assert flow.describe(opened, 4).marks() == []
+    assert flow.preset_heat(opened, 4) == flow.preset_heat(flow.Parameters(), 4)
+    shutil.rmtree("flow-joint.training")
+    train.main()
+    assert weights.read_bytes() == first
+    parameters["downscalers"]["box"]["degrade"] = [{"gaussian_blur": {"sigma": 1}}]
+    Path("params.yaml").write_text(yaml.safe_dump(parameters))
+    with pytest.raises(UserError, match=r"downscalers\.box: does not say how far it reaches"):
+        train.main()
