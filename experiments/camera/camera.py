@@ -48,6 +48,7 @@ from ida_rd.downscale.work import reduce_image
 from ida_rd.engine.device import device_name
 from ida_rd.engine.local import run_units
 from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
+from ida_rd.study.record import write_record
 
 
 class Pairs(Parameters):
@@ -320,6 +321,7 @@ def main() -> None:
     paper = printed(pairs, labels)
     pages, figures, tables = [], {}, []
     with atomic_folder(Path("results") / pairs.data) as folder:
+        write_record(plan, folder)
         for factor in sorted({branch["factor"] for branch in plan["branches"]}):
             losses = compute(pairs, plan, factor)
             for upscaler in sorted({b["upscaler"] for b in plan["branches"] if b["factor"] == factor}):

@@ -43,6 +43,7 @@ from ida_rd.distort.work import load_distortions
 from ida_rd.engine.device import device_name
 from ida_rd.engine.local import run_units
 from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
+from ida_rd.study.record import write_record
 
 
 class Comparison(Parameters):
@@ -251,6 +252,7 @@ def main() -> None:
     plain = {f: enlargements(named, sorted(photographs), f) for f in sorted({b["factor"] for b in plan["branches"]})}
     pages, figures, tables = [], {}, []
     with atomic_folder(Path("results") / compared.data) as folder:
+        write_record(plan, folder, images=False)
         for (upscaler, factor), means in images.groupby(["upscaler", "factor"]):
             table = assemble(plan, means[means.downscaler.isin(named)], plain[factor])
             rho = correlations(table, compared.ranked, compared.without, photographs)

@@ -39,6 +39,7 @@ from ida_rd.core.tables import read_table, write_table
 from ida_rd.core.typeset import counted, interval, markdown_table, number, p_value
 from ida_rd.engine.local import run_units
 from ida_rd.report.figures import COLOURS, STYLE, save
+from ida_rd.study.record import write_record
 
 KINDS = {"sift": "SIFT", "orb": "ORB"}
 
@@ -270,6 +271,7 @@ def main() -> None:
     settings = {key: plan[key] for key in ("confidence", "resamples", "seed")}
     pages, figures, tables, images = [], {}, [], []
     with atomic_folder(Path("results") / compared.data) as folder:
+        write_record(plan, folder, images=False)
         for upscaler, factor in sorted({(b["upscaler"], b["factor"]) for b in plan["branches"]}):
             names = [b["downscaler"] for b in plan["branches"] if (b["upscaler"], b["factor"]) == (upscaler, factor)]
             table = compute(compared, names, upscaler, factor, sorted(photographs))

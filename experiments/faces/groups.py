@@ -38,6 +38,7 @@ from ida_rd.core.seeds import generator
 from ida_rd.core.tables import read_table, write_table
 from ida_rd.core.typeset import interval, markdown_table, number, p_value, share
 from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
+from ida_rd.study.record import write_record
 
 
 class Comparison(Parameters):
@@ -296,6 +297,7 @@ def main() -> None:
     settings = {key: plan[key] for key in ("confidence", "seed")}
     subset = read_table("data/subset.csv", hint="run `dvc repro balance`")
     with atomic_folder(Path("results") / compared.data) as folder:
+        write_record(plan, folder)
         pages, all_groups, all_tests = [], [], []
         figures: dict[str, dict[str, Any]] = {}
         for upscaler, factor in sorted({(b["upscaler"], b["factor"]) for b in plan["branches"]}):

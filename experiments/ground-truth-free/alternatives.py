@@ -48,6 +48,7 @@ from ida_rd.engine.script import store_of
 from ida_rd.engine.store import Record
 from ida_rd.engine.units import Unit, Work, run
 from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
+from ida_rd.study.record import write_record
 from ida_rd.upscale.work import load_upscaler, sample_image
 
 ALTERNATIVES = ("pairwise", "cycle", "consistency", "surrogate")
@@ -250,6 +251,7 @@ def main() -> None:
     settings = {key: plan[key] for key in ("confidence", "resamples", "seed")}
     photographs = photographs_in(read_table("data/subset.csv", hint="run `dvc repro balance`"))
     with atomic_folder(Path("results") / compared.data) as folder:
+        write_record(plan, folder)
         figures: dict[str, dict[str, Any]] = {}
         pages, tables = [], []
         for upscaler, factor in sorted({(b["upscaler"], b["factor"]) for b in plan["branches"]}):

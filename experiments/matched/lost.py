@@ -32,6 +32,7 @@ from ida_rd.core.tables import read_table, write_table
 from ida_rd.core.typeset import counted, interval, markdown_table, p_value
 from ida_rd.report.figures import save
 from ida_rd.report.matched import matched_figure
+from ida_rd.study.record import write_record
 
 TABLES = ("matched", "surprise", "images")
 
@@ -230,6 +231,7 @@ def main() -> None:
     note = f"{counted(count, tables['images'].image_id.nunique())}; {confidence:.0%} intervals over photographs"
     figure = matched_figure(leading, descriptor["label"], note)
     with atomic_folder(Path("results") / settings.data) as folder:
+        write_record(recipe, folder)
         write_text(folder / "matched.md", "\n".join(lines))
         write_table(folder / "matched.csv", tables["matched"])
         write_table(folder / "surprise.csv", tables["surprise"])

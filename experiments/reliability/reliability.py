@@ -37,6 +37,7 @@ from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.tables import read_table, write_table
 from ida_rd.core.typeset import markdown_table, number
 from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
+from ida_rd.study.record import write_record
 
 AXES = ("downscaler", "photograph", "decoder", "heat", "distortion")
 UNIT = "photograph"
@@ -358,6 +359,7 @@ def main() -> None:
     page = text(cells, settings, parts, decisions, flipping, changed, distance)
     title = f"Reliability on {settings.data}: {len(cells.levels['photograph'])} photographs, one sample per cell"
     with atomic_folder(Path("results") / settings.data) as folder:
+        write_record(plan, folder)
         write_text(folder / "reliability.md", f"{page}\n![shares, coefficients and flips](figure.png)\n")
         tables = {"decisions": decisions, "flips": flipping, "retest": changed}
         records = {

@@ -1,4 +1,4 @@
-"""``provenance.json``: what made a study's numbers, each thing once."""
+"""What lies beside an experiment's results: ``provenance.json``, what made its numbers, and ``images.csv``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ida_rd.core.files import sha256_file, write_json
+from ida_rd.core.project import Branch, Project
+from ida_rd.core.readers import read_json
+from ida_rd.core.tables import read_table, write_table
 from ida_rd.engine.environment import joined
 from ida_rd.study.judge import Setting
 
-__all__ = ["program", "provenance"]
+__all__ = ["program", "provenance", "write_record"]
+
+DIGITS = 6  # of the scores of single images
+KEYS = ["upscaler", "factor", "downscaler", "photograph", "image_id"]
 
 SCHEMA = 1
 METHOD = ("method", "parameters", "settings", "degrade", "weights", "files", "packages")  # of a recipe
@@ -65,6 +72,29 @@ def provenance(
         "conditions": {name: _once(by_factor) for name, by_factor in conditions.items()},
         "environments": {stage: joined(records) for stage, records in stages.items()},
     }
+
+
+def write_record(recipe: Mapping[str, Any], folder: Path, *, images: bool = True) -> None:
+    """Write ``provenance.json`` and, unless an experiment has its own, ``images.csv`` of the run in this folder.
+
+    Parameters
+    ----------
+    recipe : dict
+        ``data/plan/aggregate.json``.
+    folder : Path
+        Of the results.
+    images : bool
+        Whether the scores of every image are wanted, for any other test.
+    """
+    project = Project()
+    branches = [Branch.of(record) for record in recipe["branches"]]
+    hint = "run `dvc repro`"
+    environments = [read_json(project.rows_of(one).with_suffix(".json"), hint=hint) for one in branches]
+    write_json(folder / "provenance.json", provenance(recipe, sha256_file(project.subset), environments))
+    if images:
+        table = read_table(project.tables / "images.csv", hint=hint)
+        order = list(recipe["distortion_order"])
+        write_table(folder / "images.csv", table[[*KEYS, *order]].round(dict.fromkeys(order, DIGITS)))
 
 
 def program() -> dict[str, str | None]:

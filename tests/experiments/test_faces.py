@@ -135,6 +135,13 @@ def test_faces_are_balanced_and_scored_by_group(shared: Path, tmp_path: Path) ->
     assert (table.photographs == 8).all()
     assert (table.score_ci_low < table.score_mean).all()
     assert len(table) == 6
+    record = json.loads((here / "results/ffhq/provenance.json").read_text())
+    assert len(record["dataset_sha256"]) == 64
+    assert "flow-compact.x8" in record["upscalers"]["x8/flow-compact"]["weights"]
+    images = pd.read_csv(here / "results/ffhq/images.csv")
+    assert len(images) == images.image_id.nunique() == balance["images"]
+    gender = table[table.attribute == "gender"]
+    assert np.isclose(images.psnr.mean(), gender.score_mean.mean())
     assert (here / "results/ffhq/flow-compact-x8.png").is_file()
     page = (here / "metrics/report/index.html").read_text()
     for attribute, group, candidates in (("gender", "female", 72), ("ethnicity", "asian", 72)):

@@ -24,6 +24,7 @@ from ida_rd.core.recipes import read_recipe
 from ida_rd.core.tables import read_table, write_table
 from ida_rd.core.typeset import counted, interval, markdown_table
 from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
+from ida_rd.study.record import write_record
 
 HINT = "run `dvc repro aggregate`"
 
@@ -167,6 +168,7 @@ def main() -> None:
         *text_of(rows, doubling, settings, confidence),
     ]
     with atomic_folder(Path("results") / settings.data) as folder:
+        write_record(recipe, folder)
         write_text(folder / "curve.md", "\n".join(lines) + "\n")
         write_table(folder / "curve.csv", rows.drop(columns="downscaler_is_control"))
         save(draw(rows, label, note), folder / "curve")

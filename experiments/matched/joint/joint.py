@@ -25,6 +25,7 @@ from ida_rd.core.readers import read_yaml
 from ida_rd.core.recipes import read_recipe
 from ida_rd.core.tables import read_table, write_table
 from ida_rd.core.typeset import counted, interval, markdown_table, p_value
+from ida_rd.study.record import write_record
 
 HINT = "run `dvc repro aggregate`"
 
@@ -118,6 +119,7 @@ def main() -> None:
         *text_of(table, settings, recipe),
     ]
     with atomic_folder(Path("results") / settings.data) as folder:
+        write_record(recipe, folder)
         write_text(folder / "joint.md", "\n".join(lines) + "\n")
         write_table(folder / "joint.csv", table)
 
