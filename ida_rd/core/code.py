@@ -36,6 +36,7 @@ PLUMBING = (
     "ida_rd.core.project",
     "ida_rd.core.readers",
     "ida_rd.core.recipes",
+    "ida_rd.core.rows",
     "ida_rd.core.software",
     "ida_rd.core.tensors",
     "ida_rd.core.temporary",

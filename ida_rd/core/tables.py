@@ -15,6 +15,7 @@ from ida_rd.core.files import write_text
 from ida_rd.core.foreign import MEBIBYTE, decoding
 from ida_rd.core.names import cell_problem
 from ida_rd.core.readers import read_content
+from ida_rd.core.rows import failed_column, spread_column
 
 __all__ = ["CELLS", "TEXT", "failed_column", "marked_name", "parse_table", "read_table", "spread_column", "write_table"]
 
@@ -32,16 +33,6 @@ FOREIGN = {
     b"PAR1": "a Parquet file",
     b"\x1f\x8b": "compressed",
 }
-
-
-def spread_column(distortion: str) -> str:
-    """Column of a sample's mean distance to the other samples of its image; no method's name has a colon."""
-    return f"{distortion}:spread"
-
-
-def failed_column(distortion: str) -> str:
-    """Column of what a black image would score, for images that have a sample whose first draw was not finite."""
-    return f"{distortion}:failed"
 
 
 def marked_name(upscaler: str, marks: object) -> str:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import sha256_file, write_json
+from ida_rd.core.foreign import decoding
 from ida_rd.core.images import ImageError, image_files, read_size, write_png
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.readers import read_json
 from ida_rd.core.recipes import identity, read_recipe
+from ida_rd.core.rows import failed_column, read_rows, spread_column, write_rows
 from ida_rd.core.software import skip_note
-from ida_rd.core.tables import failed_column, read_table, spread_column, write_table
 from ida_rd.core.temporary import PROGRAM, temporary_folder
 from ida_rd.distort.work import Compared, open_work, part_name, squared
 from ida_rd.engine.environment import joined
@@ -37,12 +38,12 @@ def write_distances(project: Project, branch: Branch, store: Store) -> None:
     sr = project.sr_of(branch)
     if reason := skip_note(sr):
         print(f"distort {branch.title}: skipped, {printable(reason)}", file=sys.stderr, flush=True)
-        write_table(target, pd.DataFrame(columns=ROW))
+        write_rows(target, ROW, [])
         write_json(target.with_suffix(".json"), {"skipped": reason})
         return
-    table, measured = distort_folder(read_recipe(project, "distort"), project.hr, sr, store)
+    columns, rows, measured = distort_folder(read_recipe(project, "distort"), project.hr, sr, store)
     sampled = read_json(sr / "environment.json", hint="run `dvc repro upscale`")
-    write_table(target, table)
+    write_rows(target, columns, rows)
     write_json(target.with_suffix(".json"), {"upscale": sampled, "distort": measured})
 
 
@@ -55,7 +56,7 @@ def _size(path: Path) -> tuple[int, int]:
 
 def distort_folder(
     recipe: dict[str, Any], hr_folder: Path, sr_folder: Path, store: Store
-) -> tuple[pd.DataFrame, dict[str, str]]:
+) -> tuple[list[str], list[dict[str, Any]], dict[str, str]]:
     """Compare the samples in ``sr_folder/<image_id>/<k>.webp`` with ``hr_folder/<image_id>.png``.
 
     Every distance is kept by distortion and by the content of the images: adding a
@@ -63,7 +64,8 @@ def distort_folder(
 
     Returns
     -------
-    table : DataFrame
+    columns : list of str
+    rows : list of dict
         Columns image_id, sample, finite, attempts, clipped, and one per distortion (empty where
         a sample is not finite). Those that are squared distances of embeddings have a second one,
         ``<name>:spread``, the mean distance of a sample to the image's others (empty for one sample). If a sample
@@ -79,7 +81,7 @@ def distort_folder(
     """
     hr = image_files(hr_folder, what="HR images")
     samples = _read_samples(sr_folder)
-    names = set(samples.image_id)
+    names = {row["image_id"] for row in samples}
     if odd := sorted(names ^ hr.keys()):
         raise UserError(
             f"{sr_folder} and {hr_folder} hold different images: {', '.join(odd[:5])}; run `dvc repro upscale`"
@@ -87,14 +89,15 @@ def distort_folder(
     whole = {name: squared(entry) for name, entry in recipe["distortions"].items()}
     what = {name: identity(entry) for name, entry in recipe["distortions"].items()}
     units = []
-    for image_id, rows in samples.groupby("image_id", sort=True):
-        paths = {int(k): (sr_folder / str(image_id) / f"{k}.webp").absolute() for k in rows["sample"][rows.finite]}
+    for image_id, group in groupby(samples, key=lambda row: row["image_id"]):
+        drawn = [row["sample"] for row in group if row["finite"]]
+        paths = {k: (sr_folder / image_id / f"{k}.webp").absolute() for k in drawn}
         if absent := [str(path) for path in paths.values() if not path.is_file()]:
             raise UserError(f"{', '.join(absent)}: no such file; run `dvc repro upscale` again")
         if not paths:
             continue
         content = {k: sha256_file(path) for k, path in paths.items()}
-        hr_path = hr[str(image_id)].absolute()
+        hr_path = hr[image_id].absolute()
         original = sha256_file(hr_path)
         keys = {}
         for name in what:
@@ -103,7 +106,7 @@ def distort_folder(
             else:
                 keys |= {part_name(name, k): store.key(what[name], original, [sha]) for k, sha in content.items()}
         shas = {hr_path: original, **{path: content[k] for k, path in paths.items()}}
-        units.append(Unit(str(image_id), keys, Compared(str(image_id), hr_path, paths, shas), _size(hr_path)))
+        units.append(Unit(image_id, keys, Compared(image_id, hr_path, paths, shas), _size(hr_path)))
     work = Work(open_work, f"distort {'/'.join(sr_folder.parts[-3:])}", torch=True, packages=PACKAGES)
     found: dict[tuple[str, int, str], float] = {}
     environments = []
@@ -117,18 +120,20 @@ def distort_folder(
                 found[unit.name, k, name] = values["value"][i]
                 found[unit.name, k, spread_column(name)] = values["spread"][i] if "spread" in values else math.nan
         environments += [part.environment for part in parts.values()]
-    index = list(zip(samples.image_id, samples["sample"], strict=True))
+    columns = [*ROW]
     for name in what:
         for column in [name, spread_column(name)] if whole[name] else [name]:
-            samples[column] = [found.get((image_id, k, column), math.nan) for image_id, k in index]
-    failed = samples[(samples.attempts > 1) | ~samples.finite]
-    if len(failed):
-        black, made = _black(recipe, hr, list(dict.fromkeys(failed.image_id)), store)
+            columns.append(column)
+            for row in samples:
+                row[column] = found.get((row["image_id"], row["sample"], column))
+    failed = {id(row): row for row in samples if row["attempts"] > 1 or not row["finite"]}
+    if failed:
+        black, made = _black(recipe, hr, list(dict.fromkeys(row["image_id"] for row in failed.values())), store)
         environments += made
-        for name in what:
-            values = [black.get((str(image_id), name), math.nan) for image_id in samples.image_id]
-            samples[failed_column(name)] = pd.Series(values, samples.index).where(samples.index.isin(failed.index))
-    return samples, joined(environments)
+        columns += [failed_column(name) for name in what]
+        for row in failed.values():
+            row |= {failed_column(name): black.get((row["image_id"], name)) for name in what}
+    return columns, samples, joined(environments)
 
 
 def _black(
@@ -160,6 +165,19 @@ def _black(
     return found, environments
 
 
-def _read_samples(sr_folder: Path) -> pd.DataFrame:
-    table = read_table(sr_folder / "samples.csv", hint="run `dvc repro upscale` first")
-    return table[ROW].sort_values(["image_id", "sample"], ignore_index=True)
+def _read_samples(sr_folder: Path) -> list[dict[str, Any]]:
+    """The rows of ``samples.csv``, by image id and sample."""
+    path, hint = sr_folder / "samples.csv", "run `dvc repro upscale` first"
+    rows = read_rows(path, ROW, hint=hint)
+    with decoding(f"{path} is not a table of samples", hint):
+        found: list[dict[str, Any]] = [
+            {
+                "image_id": row["image_id"],
+                "sample": int(row["sample"]),
+                "finite": {"True": True, "False": False}[row["finite"]],
+                "attempts": int(row["attempts"]),
+                "clipped": float(row["clipped"]) if row["clipped"] else math.nan,
+            }
+            for row in rows
+        ]
+    return sorted(found, key=lambda row: (row["image_id"], row["sample"]))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 from ida_rd.core.files import canonical_json, sha256_file, write_json
 from ida_rd.core.images import image_files
 from ida_rd.core.project import Project
 from ida_rd.core.recipes import identity, read_recipe
+from ida_rd.core.rows import write_rows
 from ida_rd.core.software import skip_note
-from ida_rd.core.tables import write_table
 from ida_rd.engine.environment import joined
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import Unit, Work, run
@@ -38,7 +36,7 @@ def write_surprise(project: Project, store: Store) -> None:
         if key not in found:
             found[key] = _read(project, model, what, recipe["downscalers"][level], hr, store, environments)
         rows += [{"upscaler": upscaler, "factor": model["factor"], **row} for row in found[key]]
-    write_table(project.surprise, pd.DataFrame(rows, columns=COLUMNS))
+    write_rows(project.surprise, COLUMNS, rows)
     write_json(project.surprise.with_suffix(".json"), joined(environments) if environments else {})
 
 

@@ -6,16 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import atomic_folder, sha256_file, write_json
 from ida_rd.core.images import ImageError, image_files, read_size
 from ida_rd.core.methods import OpenedMethod, open_method
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.recipes import check_user_files, read_recipe
+from ida_rd.core.rows import write_rows
 from ida_rd.core.software import skip_note, write_skip_note
-from ida_rd.core.tables import write_table
 from ida_rd.engine.environment import joined
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import Unit, Work, run
@@ -89,10 +87,11 @@ def upscale_folder(recipe: dict[str, Any], lr_folder: Path, target: Path, store:
                     part.link(folder / unit.name / f"{k}.webp")
                 rows[unit.name].append({"image_id": unit.name, "sample": int(k), **part.value})
                 environments.append(part.environment)
-        table = pd.DataFrame([row for unit in units for row in rows[unit.name]])
-        write_table(folder / "samples.csv", table[[*ROW, *(c for c in table if c not in ROW)]])
+        table = [row for unit in units for row in rows[unit.name]]
+        columns = list(dict.fromkeys([*ROW, *(name for row in table for name in row)]))
+        write_rows(folder / "samples.csv", columns, table)
         write_json(folder / "environment.json", joined(environments))
-    if lost := int((~table.finite).sum()):
+    if lost := sum(not row["finite"] for row in table):
         print(
             f"warning: {label}: {lost} of {len(table)} samples are not finite and are left out",
             file=sys.stderr,

@@ -15,11 +15,8 @@ NEEDED = {
     "attributes": {"pandas"},
     "aggregate": {"pandas", "scipy"},
     "balance": {"pandas"},
-    "distort": {"pandas"},
     "plan": {"pandas"},
     "report": {"pandas", "matplotlib"},
-    "surprise": {"pandas"},
-    "upscale": {"pandas"},
 }
 
 
