@@ -125,4 +125,13 @@ def _once(methods: dict[str, Any]) -> dict[str, Any]:
 
 
 def _method(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: recipe[key] for key in METHOD if recipe.get(key)}
+    return {key: _placeless(recipe[key]) for key in METHOD if recipe.get(key)}
+
+
+def _placeless(value: Any) -> Any:
+    """The same with the name of each file in the place of its whole path: its hash says which it is."""
+    if isinstance(value, Mapping):
+        return {key: _placeless(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_placeless(part) for part in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

@@ -13,6 +13,7 @@ from judged import IMAGES, RESULTS, conditions_of, judge_study, write_recipe
 
 from ida_rd.core.errors import UserError
 from ida_rd.study.__main__ import main
+from ida_rd.study.record import _method
 
 LEVELS = {name: 1 + 0.07 * i for i, name in enumerate(conditions_of("real-world"))}
 TILES = [f"p{i // 2}" for i in range(30)]
@@ -143,3 +144,12 @@ def test_a_margin_or_column_that_speaks_of_nothing_is_refused(judged: Path) -> N
     (judged / "study.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(UserError, match=r"paper\.spearman: no panel is called blur"):
         main([])
+
+
+def test_provenance_has_the_names_of_files_and_not_their_places() -> None:
+    recipe = {
+        "parameters": {"path": "/home/me/net.pth", "command": ["/usr/bin/convert", "-resize", "{width}x{height}!"]}
+    }
+    assert _method(recipe) == {
+        "parameters": {"path": "net.pth", "command": ["convert", "-resize", "{width}x{height}!"]}
+    }
