@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from ida_rd.aggregate.results import aggregate, photographs_in, provenance
+from ida_rd.aggregate.surprise import write_surprise_tables
 from ida_rd.aggregate.write import write_tables
 from ida_rd.bundle.derived import citations, licences, readme, results_of
 from ida_rd.bundle.publish import write_checksums
@@ -53,7 +54,9 @@ def make_fit(bundle: Path) -> None:
         write_json(bundle / f"recipes/{path}.json", method)
     environments = {b.path: json.loads(p.with_suffix(".json").read_text()) for b, p in rows.items()}
     sha = sha256_file(bundle / "subset.csv")
-    write_json(bundle / "provenance.json", provenance(recipe, sha, environments))
+    read = json.loads((bundle / "surprise.json").read_text())
+    write_json(bundle / "provenance.json", provenance(recipe, sha, environments) | {"surprise": read})
+    write_surprise_tables(bundle / "tables", read_table(bundle / "surprise.csv", hint=""), photographs, recipe)
     hashes = {branch: sha256_file(path) for branch, path in rows.items()}
     made = results_of(recipe, samples=samples, summary=numbers.summary, dataset_sha256=sha, rows=hashes)
     results = PublishedResults.model_validate(

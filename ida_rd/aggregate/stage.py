@@ -18,7 +18,7 @@ from ida_rd.aggregate.results import (
     without_structure,
 )
 from ida_rd.aggregate.statistics import Photographs
-from ida_rd.aggregate.surprise import surprise_markdown, surprise_table
+from ida_rd.aggregate.surprise import write_surprise_tables
 from ida_rd.aggregate.write import write_tables
 from ida_rd.core.files import atomic_folder, sha256_file, write_json, write_text
 from ida_rd.core.project import Project
@@ -54,10 +54,7 @@ def _write_decoders(
     """Write what is said of the decoders: how far they are from home, and what the adapted ones find again."""
     confidence, lead = recipe["confidence"], recipe["distortion_order"][0]
     rows = read_table(project.surprise, hint="run `dvc repro surprise`")
-    if len(rows):
-        surprise = surprise_table(rows, photographs, confidence)
-        write_table(folder / "surprise.csv", surprise)
-        write_text(folder / "surprise.md", surprise_markdown(surprise, recipe["upscalers"], confidence))
+    write_surprise_tables(folder, rows, photographs, recipe)
     if families := recipe.get("matched"):
         matched = matched_table(results.images, results.scores, photographs, recipe)
         write_table(folder / "matched.csv", matched)

@@ -8,17 +8,19 @@ whether its latents are as wide as they were then.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ida_rd.aggregate.statistics import Photographs, by_photograph, mean_interval
+from ida_rd.core.files import write_text
 from ida_rd.core.pairs import AWAY, USUAL
-from ida_rd.core.tables import marked_name
+from ida_rd.core.tables import marked_name, write_table
 from ida_rd.core.typeset import interval, markdown_table
 
-__all__ = ["surprise_markdown", "surprise_table"]
+__all__ = ["surprise_markdown", "surprise_table", "write_surprise_tables"]
 
 COLUMNS = ("upscaler", "factor", "downscaler", "photographs", "bits", "excess", "low", "high", "z2")
 
@@ -73,6 +75,24 @@ def surprise_markdown(table: pd.DataFrame, upscalers: dict[str, Any], confidence
     head = ["upscaler", "factor", "downscaler", "bits per sub-pixel", f"beyond {USUAL}", "latents' mean square"]
     lines = markdown_table(head, rows)
     return "\n".join([*lines, "", *_notes(confidence)]) + "\n"
+
+
+def write_surprise_tables(folder: Path, rows: pd.DataFrame, photographs: Photographs, recipe: dict[str, Any]) -> None:
+    """Write ``surprise.csv`` and ``surprise.md`` into `folder`, if any decoder has a likelihood.
+
+    Parameters
+    ----------
+    folder : Path
+    rows, photographs
+        As for `surprise_table`.
+    recipe : dict
+        ``data/plan/aggregate.json``.
+    """
+    if not len(rows):
+        return
+    table = surprise_table(rows, photographs, recipe["confidence"])
+    write_table(folder / "surprise.csv", table)
+    write_text(folder / "surprise.md", surprise_markdown(table, recipe["upscalers"], recipe["confidence"]))
 
 
 def _notes(confidence: float) -> list[str]:

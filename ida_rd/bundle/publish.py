@@ -84,11 +84,12 @@ def _write(project: Project, folder: Path, recipe: dict[str, Any], *, images: bo
     hint = "run `make repro` first"
     provenance = read_json(project.metrics / "provenance.json", hint=hint)
     report = read_json(project.plan / "report.json", hint=hint)
-    _copy_folder(project.plan, folder / "recipes")
+    _copy_folder(project.plan, folder / "recipes", shutil.ignore_patterns("surprise.json"))  # its rows tell no loss
     _copy_folder(project.tables, folder / "tables")
     for file in (
         project.parameters,
         project.subset,
+        *(project.surprise, project.surprise.with_suffix(".json")),
         *(project.metrics / name for name in ("balance.json", "balance.csv", "provenance.json")),
     ):
         shutil.copyfile(file, folder / file.name)

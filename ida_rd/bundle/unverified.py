@@ -39,6 +39,8 @@ def left_open(bundle: Bundle, results: Results, recipe: dict[str, Any]) -> list[
         "program, commit, environments, hashes of code and files, why something was skipped: the publisher's word",
         "balance.json, balance.csv: how the test set was chosen (--rerun chooses it again)",
     ]
+    if "surprise.csv" in bundle.files:
+        found.append("surprise.csv: how far decoders are from home; tables/surprise.csv follows from it")
     if figures:
         found.append(f"figures/: {figures} files, as they were drawn")
     if page:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ida_rd.aggregate.results import Results as Numbers
 from ida_rd.aggregate.results import photographs_in, provenance, without_structure
+from ida_rd.aggregate.surprise import write_surprise_tables
 from ida_rd.bundle.claims import claims_of
 from ida_rd.bundle.derived import citations, licences, readme, results_of, weights_of
 from ida_rd.bundle.folder import DAMAGED, SUMS, Bundle, refusal
@@ -51,6 +52,7 @@ FIXED = (
     "results.schema.json",
     "subset.csv",
 )
+SURPRISE = ("surprise.csv", "surprise.json")  # not there in bundles of before
 FIGURE = re.compile(r"figures/[a-z_]+(-[a-z0-9_-]+)?\.(png|svg|pdf)")
 PAGE = re.compile(
     r"page/(index\.html|provenance\.json|[a-z_]+\.csv|[a-z_]+(-[a-z0-9_-]+)?\.png|images/\d+/[a-z0-9-]+\.(png|webp))"
@@ -215,6 +217,9 @@ def _names(bundle: Bundle, results: Results, recipes: list[str]) -> list[str]:
     wanted |= {f"recipes/{path}.json" for path in recipes}
     wanted |= {"tables/ida_rd.json", *(f"tables/{stem}.csv" for stem in version.columns)}
     wanted |= {f"tables/{name}" for name in version.texts}
+    if SURPRISE[0] in bundle.files:
+        wanted |= {*SURPRISE}
+        wanted |= {f"tables/surprise.{end}" for end in ("csv", "md") if len(bundle.table(SURPRISE[0]))}
     problems = [f"{name}: missing" for name in sorted(wanted - set(bundle.files))]
     for name in bundle.files:
         more = not own and results.schema_version == RESULTS_SCHEMA and name.startswith("tables/")  # a newer one's
@@ -295,6 +300,8 @@ def _derived(
     }
     published = bundle.json("provenance.json")
     fresh = provenance(today, bundle.sha256("subset.csv"), environments)
+    if SURPRISE[1] in bundle.files and (read := bundle.json(SURPRISE[1])):
+        fresh |= {"surprise": read}
     for key in sorted(published.keys() | fresh.keys()) if own else ("methods", "environments", *version.provenance):
         # As the bundle's own version has it, not as it was made fit for today's.
         wanted = (
@@ -308,6 +315,9 @@ def _derived(
             problems.append(f"provenance.json: {key} differs from recipes/aggregate.json")
     with tempfile.TemporaryDirectory(prefix="ida-rd-") as folder:
         version.write_tables(Path(folder), today, numbers)
+        if SURPRISE[0] in bundle.files:
+            photographs = photographs_in(bundle.table("subset.csv"))
+            write_surprise_tables(Path(folder), bundle.table(SURPRISE[0]), photographs, today)
         problems += table_problems(bundle, Path(folder), results)
         if not own:
             return problems

@@ -106,6 +106,13 @@ def _flip_a_table(bundle: Path) -> None:
     table.to_csv(path, index=False)
 
 
+def _come_home(bundle: Path) -> None:
+    path = bundle / "tables/surprise.csv"
+    table = pd.read_csv(path)
+    table.loc[1, "z2"] = 1.0
+    table.to_csv(path, index=False)
+
+
 def _drop_a_column(bundle: Path) -> None:
     path = bundle / "tables/ida_rd.csv"
     pd.read_csv(path).drop(columns="std_images").to_csv(path, index=False)
