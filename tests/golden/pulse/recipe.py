@@ -1,4 +1,4 @@
-"""What the golden values of StyleGAN and PULSE were computed with: weights by key, latents, noise and images by seed."""
+"""What the golden values of StyleGAN and PULSE were computed with: weights by key; latents, noise, images by seed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def weights(shapes: dict[str, Any], *, mapping: bool = False) -> dict[str, Tenso
         if key.endswith(".kernel"):
             found[key] = blur_kernel()
             continue
-        small = key.endswith(".noise.weight") or key.endswith("bias")
+        small = key.endswith((".noise.weight", "bias"))
         factor = (10.0 if small else 100.0) if mapping else (0.1 if small else 1.0)
         found[key] = torch.from_numpy((_normal(key, tuple(shape)) * factor).astype(np.float32))
     return found
