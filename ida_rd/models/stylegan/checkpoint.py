@@ -3,52 +3,73 @@
 The layout is that of the published files: ``dense0.weight`` ... of the mapping network, ``blocks.4x4.const`` ... and
 ``torgb.weight`` of the synthesis network, which holds the kernels of its blurs too. Networks of the same architecture
 with other widths, depths and resolutions are taken as well: their sizes are read from the shapes.
+
+``check_`` compares and computes nothing, so that a process may do it which starts others afterwards; ``load_`` does the
+same before it loads.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.foreign import decoding
 from ida_rd.core.tensors import TensorFile
-from ida_rd.models.stylegan.layers import blur_kernel
 from ida_rd.models.stylegan.network import RESOLUTIONS, Mapping, Synthesis, SynthesisConfig
 
-__all__ = ["load_mapping", "load_synthesis"]
+__all__ = ["check_mapping", "check_synthesis", "load_mapping", "load_synthesis"]
 
 Net = TypeVar("Net", bound=nn.Module)
 SHOWN = 3
 DEEPEST = 64  # layers of a mapping network
+BINOMIAL = np.outer([1, 2, 1], [1, 2, 1]) / 16
 BLUR = ".conv0_up.intermediate.kernel"
 WIDTH_KEY = "blocks.{0}x{0}.epi1.noise.weight"
 
 
-def load_mapping(file: TensorFile) -> Mapping:
-    """The mapping network of a file, in float32, frozen.
+def check_mapping(file: TensorFile, latent: int | None = None) -> int:
+    """Compare a file with the layout of a mapping network, by names and shapes alone; return its depth.
+
+    Parameters
+    ----------
+    file : TensorFile
+    latent : int, optional
+        Length of a style of the synthesis network that it belongs to.
 
     Raises
     ------
     UserError
         It holds something else; the error names the keys.
     """
-    what, state = "mapping network", _tensors(file)
+    state = _tensors(file)
     depth = sum(re.fullmatch(r"dense\d+\.weight", key) is not None for key in state)
     first = state.get("dense0.weight")
     if first is None or first.ndim != 2 or depth > DEEPEST:
-        raise _other(file.path, what, "it has no dense0.weight" if first is None else "of another shape", state)
-    with torch.device("meta"):
-        net = Mapping(first.shape[0], depth)
-    return _filled(file.path, what, net, state)
+        why = "it has no dense0.weight" if first is None else "its layers are of another shape"
+        raise _other(file.path, "mapping network", why, state)
+    _compare(file.path, "mapping network", _empty(Mapping, first.shape[0], depth), state)
+    if latent is not None and first.shape[0] != latent:
+        raise UserError(
+            f"{file.path}: its latents have {first.shape[0]} numbers, and those of the synthesis network {latent}:"
+            " give the two networks of one generator"
+        )
+    return depth
 
 
-def load_synthesis(file: TensorFile, resolution: int) -> Synthesis:
-    """The synthesis network of a file, in float32, frozen.
+def load_mapping(file: TensorFile, latent: int | None = None) -> Mapping:
+    """The mapping network of a file, in float32, frozen; parameters and errors as those of `check_mapping`."""
+    depth, state = check_mapping(file, latent), _tensors(file)
+    return _filled(file.path, _empty(Mapping, state["dense0.weight"].shape[0], depth), state)
+
+
+def check_synthesis(file: TensorFile, resolution: int) -> SynthesisConfig:
+    """Compare a file with the layout of a synthesis network, by names and shapes alone; return its sizes.
 
     Parameters
     ----------
@@ -75,13 +96,16 @@ def load_synthesis(file: TensorFile, resolution: int) -> Synthesis:
             f"{file.path} makes images of {config.resolution} x {config.resolution}, not of {resolution} x"
             f" {resolution}: give another file, or set resolution: {config.resolution}"
         )
-    with torch.device("meta"):
-        net = Synthesis(config)
-    net = _filled(file.path, what, net, state)
-    for key, value in net.state_dict().items():
-        if key.endswith(BLUR) and not torch.allclose(value, blur_kernel(), rtol=0, atol=1e-6):
-            raise UserError(f"{file.path} is not a StyleGAN synthesis network: {key} is another filter than [1, 2, 1]")
-    return net
+    _compare(file.path, what, _empty(Synthesis, config), state)
+    for key, value in state.items():
+        if key.endswith(BLUR) and not np.allclose(value.double().numpy(), BINOMIAL, rtol=0, atol=1e-6):
+            raise UserError(f"{file.path} is not a StyleGAN {what}: {key} is another filter than [1, 2, 1]")
+    return config
+
+
+def load_synthesis(file: TensorFile, resolution: int) -> Synthesis:
+    """The synthesis network of a file, in float32, frozen; parameters and errors as those of `check_synthesis`."""
+    return _filled(file.path, _empty(Synthesis, check_synthesis(file, resolution)), _tensors(file))
 
 
 def _tensors(file: TensorFile) -> dict[str, Tensor]:
@@ -97,8 +121,13 @@ def _other(path: Path, what: str, why: str, state: dict[str, Tensor]) -> UserErr
     return UserError(f"{path} is not a StyleGAN {what}: {why}{hint}: give the right file")
 
 
-def _filled(path: Path, what: str, net: Net, state: dict[str, Tensor]) -> Net:
-    """Put the tensors of a file into a network that has no memory yet."""
+def _empty(kind: Callable[..., Net], *sizes: Any) -> Net:
+    """A network without memory."""
+    with torch.device("meta"):
+        return kind(*sizes)
+
+
+def _compare(path: Path, what: str, net: nn.Module, state: dict[str, Tensor]) -> None:
     expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     shapes = [
         f"{key} {tuple(state[key].shape)} for {shape}"
@@ -113,12 +142,15 @@ def _filled(path: Path, what: str, net: Net, state: dict[str, Tensor]) -> Net:
     ]
     if any(problems):
         raise UserError(f"{path} is not a StyleGAN {what}: {'; '.join(filter(None, problems))}: give the right file")
-    with decoding(f"{path} is not a StyleGAN {what}"):
-        # Copies: two tensors of a file may share their memory, and a network is folded in place.
-        copied = {key: state[key].to(torch.float32, copy=True).contiguous() for key in expected}
-        net.load_state_dict(copied, assign=True)
+
+
+def _filled(path: Path, net: Net, state: dict[str, Tensor]) -> Net:
+    """Put the tensors of a file, which were compared, into a network that has no memory yet."""
+    # Copies: two tensors of a file may share their memory, and a network is folded in place.
+    copied = {key: state[key].to(torch.float32, copy=True).contiguous() for key in net.state_dict()}
     if odd := [key for key, value in copied.items() if not torch.isfinite(value).all()]:
         raise UserError(f"{path}: {odd[0]} holds numbers that are not finite: give the right file")
+    net.load_state_dict(copied, assign=True)
     return net.requires_grad_(False).eval()
 
 
