@@ -106,14 +106,14 @@ def test_l2_and_l1_equal_the_golden_ones_and_pull_no_more_below_eps() -> None:
     scales = torch.tensor(golden["scales"], dtype=torch.float64)[:, None, None, None]
     x = (normal(golden["seed"], *reference.shape) * scales).requires_grad_()
     found = loss_of([Term(1.0, "L2")], x, reference, x.flatten(2), golden["eps"])
-    np.testing.assert_allclose(found["residual"].detach(), golden["mse"], rtol=1e-9)
-    assert float(found["total"].detach().sum()) == pytest.approx(golden["value"], rel=1e-9)
+    np.testing.assert_allclose(found["residual"].detach(), golden["mse"], rtol=1e-7)
+    assert float(found["total"].detach().sum()) == pytest.approx(golden["value"], rel=1e-7)
     found["total"].sum().backward()
     assert x.grad is not None
-    np.testing.assert_allclose(x.grad.abs().sum(dim=(1, 2, 3)), golden["grad_abs_sum"], rtol=1e-9)
+    np.testing.assert_allclose(x.grad.abs().sum(dim=(1, 2, 3)), golden["grad_abs_sum"], rtol=1e-7)
     assert not x.grad[0].any()
     y = x.detach().requires_grad_()
-    assert float(l1(y, reference, golden["eps"]).detach().sum()) == pytest.approx(UNITS["L1"], rel=1e-9)
+    assert float(l1(y, reference, golden["eps"]).detach().sum()) == pytest.approx(UNITS["L1"], rel=1e-7)
     l1(y, reference, 0.5).sum().backward()
     assert y.grad is not None
     assert [bool(one.any()) for one in y.grad] == [False, False, True]
