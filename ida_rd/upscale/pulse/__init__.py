@@ -21,7 +21,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.methods import Parameters as Base
@@ -80,9 +80,13 @@ def _terms(text: str) -> tuple[Term, ...]:
         if not 0 <= weight < math.inf:
             raise ValueError(f"the weight {number!r} of {name} is not a number of 0 or more")
         if name in [term.name for term in found]:
-            raise ValueError(f"{name} is there twice")
+            raise ValueError(f"the term {name} is there twice: add its weights")
         found.append(Term(weight, name))
     return tuple(found)
+
+
+def _layers(resolution: int) -> int:
+    return 2 * (resolution.bit_length() - 2)
 
 
 class Parameters(Base):
@@ -150,19 +154,18 @@ class Parameters(Base):
         _terms(text)
         return text
 
-    @model_validator(mode="after")
-    def _layers_exist(self) -> Parameters:
-        odd = [layer for layer in self.zero_noise or [] if not 0 <= layer < self.layers]
-        if odd:
-            raise ValueError(
-                f"zero_noise: there is no noise map {odd[0]}: {self.resolution} has 0 to {self.layers - 1}"
-            )
-        return self
+    @field_validator("zero_noise")
+    @classmethod
+    def _maps_exist(cls, maps: list[int] | None, info: ValidationInfo) -> list[int] | None:
+        side = info.data.get("resolution")  # it has been checked, or is wrong itself
+        if side and (odd := [i for i in maps or [] if not 0 <= i < _layers(side)]):
+            raise ValueError(f"there is no noise map {odd[0]}: {side} x {side} has 0 to {_layers(side) - 1}")
+        return maps
 
     @property
     def layers(self) -> int:
         """Number of styles and of noise maps."""
-        return 2 * (self.resolution.bit_length() - 2)
+        return _layers(self.resolution)
 
     @property
     def terms(self) -> tuple[Term, ...]:
