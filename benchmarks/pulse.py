@@ -49,7 +49,7 @@ def literal(net: Synthesis) -> Synthesis:
 
     for module in net.modules():
         if isinstance(module, UpConv):
-            module.forward = forward.__get__(module)  # type: ignore[method-assign, assignment]
+            module.forward = forward.__get__(module)  # type: ignore[method-assign]
     return net
 
 

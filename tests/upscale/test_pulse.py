@@ -188,6 +188,8 @@ def test_a_map_that_is_zero_leaves_the_others_as_they_are(entry: dict[str, Any])
     for a, b in zip(most.noise, fewer.noise, strict=True):
         assert a is not None
         assert b is None or torch.equal(a, b)
+    drawn = [one.ravel()[:16] for one in most.noise if one is not None] + [most.latent.ravel()[:16]]
+    assert len({tuple(one.tolist()) for one in drawn}) == 11
     tiled = start_of(DRAWS, net, parameters(entry, tile_latent=True, noise="zero"))
     assert tiled.latent.shape == (3, 1, LATENT)
     assert tiled.noise == [None] * 10

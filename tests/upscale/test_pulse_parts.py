@@ -59,7 +59,9 @@ def test_the_downscalers_own_operator_is_pillows(name: str, factor: int, astrona
     size = (64 // factor, 64 // factor)
     for channel in range(3):
         one = Image.fromarray(photo[..., channel].astype(np.float32), mode="F")
-        np.testing.assert_allclose(mine[channel], one.resize(size, Image.Resampling[name.upper()]), atol=1e-3)
+        np.testing.assert_allclose(
+            mine[channel], np.asarray(one.resize(size, Image.Resampling[name.upper()])), atol=1e-3
+        )
 
 
 @pytest.mark.parametrize(
@@ -154,6 +156,28 @@ def test_spherical_steps_equal_the_golden_ones(name: str) -> None:
     np.testing.assert_allclose(p.detach().norm(dim=2).ravel(), golden["norms_p"], rtol=1e-10)
 
 
+@pytest.mark.parametrize("name", ["sgdm", "adamax"])
+def test_the_other_optimisers_are_the_usual_ones(name: str) -> None:
+    """Heavy ball with 0.9, and Adam by the largest gradient (Kingma, Ba, 2015, algorithm 2), then back on the sphere."""
+    x, target = normal(1, 2, 3, 7), normal(2, 2, 3, 7)
+    mine = x.clone().requires_grad_()
+    optimiser = SphericalOptimiser([mine], name, 0.1, "fixed", 4)
+    radius, first, second = norms(x), torch.zeros_like(x), torch.zeros_like(x)
+    for step in range(1, 5):
+        optimiser.zero_grad()
+        (mine - target).square().sum().backward()
+        optimiser.step()
+        gradient = 2 * (x - target)
+        if name == "sgdm":
+            first = 0.9 * first + gradient
+            x = x - 0.1 * first
+        else:
+            first, second = 0.9 * first + 0.1 * gradient, torch.maximum(0.999 * second, gradient.abs() + 1e-8)
+            x = x - 0.1 / (1 - 0.9**step) * first / second
+        x = x / norms(x) * radius
+        torch.testing.assert_close(mine.detach(), x, rtol=1e-7, atol=1e-9)
+
+
 def test_schedules_equal_the_golden_ones() -> None:
     for name, values in UNITS["lr_multipliers_100"].items():
         found = [multiplier(name, step, 100) for step in UNITS["lr_multiplier_steps"]]
@@ -200,7 +224,7 @@ def test_radii_are_kept_and_a_batch_couples_none_of_its_members(
 def test_the_fit_is_that_of_the_last_layer_before_its_activation() -> None:
     net = mapping(torch.float32, width=16)
     seen: list[Tensor] = []
-    net.dense7.register_forward_hook(lambda _, __, out: seen.append(out.double()))
+    list(net.children())[-1].register_forward_hook(lambda _, __, out: seen.append(out.double()))
     found = fit.compute_fit(net, latents=25_000, seed=3)
     before = torch.cat(seen)
     assert before.shape == (25_000, 16)

@@ -64,7 +64,9 @@ def test_a_search_of_64_equals_the_golden_one() -> None:
         assert mine["rate"] == pytest.approx(theirs["lr"], rel=1e-12)
     np.testing.assert_allclose(start.latent, stored["final_latent"], rtol=0, atol=1e-6)
     for i in TRAINED:
-        np.testing.assert_allclose(noise[i], stored[f"final_noise{i}"], rtol=0, atol=1e-6)
+        end = noise[i]
+        assert end is not None
+        np.testing.assert_allclose(end, stored[f"final_noise{i}"], rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.images, stored["last_image"], rtol=0, atol=1e-6)
     np.testing.assert_allclose(bicubic(4)(found.images), stored["last_image_lr"], rtol=0, atol=1e-6)
     # What comes back is the last image and its own residual, which here is the least as well.
