@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ida_rd.models.stylegan.config import SynthesisConfig, official_channels
 from ida_rd.models.stylegan.layers import Blur, Epilogue, UpConv, fold
-from ida_rd.models.stylegan.network import Mapping, Synthesis, SynthesisConfig, official_channels
+from ida_rd.models.stylegan.network import Mapping, Synthesis
 
 PARITY = pytest.mark.parity("ida_rd.models.stylegan.network", "ida_rd.models.stylegan.layers")
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])

@@ -15,7 +15,7 @@ from torch import Tensor
 from ida_rd.core.errors import UserError
 from ida_rd.core.tensors import TensorFile, read_tensors
 from ida_rd.models.stylegan.checkpoint import load_mapping, load_synthesis
-from ida_rd.models.stylegan.network import official_channels
+from ida_rd.models.stylegan.config import official_channels
 
 State = dict[str, Tensor]
 KERNEL = "blocks.16x16.conv0_up.intermediate.kernel"

@@ -158,7 +158,7 @@ def test_spherical_steps_equal_the_golden_ones(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["sgdm", "adamax"])
 def test_the_other_optimisers_are_the_usual_ones(name: str) -> None:
-    """Heavy ball with 0.9, and Adam by the largest gradient (Kingma, Ba, 2015, algorithm 2), then back on the sphere."""
+    """Heavy ball, and Adam by the largest gradient (Kingma, Ba, 2015, algorithm 2); then back on the sphere."""
     x, target = normal(1, 2, 3, 7), normal(2, 2, 3, 7)
     mine = x.clone().requires_grad_()
     optimiser = SphericalOptimiser([mine], name, 0.1, "fixed", 4)

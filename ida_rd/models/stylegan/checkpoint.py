@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.tensors import TensorFile
-from ida_rd.models.stylegan.network import RESOLUTIONS, Mapping, Synthesis, SynthesisConfig
+from ida_rd.models.stylegan.config import RESOLUTIONS, SynthesisConfig
+from ida_rd.models.stylegan.network import Mapping, Synthesis
 
 __all__ = ["check_mapping", "check_synthesis", "load_mapping", "load_synthesis"]
 

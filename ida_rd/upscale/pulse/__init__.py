@@ -26,6 +26,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.weights import catalogue, read_file, read_weights
+from ida_rd.models.stylegan.config import official_channels
 from ida_rd.upscale.contract import Descriptor, Problem, SizeRule
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ __all__ = [
 
 MAPPING, SYNTHESIS = "stylegan.mapping", "stylegan.synthesis"
 FIT_LATENTS, FIT_SEED = 1_000_000, 0  # with which the distribution of styles is found
-BYTES = 2500.0  # per HR pixel and sample: what a step keeps for its gradient
+BYTES = 64.0  # per channel of a block and pixel of it: what a step keeps for its gradient
 TERMS = ("L2", "L1", "GEOCROSS")
 MOST_LAYERS = 18
 
@@ -235,8 +236,10 @@ def files(parameters: Parameters, factor: int) -> list[Path]:
 
 
 def memory(parameters: Parameters, factor: int, samples: int) -> float:
-    """Bytes per HR pixel."""
-    return BYTES * min(parameters.batch or 1, samples)
+    """Bytes per HR pixel: of the samples that are searched for together, with the published widths."""
+    channels = official_channels(parameters.resolution)
+    kept = sum(count / 4**i for i, count in enumerate(reversed(channels)))
+    return BYTES * kept * min(parameters.batch or 1, samples)
 
 
 def load(parameters: Parameters, problem: Problem, device: str) -> Upscaler:

@@ -40,13 +40,21 @@ def bicubic(factor: int) -> Operator:
         taps = kernel.to(images)
         batch, channels, height, width = images.shape
         x = images.reshape(batch * channels, 1, height, width)
-        x = F.pad(x, (0, 0, before, after), mode="reflect")
-        x = F.conv2d(x, taps.view(1, 1, -1, 1), stride=(factor, 1))
-        x = F.pad(x, (before, after, 0, 0), mode="reflect")
-        x = F.conv2d(x, taps.view(1, 1, 1, -1), stride=(1, factor))
+        x = F.conv2d(_reflected(x, 2, before, after), taps.view(1, 1, -1, 1), stride=(factor, 1))
+        x = F.conv2d(_reflected(x, 3, before, after), taps.view(1, 1, 1, -1), stride=(1, factor))
         return x.view(batch, channels, *x.shape[2:])
 
     return reduce
+
+
+def _reflected(x: Tensor, axis: int, before: int, after: int) -> Tensor:
+    """Mirror an image beyond its borders along one axis; the pixel at the border is not repeated.
+
+    Not by torch's own function, whose gradient on a GPU is another one each time.
+    """
+    side = x.shape[axis]
+    first, last = x.narrow(axis, 1, before), x.narrow(axis, side - 1 - after, after)
+    return torch.cat([first.flip(axis), x, last.flip(axis)], dim=axis)
 
 
 def matrix_of(name: str, factor: int, side: int) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from ida_rd.models.stylegan.checkpoint import load_mapping, load_synthesis
 from ida_rd.models.stylegan.layers import fold
 from ida_rd.upscale.contract import Problem, Samples
 from ida_rd.upscale.eight_bit import to_samples
-from ida_rd.upscale.pulse import BYTES, MAPPING, SYNTHESIS, Parameters
+from ida_rd.upscale.pulse import MAPPING, SYNTHESIS, Parameters, memory
 from ida_rd.upscale.pulse.fit import Fit, fit_of, read_fit
 from ida_rd.upscale.pulse.operators import operator_of
 from ida_rd.upscale.pulse.search import Start, search, start_of
@@ -36,7 +36,9 @@ class PulseUpscaler:
     """PULSE on a device; see `ida_rd.upscale.contract.Upscaler`."""
 
     def __init__(self, parameters: Parameters, problem: Problem, device: str) -> None:
-        torch.backends.cudnn.allow_tf32 = False  # results must not depend on the device's shortcuts
+        # Results must not depend on the device's shortcuts, nor on the order of its sums: a search amplifies both.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
         self.parameters, self.factor = parameters, problem.factor
         self.device = torch.device(device)
         side, paths = parameters.resolution, parameters.paths
@@ -91,4 +93,5 @@ class PulseUpscaler:
             return 1
         free = torch.cuda.mem_get_info(self.device)[0]
         free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-        return max(1, min(samples, int(SHARE * free / (BYTES * self.parameters.resolution**2))))
+        one = memory(self.parameters, self.factor, 1) * self.parameters.resolution**2
+        return max(1, min(samples, int(SHARE * free / one)))

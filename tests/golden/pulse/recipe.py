@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ida_rd.models.stylegan.config import SynthesisConfig, official_channels
 from ida_rd.models.stylegan.layers import blur_kernel
-from ida_rd.models.stylegan.network import Mapping, Synthesis, SynthesisConfig, official_channels
+from ida_rd.models.stylegan.network import Mapping, Synthesis
 
 HERE = Path(__file__).resolve().parent
 KEYS: dict[str, dict[str, list[int]]] = json.loads((HERE / "keys.json").read_text())
