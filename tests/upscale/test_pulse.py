@@ -73,6 +73,8 @@ def test_defaults_are_those_of_the_publications_program() -> None:
     assert p.layers == 18
     assert p.zero_layers() == [17]
     assert p.trained_layers() == [0, 1, 2, 3, 4]
+    assert Parameters(zero_noise=[0, 3], trained_noise=6).trained_layers() == [1, 2, 4, 5]
+    assert Parameters(noise="fixed").trained_layers() == Parameters(noise="zero").trained_layers() == []
     assert [tuple(term) for term in p.terms] == [(100, "L2"), (0.05, "GEOCROSS")]
 
 
