@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,7 +110,13 @@ def _table(fields: dict[str, dict[str, Any]]) -> Iterator[str]:
         default = entry["default"] if isinstance(entry["default"], str) else json.dumps(entry["default"])
         shown = "required" if entry["required"] else default if entry["type"] == "section" else f"`{default}`"
         cells = [f"`{name}`", entry["type"], shown, entry["description"]]
-        yield "| " + " | ".join(re.sub(r"([|*])", r"\\\1", cell) for cell in cells) + " |"
+        yield "| " + " | ".join(map(_escaped, cells)) + " |"
+
+
+def _escaped(cell: str) -> str:
+    """Text of a table's cell; what stands between backticks is shown as it is, but for the bar."""
+    parts = cell.replace("|", r"\|").split("`")
+    return "`".join(part if i % 2 else part.replace("*", r"\*") for i, part in enumerate(parts))
 
 
 def params_schema() -> dict[str, Any]:

@@ -170,6 +170,7 @@ GOOD = [
         "upscalers",
         {"c": {"method": "cascade", "steps": [{"method": "flow", "factor": 4}, {"method": "srflow", "factor": 4}]}},
     ),
+    ("upscalers", {"p": {"method": "pulse", "resolution": 64, "loss": "9*L1", "zero_noise": [0], "return": "best"}}),
     ("distortions", {"l": {"method": "lpips"}, "s": {"method": "structural", "metric": "vif"}}),
 ]
 BAD = [
@@ -215,6 +216,9 @@ BAD = [
     ("upscalers", {"a": {"method": "flow", "degrade": []}}),
     ("upscalers", {"a": {"method": "flow", "heat": "hot"}}),
     ("upscalers", {"a": {"method": "srflow", "paths": {"df2k": "a.pth"}}}),
+    ("upscalers", {"a": {"method": "pulse", "resolution": 100}}),
+    ("upscalers", {"a": {"method": "pulse", "paths": {"network": "a.pth"}}}),
+    ("upscalers", {"a": {"method": "pulse", "keep": "best"}}),
     ("upscalers", {"a": {"method": "cascade", "steps": [{"method": "flow", "factor": 4}]}}),
     ("upscalers", {"a": {"method": "cascade", "steps": [{"method": "flow"}, {"method": "flow", "factor": 4}]}}),
     ("upscalers", {"a": {"method": "cascade", "steps": [{"method": "flow", "factor": 4, "heet": 1}] * 2}}),

@@ -58,6 +58,8 @@ EVIL = ["python", "-c", "open('{output}'.replace('output.png', ''), 'w')", "{inp
         ("upscale", {"method": "flow", "path": None}, True),
         ("upscale", {"method": "srflow", "paths": {"df2k_x4": "/home/publisher/net.pth"}}, False),
         ("upscale", {"method": "command", "command": EVIL, "factors": [4], "stochastic": True}, False),
+        ("upscale", {"method": "pulse", "steps": 3, "operator": "own", "return": "best"}, True),
+        ("upscale", {"method": "pulse", "paths": {"gaussian_fit": "/etc/passwd"}}, False),
         ("upscale", {"method": "evil.module"}, False),
         ("upscale", {"method": "spandrel", "path": "net.pth"}, False),
         (

@@ -22,6 +22,7 @@ def test_every_method_brings_its_weights() -> None:
     found = catalogue()
     assert set(found) == {
         "flow-compact.x4", "flow-compact.x8", "srflow.celeba_x8", "srflow.df2k_x4", "srflow.df2k_x8",
+        "stylegan.mapping", "stylegan.synthesis",
         "torchvision.alexnet", "torchvision.squeezenet1_1", "torchvision.vgg16",
     }  # fmt: skip
     for key, weight in found.items():
