@@ -52,15 +52,14 @@ def test_the_golden_lr_images_come_out_byte_for_byte(tmp_path: Path, shared: Pat
         assert np.array_equal(lr.transpose(2, 0, 1), real[f"{prefix}lr_uint8"][0])
 
 
-def test_untrained_it_is_the_mean_of_each_block_rounded_half_to_even(tmp_path: Path) -> None:
+def test_untrained_it_is_the_mean_of_each_block(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
     torch.save(IRNNet(TINY).state_dict(), tmp_path / "x.pth")
-    hr = np.zeros((4, 12, 3), np.uint8)
-    hr[:, :4] = 255
-    hr[:2, 4:8] = 1  # a mean of 0.5, and of 1.5: in float32 exactly half a level, or not, by the division by 255
-    hr[:, 8:] = 201
+    hr = astronaut[100:148, 200:264]
     lr = apply(irn, hr, 4, {"path": str(tmp_path / "x.pth")}, image_id="a", seed=0)
-    assert lr[0, [0, 2]].tolist() == [[255] * 3, [201] * 3]
-    assert set(lr[0, 1]) <= {0, 1}
+    means = hr.reshape(12, 4, 16, 4, 3).mean((1, 3))
+    clear = np.abs(means % 1 - 0.5) > 0.01  # a half goes to an even level, but float32 holds few of them
+    assert np.array_equal(lr[clear], np.round(means)[clear])
+    assert np.abs(lr - means).max() < 0.51
 
 
 def test_bytes_do_not_depend_on_what_was_reduced_before(tiny_file: Path, astronaut: NDArray[np.uint8]) -> None:
@@ -89,9 +88,7 @@ def test_weights_that_are_not_finite_are_told(tiny_file: Path, astronaut: NDArra
     state = filled(TINY, torch.float32).state_dict()
     state["operations.1.F.conv5.bias"][0] = torch.nan
     torch.save(state, tiny_file)
-    with pytest.raises(
-        UserError, match="downscaler it, image image: .*tiny_x4.pth gives an LR image that is not finite"
-    ):
+    with pytest.raises(UserError, match=r"image image: .*tiny_x4\.pth gives an LR image that is not finite"):
         _reduce(_recipe(tiny_file), astronaut[:32, :32])
 
 
@@ -132,9 +129,9 @@ def test_lr_images_of_the_pipeline_do_not_depend_on_the_number_of_workers(projec
         (
             "{method: irn, path: TINY}",
             {"factor": 3, "crop": 63},
-            "factor 3: IRN halves the sides: its factors are 2, 4, 8",
+            "factor 3: IRN halves the sides: its factors are 2",
         ),
-        ("{method: irn, path: TINY}", {"crop": 66}, "66"),
+        ("{method: irn, path: TINY}", {"crop": 66}, "images.crop is 66, which factor 4 does not divide"),
         ("{method: irn, weights: irn}", {}, "IRN_x4.pth: put a copy there (it was part of https://github.com/pkuxmq/"),
         ("{method: irn, weights: firn}", {"factor": 8}, "factor 8: firn is published for 4"),
         ("{method: irn, path: none.pth}", {}, "path: none.pth does not exist"),
@@ -146,5 +143,5 @@ def test_what_is_wrong_is_one_line_of_the_plan(
 ) -> None:
     done = _plan(project, entry.replace("TINY", str(tiny_file)), **options)
     assert done.returncode == 2
-    assert message in done.stderr
+    assert message in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr

@@ -1,4 +1,4 @@
-"""IRN's network: parity with the published one and with real weights of a variant, and what its mathematics promises."""
+"""IRN's network: parity with the published one and with real weights of a variant, and laws of its mathematics."""
 
 from __future__ import annotations
 
@@ -100,9 +100,7 @@ def test_real_weights_of_the_variant_give_the_golden_values(
     folder = shared / "golden" / "irn"
     given = np.load(folder / "golden_x4.npz")
     net = load_network(shared / "weights" / "irn" / file).to(dtype)
-    limits = (
-        None if dtype == torch.float64 else (1e-5, 1e-5)
-    )  # FIRN+'s latent is not small: ten times as long as FIRN's
+    limits = None if dtype == torch.float64 else (1e-5, 1e-5)  # of FIRN+ the latent is long
     _compare(net, np.load(folder / "firn_x4.npz"), prefix, given["img"], given["z"], limits)
 
 

@@ -73,12 +73,11 @@ def test_sigma_0_is_deterministic_and_what_is_told_of_it(tiny_file: Path) -> Non
 def test_published_networks_are_in_the_catalogue_under_one_licence_each() -> None:
     known = catalogue()
     for name, factors in {"irn": (2, 4, 8), "irn-plus": (4,), "firn": (4,), "firn-plus": (4,)}.items():
+        parameters = irn.Parameters.model_validate({"weights": name})
         licences = {known[f"{name}.x{factor}"].licence for factor in factors}
-        assert licences == {irn.describe(irn.Parameters.model_validate({"weights": name}), 4).licence}
+        assert licences == {irn.describe(parameters, 4).licence}
         for factor in factors:
-            assert set(irn.describe(irn.Parameters.model_validate({"weights": name}), factor).weights) == {
-                f"{name}.x{factor}"
-            }
+            assert set(irn.describe(parameters, factor).weights) == {f"{name}.x{factor}"}
 
 
 def test_real_weights_of_the_variant_are_read_by_their_hash(shared: Path) -> None:
@@ -136,7 +135,7 @@ def test_the_plan_names_the_network_by_its_content(project: Path, tiny_file: Pat
         ("{method: irn, path: TINY}", {"factors": "[8]"}, "tiny_x4.pth is an IRN network for factor 4, not 8"),
         ("{method: irn, weights: irn, path: TINY}", {"factors": "[2]"}, "is an IRN network for factor 4, not 2"),
         ("{method: irn, path: TINY}", {"factors": "[3]", "crop": 63}, "factor 3: IRN halves the sides"),
-        ("{method: irn, path: TINY}", {"crop": 66}, "66"),
+        ("{method: irn, path: TINY}", {"crop": 66}, "images.crop is 66, which factor 4 does not divide"),
         ("{method: irn, weights: irn}", {}, "IRN_x4.pth: put a copy there"),
         ("{method: irn, weights: irm}", {}, "weights"),
         ("{method: irn, path: none.pth}", {}, "path: none.pth does not exist: give the file of a network"),
@@ -150,7 +149,7 @@ def test_what_is_wrong_is_one_line_of_the_plan(
         edit(project / "params.yaml", "flow-compact: {method: flow, heat: 0.9}", "mean: {method: gaussian}")
     done = _plan(project, f"own: {entry.replace('TINY', str(tiny_file))}", **options)
     assert done.returncode == 2
-    assert message in done.stderr
+    assert message in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 

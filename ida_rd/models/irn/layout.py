@@ -42,7 +42,11 @@ def names_in(path: Path) -> set[str]:
             size = int.from_bytes(content[:8], "little")
             if not 0 < size <= min(LARGEST_HEADER, len(content) - 8):
                 raise ValueError("it has no header")
-            return set(json.loads(content[8 : 8 + size]))
+            header = json.loads(content[8 : 8 + size])
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            if max(ends, default=0) != len(content) - 8 - size:
+                raise ValueError("it ends too early")
+            return set(header)
         return _texts(_pickled_header(content))
 
 
