@@ -171,7 +171,9 @@ def test_the_layer_of_vgg19_is_the_last_convolution_without_its_relu() -> None:
     assert sum(isinstance(layer, torch.nn.MaxPool2d) for layer in layers) == 4
 
 
-def test_features_of_real_weights_see_what_differs(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_of_real_weights_see_what_differs(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = tmp_path / "hub" / "checkpoints"
     cache.mkdir(parents=True)
     (cache / "alexnet-owt-7be5be79.pth").symlink_to(shared / "weights" / "lpips" / "alexnet_features.pth")
