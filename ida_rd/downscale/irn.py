@@ -27,7 +27,7 @@ from ida_rd.models.irn.files import Network, check_file, weight_of
 if TYPE_CHECKING:
     from ida_rd.models.irn.network import IRNNet
 
-__all__ = ["REACH", "Parameters", "describe", "downscale", "files"]
+__all__ = ["REACH", "Parameters", "describe", "downscale", "files", "packages"]
 
 HARMLESS = ("weights", "licence")
 REACH = None  # of 16 blocks of several convolutions each: more than any crop's margin
@@ -57,6 +57,11 @@ def files(parameters: Parameters, factor: int) -> list[Path]:
             locate(key, path, download=False)  # says where to put it
         raise MissingWeights("weights of irn are missing: give their path")
     return [found]
+
+
+def packages(parameters: Parameters) -> dict[str, str]:
+    """The library whose convolutions decide the last bit of a grey level."""
+    return {"torch": "pip install torch"}
 
 
 @lru_cache(maxsize=IN_MEMORY)

@@ -203,7 +203,7 @@ def test_the_log_determinant_is_autograds(subnet: Any) -> None:
         return torch.cat(net.encode(pixels.view_as(hr))[:2], 1).flatten()
 
     jacobian = torch.autograd.functional.jacobian(flat, hr.flatten())
-    expected = torch.linalg.slogdet(jacobian)[1]  # type: ignore[arg-type]
+    expected = torch.linalg.slogdet(jacobian)[1]
     torch.testing.assert_close(net.encode(hr)[2][0], expected, rtol=1e-10, atol=1e-10)
 
 
@@ -221,5 +221,5 @@ def test_rounding_to_8_bits_and_its_gradient_are_the_golden_ones() -> None:
 def test_a_configuration_that_is_no_network_is_refused() -> None:
     for wrong in ({"blocks": ()}, {"blocks": (1, 1, 1, 1)}, {"blocks": (0, 1)}, {"growth": 0}):
         with pytest.raises(ValueError, match=r"Haar step"):
-            IRNConfig(**wrong)  # type: ignore[arg-type]
+            IRNConfig(**wrong)
     assert IRNConfig(**TINY.as_dict() | {"blocks": (2, 1)}) == TINY

@@ -33,8 +33,8 @@ from ida_rd.training.loop import Loop, Product
 CLOSE = 1e-14  # relative: what float64 leaves of a sum in another order, and of the root in a norm
 
 
-def _close(value: float, **limits: float) -> Any:
-    return pytest.approx(value, **({"rel": CLOSE, "abs": 0} | limits))
+def _close(value: float, rel: float = CLOSE) -> Any:
+    return pytest.approx(value, rel=rel, abs=0)
 
 
 @pytest.fixture(scope="module")

@@ -60,9 +60,8 @@ def _command(photos: Path, out: Path) -> list[str]:
 def test_training_resumes_after_a_kill_and_gives_the_same_bytes(tmp_path: Path, photos: Path) -> None:
     variables = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     subprocess.run(_command(photos, tmp_path / "whole"), cwd=ROOT, env=variables, check=True, capture_output=True)
-    process = subprocess.Popen(
-        _command(photos, tmp_path / "killed"), cwd=ROOT, env=variables, stderr=subprocess.DEVNULL
-    )
+    again = _command(photos, tmp_path / "killed")
+    process = subprocess.Popen(again, cwd=ROOT, env=variables, stderr=subprocess.DEVNULL)
     log = tmp_path / "killed" / "log.jsonl"
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and (not log.exists() or '"step": 22' not in log.read_text()):
