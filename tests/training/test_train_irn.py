@@ -113,6 +113,7 @@ def test_sigma_is_drawn_from_its_points_and_decides_what_counts(tmp_path: Path, 
     steps = [entry for entry in log if "sigma" in entry]
     assert {entry["sigma"] for entry in steps} == {0.0, 1.0}
     assert all("critic" in entry for entry in steps)
+    assert two["optimisers"]["critic"]["state"][0]["step"] == 8
     start = IRNNet(IRNConfig((1, 1), growth=2)).state_dict()
     assert two["settings"]["critic_ahead"] == 5000
     assert not any(value.any() for key, value in two["modules"]["net"].items() if "conv5" in key), "the critic alone"
