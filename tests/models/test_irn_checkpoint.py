@@ -54,6 +54,7 @@ def test_weights_of_half_the_precision_are_computed_with_in_float32(tmp_path: Pa
     state = {key: value.half() for key, value in filled(TINY).state_dict().items()}
     save_file(state, tmp_path / "x.safetensors")
     loaded = load_network(tmp_path / "x.safetensors").state_dict()
+    assert {value.dtype for value in loaded.values()} == {torch.float32}
     assert all(torch.equal(value.float(), loaded[key]) for key, value in state.items())
 
 

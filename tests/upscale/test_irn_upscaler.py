@@ -17,7 +17,6 @@ from ida_rd.core.files import sha256_file
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.core.weights import catalogue
 from ida_rd.models.irn.config import IRNConfig
-from ida_rd.models.irn.files import Network
 from ida_rd.upscale import irn
 from ida_rd.upscale.check import check_upscaler
 from ida_rd.upscale.contract import Problem
@@ -151,10 +150,3 @@ def test_what_is_wrong_is_one_line_of_the_plan(
     assert done.returncode == 2
     assert message in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-
-
-def test_both_methods_share_what_a_network_is() -> None:
-    from ida_rd.downscale import irn as downscaler
-
-    assert set(Network.model_fields) == set(downscaler.Parameters.model_fields)
-    assert set(irn.Parameters.model_fields) == {*Network.model_fields, "sigma"}
