@@ -100,12 +100,13 @@ def test_methods_are_found_by_their_file() -> None:
         "command",
         "dpid",
         "folder",
+        "irn",
         "l0",
         "perceptual",
         "python",
         "resample",
     ]
-    assert known_methods("upscale") == ["cascade", "command", "flow", "gaussian", "pulse", "spandrel", "srflow"]
+    assert known_methods("upscale") == ["cascade", "command", "flow", "gaussian", "irn", "pulse", "spandrel", "srflow"]
     assert known_methods("distort") == ["lpips", "pixel", "structural"]
     assert known_methods("attributes") == ["deepface", "ffhq-features", "image-statistics", "table"]
     for stage, entry in ENTRY.items():

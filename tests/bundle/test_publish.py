@@ -221,6 +221,7 @@ TAMPERED: list[tuple[Callable[[Path], None], str, str]] = [
     (_flip_a_score, "results.json: its checksum differs", "results.json: flow-compact x4 mine: dss mean is"),
     (_flip_a_table, "tables/differences.csv: its checksum", "tables/differences.csv: line 2, difference is"),
     (_drop_a_column, "tables/ida_rd.csv: its checksum", "tables/ida_rd.csv: has no column std_images"),
+    (_come_home, "tables/surprise.csv: its checksum", "tables/surprise.csv: line 3, z2 is"),
     (
         _add_a_column,
         "tables/ranks.csv: its checksum",

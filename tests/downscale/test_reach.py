@@ -16,7 +16,7 @@ from ida_rd.downscale.contract import Descriptor, reach_of
 
 Image = NDArray[np.uint8]
 SIDE = 16  # of the crop, in LR pixels
-UNKNOWN = {"bsrgan-fixed", "bsrgan-type4", "command", "folder", "python"}
+UNKNOWN = {"bsrgan-fixed", "bsrgan-type4", "command", "folder", "irn", "python"}
 FILTERS = [
     {"backend": name, "filter": kind, "antialias": antialias}
     for name, backend in resample.BACKENDS.items()
