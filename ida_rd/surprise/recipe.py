@@ -13,7 +13,7 @@ from ida_rd.surprise.contract import adapter_of
 
 __all__ = ["SIDE", "model_recipe", "surprise_recipe"]
 
-SIDE = 128  # pixels: of the middle of an HR image, so much is read
+SIDE = 80  # pixels: of the middle of an HR image, so much is read: a patch as the embedded flow was trained on
 
 
 def model_recipe(method: OpenedMethod, name: str, factor: int, seed: int) -> dict[str, Any] | None:
