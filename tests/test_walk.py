@@ -81,10 +81,10 @@ def test_one_more_image_computes_that_one(walked: Path) -> None:
     shutil.copyfile(walked / "photos/photo-0.png", walked / "photos/photo-9.png")
     _change(walked, balance={"size": 5})
     walk()
-    # Where its tile lies and what it looks like; two LR images; two samples of each; two distances of each sample. Its
-    # pixels are those of another image, but its name decides the random numbers.
+    # Where its tile lies and what it looks like; two LR images; two samples of each; two distances of each sample; how
+    # likely it is given either LR image. Its pixels are those of another image, but its name decides what is random.
     added = units(walked) - before
-    assert len(added) == 2 + 2 + 2 * 2 + 2 * 2 * 2
+    assert len(added) == 2 + 2 + 2 * 2 + 2 * 2 * 2 + 2
 
 
 def test_what_a_squared_distance_is_made_of_stands_beside_it(walked: Path) -> None:
@@ -202,5 +202,5 @@ def test_a_downscaler_whose_software_is_missing_is_skipped_if_asked(
     known = units(walked)
     _change(walked, downscalers={"gone": {"method": "resample", "filter": "box"}})
     walk()
-    assert len(units(walked) - known) == 4 * (1 + 2 * 3)
+    assert len(units(walked) - known) == 4 * (1 + 2 * 3 + 1)
     assert "gone" in _scores(walked)["flow-compact"]["x4"]

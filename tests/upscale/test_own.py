@@ -109,6 +109,7 @@ def test_a_module_of_the_users_own_is_an_upscaler_or_a_distortion(lab: Path) -> 
         ("downscale", ["bicubic", "4"]),
         ("downscale", ["mine", "4"]),
         *((n, ["repeat", "4", d]) for d in ("bicubic", "mine") for n in ("upscale", "distort")),
+        ("surprise", []),
         ("aggregate", []),
         ("report", []),
     ):

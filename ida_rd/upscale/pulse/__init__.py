@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -117,7 +117,7 @@ class Parameters(Base):
     trained_noise: int = Field(
         default=5, ge=0, le=MOST_LAYERS, description="how many of the noise maps, coarsest first, trainable changes"
     )
-    zero_noise: list[int] | None = Field(
+    zero_noise: list[Annotated[int, Field(ge=0, le=MOST_LAYERS)]] | None = Field(
         default=None, description="noise maps that are zero in any case, from 0; null: the last one, 17 at 1024"
     )
     tile_latent: bool = Field(default=False, description="whether all layers share one style")
