@@ -85,6 +85,11 @@ def _flip_the_latex(bundle: Path) -> None:
     path.write_text(path.read_text().replace("0.", "1.", 1))
 
 
+def _home_of_another(bundle: Path) -> None:
+    path = bundle / "surprise.csv"
+    path.write_text(path.read_text().replace(",mine,", ",theirs,"))
+
+
 def drop_a_row(bundle: Path) -> None:
     path = bundle / "rows/flow-compact/x4/mine.csv"
     lines = path.read_text().splitlines()
@@ -151,6 +156,7 @@ TAMPERED: list[tuple[Callable[[Path], None], str, str]] = [
     (_flip_a_score, "results.json: its checksum differs", "results.json: flow-compact x4 mine: dss mean is"),
     (_flip_a_table, "tables/differences.csv: its checksum", "tables/differences.csv: line 2, difference is"),
     (_drop_a_column, "tables/ida_rd.csv: its checksum", "tables/ida_rd.csv: has no column std_images"),
+    (_home_of_another, "surprise.csv: its checksum differs", "surprise.csv: has rows of a branch or image"),
     (_come_home, "tables/surprise.csv: its checksum", "tables/surprise.csv: line 3, z2 is"),
     (
         _add_a_column,

@@ -187,7 +187,9 @@ def summary(
 
 def main() -> None:
     settings: Comparison = validate(
-        Comparison, read_yaml(Path("matched.yaml"), hint="restore it"), where="matched.yaml"
+        Comparison,
+        read_yaml(Path("matched.yaml"), hint="run this in the folder of the experiment"),
+        where="matched.yaml",
     )
     project = Project()
     recipe = read_recipe(project, "aggregate")

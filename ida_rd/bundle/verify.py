@@ -317,7 +317,7 @@ def _derived(
         version.write_tables(Path(folder), today, numbers)
         if SURPRISE[0] in bundle.files:
             photographs = photographs_in(bundle.table("subset.csv"))
-            write_surprise_tables(Path(folder), bundle.table(SURPRISE[0]), photographs, today)
+            write_surprise_tables(Path(folder), _surprise(bundle, results, len(photographs)), photographs, today)
         problems += table_problems(bundle, Path(folder), results)
         if not own:
             return problems
@@ -355,6 +355,20 @@ def _derived(
         ):
             problems.append(f"{name}: is no copy of {figure}")
     return problems
+
+
+def _surprise(bundle: Bundle, results: Results, images: int) -> pd.DataFrame:
+    """Rows of ``surprise.csv``, of the bundle's own branches: others would cost time for nothing."""
+    rows = bundle.table(SURPRISE[0])
+    found = rows[["upscaler", "factor", "downscaler"]].drop_duplicates()
+    known = {(b.upscaler, b.factor, b.downscaler) for b in (record.branch for record in results.branches)}
+    if (
+        len(found) > len(known)
+        or len(rows) > len(known) * images
+        or not known.issuperset(found.itertuples(index=False))
+    ):
+        raise UserError(f"{SURPRISE[0]}: has rows of a branch or image that is not in results.json")
+    return rows
 
 
 def _mix_ups(rows: Mapping[Branch, pd.DataFrame], results: Results) -> list[str]:

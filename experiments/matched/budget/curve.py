@@ -142,7 +142,9 @@ def text_of(rows: pd.DataFrame, doubling: pd.DataFrame, settings: Settings, conf
 
 
 def main() -> None:
-    settings: Settings = validate(Settings, read_yaml(Path("budget.yaml"), hint="restore it"), where="budget.yaml")
+    settings: Settings = validate(
+        Settings, read_yaml(Path("budget.yaml"), hint="run this in the folder of the experiment"), where="budget.yaml"
+    )
     project = Project()
     recipe = read_recipe(project, "aggregate")
     families = recipe.get("matched")

@@ -99,7 +99,9 @@ def text_of(table: pd.DataFrame, settings: Settings, recipe: dict[str, Any]) -> 
 
 
 def main() -> None:
-    settings: Settings = validate(Settings, read_yaml(Path("joint.yaml"), hint="restore it"), where="joint.yaml")
+    settings: Settings = validate(
+        Settings, read_yaml(Path("joint.yaml"), hint="run this in the folder of the experiment"), where="joint.yaml"
+    )
     project = Project()
     recipe = read_recipe(project, "aggregate")
     families = [one for one in recipe.get("matched", []) if one["blind"] != settings.joint]
