@@ -1,4 +1,4 @@
-"""Lost, or only unreadable? The paper's order of downscalers by S and by S*, heat by heat.
+"""Lost, or only unreadable? An order of downscalers, the paper's, by S and by S*, heat by heat.
 
 S is the score by the blind decoder, S* that by the same decoder adapted to each downscaler; bicubic adapted to bicubic
 is the control (`ida_rd.aggregate.matched`). Every claim, that one downscaler loses less than another, is judged twice:
@@ -42,6 +42,7 @@ class Comparison(Parameters):
 
     data: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     preset: str
+    order_of: str = "the paper"
     order: list[list[str]] = Field(min_length=2)
 
 
@@ -156,6 +157,7 @@ def summary(
     claims: list[Claim],
     family: dict[str, Any],
     recipe: dict[str, Any],
+    order_of: str,
 ) -> list[str]:
     """The paragraph: what is left of the blind decoder's excess, which claims stand, whether bits had said it."""
     level = 1 - recipe["confidence"]
@@ -170,7 +172,7 @@ def summary(
     ]
     for key, name in (("s", "S"), ("s_star", "S*")):
         one = count[key]
-        text = f"By {name}, {one['holds']} of the {count['claims']} claims of the paper's order hold"
+        text = f"By {name}, {one['holds']} of the {count['claims']} claims of the order of {order_of} hold"
         text += f"; reversed: {', '.join(one['pairs']['reversed'])}" if one["reversed"] else ""
         text += f"; not shown: {', '.join(one['pairs']['not shown'])}" if one["not shown"] else ""
         lines.append(text + ".")
@@ -219,7 +221,7 @@ def main() -> None:
         f"{counted(count, tables['images'].image_id.nunique())}; {descriptor['label']}; {len(first['adapted'])}"
         f" training{'s' if len(first['adapted']) > 1 else ''} for each downscaler, {budget_text(first['budget'])}.",
         "",
-        *summary(rows, tables["surprise"], judged[settings.preset], first, recipe),
+        *summary(rows, tables["surprise"], judged[settings.preset], first, recipe, settings.order_of),
         "",
         "![What lies beyond bicubic, by the blind decoder and by adapted ones](matched.png)",
         "",
@@ -227,7 +229,13 @@ def main() -> None:
     for family in families:
         one = [family]
         lines += [f"## {family['blind']}", "", matched_markdown(leading, one, lead, descriptor, confidence).rstrip()]
-        lines += ["", "The paper's order, claim by claim:", "", *claims_markdown(judged[family["blind"]], recipe), ""]
+        lines += [
+            "",
+            f"The order of {settings.order_of}, claim by claim:",
+            "",
+            *claims_markdown(judged[family["blind"]], recipe),
+            "",
+        ]
     if len(families) > 1:
         lines += ["## Does it hang on the heat?", "", *across_heats(by_heat, descriptor["better"]), ""]
     note = f"{counted(count, tables['images'].image_id.nunique())}; {confidence:.0%} intervals over photographs"

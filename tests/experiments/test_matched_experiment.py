@@ -86,8 +86,8 @@ def test_a_claim_may_hold_by_the_blind_decoder_and_not_by_the_adapted_one(
     assert record["s_star"]["holds"] == 1
     assert record["s_star"]["pairs"] == {"reversed": ["lanczos < dpid"], "not shown": ["bicubic < lanczos"]}
     text = Path("results/made/matched.md").read_text()
-    assert "By S, 3 of the 3 claims of the paper's order hold." in text
-    assert "By S*, 1 of the 3 claims of the paper's order hold; reversed: lanczos < dpid" in text
+    assert "By S, 3 of the 3 claims of the order of the paper hold." in text
+    assert "By S*, 1 of the 3 claims of the order of the paper hold; reversed: lanczos < dpid" in text
     assert "| dpid | 1 (3) |" in text
     assert (Path("results/made/matched.png")).stat().st_size > 10_000
 
