@@ -80,7 +80,9 @@ def card(
         photographs=len(rows),
         megapixels=sum(h * w for h, w in sizes) / 1e6,
         licences=licences(rows),
-        excluded=f"Photographs whose licence begins with {excluded} were left out." if excluded else "None was left out.",
+        excluded=f"Photographs whose licence begins with {excluded} were left out."
+        if excluded
+        else "None was left out.",
         kept=sum(kept),
         tiles=sum(tiles_of(*size) for size in sizes),
         side=SIDE,

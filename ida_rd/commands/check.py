@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
+from ida_rd.commands._settings import settings
 from ida_rd.core.errors import UserError, did_you_mean, printable
-from ida_rd.core.foreign import decoding
 
 PLACE = 40
 ABOUT = "check that a method, yours included, keeps its contract"
@@ -52,16 +51,3 @@ def run(options: argparse.Namespace) -> None:
     else:
         check_distortion(module, parameters, device=device_name())
     print(f"{printable(options.method)}: keeps its contract")
-
-
-def settings(texts: list[str]) -> dict[str, Any]:
-    from ida_rd.core.readers import parse_yaml
-
-    found = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set {text}: write KEY=VALUE")
-        with decoding(f"--set {text}: {value!r} is not a value as in params.yaml"):
-            found[key] = parse_yaml(value.encode(), f"--set {text}: {value!r}")
-    return found

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ida_rd.commands._output import json_option, print_json
+from ida_rd.commands._settings import settings
 from ida_rd.core.errors import UserError, printable
 
-PLACE = 95
+PLACE = 15
 ABOUT = "measure images alone, with no reference: how natural they look, not what a downscaler lost"
 EXAMPLES = """\
 examples:
@@ -26,13 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from ida_rd.commands.check import settings
     from ida_rd.core.images import ImageError, read_image
     from ida_rd.core.methods import open_method
     from ida_rd.quality.contract import Undefined
 
     recipe = {"stage": "quality", "method": options.measure, "parameters": settings(options.set)}
-    method = open_method(recipe, where="--measure")
+    method = open_method(recipe, where="quality")
     descriptor, measure = method.module.describe(method.parameters), method.module.load(method.parameters)
     rows: list[dict[str, Any]] = []
     for path in options.file:

@@ -115,8 +115,7 @@ def skewed(values: Floats) -> Skewed:
     squares = [np.einsum("nm,nm->n", side, side) for side in (below, above)]
     with np.errstate(divide="ignore", invalid="ignore"):
         left, right = (
-            np.sqrt(total / np.count_nonzero(side, axis=1))
-            for total, side in zip(squares, (below, above), strict=True)
+            np.sqrt(total / np.count_nonzero(side, axis=1)) for total, side in zip(squares, (below, above), strict=True)
         )
         skew = left / right
         even = ((above.sum(axis=1) - below.sum(axis=1)) / size) ** 2 / ((squares[0] + squares[1]) / size)

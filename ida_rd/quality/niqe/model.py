@@ -19,7 +19,18 @@ from ida_rd.core.weights import locate, read_weights
 from ida_rd.quality._natural import Floats
 from ida_rd.quality.niqe.patches import FEATURES, features
 
-__all__ = ["OWN", "RELEASED", "SHARP", "Pristine", "constant", "fit", "is_released", "parse_mat", "read_pristine"]
+__all__ = [
+    "OWN",
+    "RELEASED",
+    "SHARP",
+    "Pristine",
+    "constant",
+    "fit",
+    "is_released",
+    "of_one_patch",
+    "parse_mat",
+    "read_pristine",
+]
 
 OWN, RELEASED = "niqe.pristine", "niqe.released"
 SHARP = 0.75  # of a photograph's sharpest patch: what is less sharp is not fitted
@@ -124,11 +135,20 @@ def fit(photographs: Iterable[NDArray[np.uint8]]) -> tuple[Pristine, list[int]]:
     return Pristine(stacked.mean(axis=0), np.cov(stacked, rowvar=False)), kept
 
 
-def constant(model: Pristine) -> float:
-    """What the released program gives for every image of one patch, whatever the image.
+def of_one_patch(model: Pristine, row: Floats) -> float:
+    """What the released program gives for an image of one patch, with these 36 features.
 
-    Its mean and covariance of a single row run along the row: of 36 features remain their mean m and variance v, and v
-    is added to every entry of S. As v is much larger than ``1 / (1' S^-1 1)``, the direction 1 drops out, and with it m:
+    Its mean and covariance of a single row run along the row: of the features remain their mean m and variance v, and v
+    is added to every entry of S: ``sqrt(2 (mu - m 1)' (S + v 1 1')^-1 (mu - m 1))``. No score of ours: see `constant`.
+    """
+    apart = model.mean - row.mean()
+    return math.sqrt(2 * (apart @ np.linalg.solve(model.covariance + row.var(ddof=1), apart)))
+
+
+def constant(model: Pristine) -> float:
+    """What `of_one_patch` is for every image, nearly: a number of the model alone.
+
+    As v is much larger than ``1 / (1' S^-1 1)``, the direction 1 drops out, and with it m:
     ``sqrt(2 (mu' S^-1 mu - (1' S^-1 mu)^2 / (1' S^-1 1)))`` has nothing of the image in it.
     """
     one = np.ones(FEATURES)
