@@ -33,8 +33,8 @@ TITLES = {
                   "[degradations](#degradations)."),
     "upscale": ("Upscalers", "Named by `method` of an entry of `upscalers`."),
     "distort": ("Distortions", "Named by `method` of an entry of `distortions`."),
-    "quality": ("Measures of one image", "No part of `params.yaml`: `ida-rd quality --measure NAME --set KEY=VALUE` takes them. See\n"
-                "[what each number may be used for](quality.md)."),
+    "quality": ("Measures of one image", "No part of `params.yaml`: `ida-rd quality --measure NAME --set KEY=VALUE`\n"
+                "takes them. See [what each number may be used for](quality.md)."),
 }  # fmt: skip
 ADAPTED = """\
 Entries of the section `adapted` are as those of `upscalers`, of method {}, and have a key `adapt` with these keys; see

@@ -34,15 +34,15 @@ Written by `experiments/fit-niqe/fit.py`.
 * **Use**: what an image's patches are compared with by `ida-rd quality --measure niqe`. Its scores are not those of the
   released model or of MATLAB's, which were fitted to other photographs: every label says which model a score is by.
 * **Licence of the model**: Apache-2.0. sha256 `{sha256}`.
-* **Training data**: {photographs} photographs, {megapixels:.0f} megapixels, each credited in `{name}.csv`, with their licences as
-  declared at the source: {licences}.
+* **Training data**: {photographs} photographs, {megapixels:.0f} megapixels, each credited in `{name}.csv`, with
+  their licences as declared at the source: {licences}.
   {excluded}
-* **What was fitted**: {kept} of {tiles} patches of {side} x {side} pixels: those whose sharpness is above {sharp} of that of the
-  sharpest patch of their photograph. From {least} to {most} per photograph, median {median:g}.
-* **Figures**: condition number of the covariance {condition:.1e}; the released program's constant for images of one patch, by
-  this model, {constant:.3f} (docs/quality.md says why it is one).
-* **Bias of the data**: wallpapers and stock portraits, stored as JPEG and reduced 1.5 to 5 times, which makes them sharper
-  than what a camera delivers: fair to downscaled images, hard on camera originals.
+* **What was fitted**: {kept} of {tiles} patches of {side} x {side} pixels: those whose sharpness is above {sharp} of
+  that of the sharpest patch of their photograph. From {least} to {most} per photograph, median {median:g}.
+* **Figures**: condition number of the covariance {condition:.1e}; the released program's constant for images of one
+  patch, by this model, {constant:.3f} (docs/quality.md says why it is one).
+* **Bias of the data**: wallpapers and stock portraits, stored as JPEG and reduced 1.5 to 5 times, which makes them
+  sharper than what a camera delivers: fair to downscaled images, hard on camera originals.
 """
 
 

@@ -1,9 +1,9 @@
 """Measures of one image on LR images of falling size, beside the score and the supplement's Table 12.
 
 Table 12 says that measures with no reference cannot judge small LR images. Here every cell says what it rests on: how
-many patches or how near to what the machine was trained on, and where a measure is not defined there is a dash, with the
-reason. The LR images are those of the run (`reduce_image` by its recipes), at sizes for which no upscaler exists too, and
-the score stands beside those that were scored.
+many patches, or how near to what the machine was trained on. Where a measure is not defined there is a dash, with the
+reason. The LR images are those of the run (`reduce_image` by its recipes), and of more sizes by the same recipes; the
+score stands beside those that were scored.
 
 The pipeline has no stage for these measures: they judge one image and decide nothing that another stage reads, so this
 script calls them, and the root's pipeline stays as it is.
@@ -52,10 +52,10 @@ class Compared(Parameters):
     sizes: list[int] = Field(min_length=1)
     blurs: dict[str, float] = Field(min_length=1)
     measures: dict[str, dict[str, Any]] = Field(min_length=1)
-    fewer: dict[str, str] = {}
-    models: dict[str, str] = {}
+    fewer: dict[str, str] = Field(default_factory=dict)
+    models: dict[str, str] = Field(default_factory=dict)
     toolbox_bias: float
-    paper: dict[str, dict[int, list[float]]] = {}
+    paper: dict[str, dict[int, list[float]]] = Field(default_factory=dict)
 
 
 class _Unit(NamedTuple):
@@ -196,9 +196,7 @@ def by_fewer(
                 continue
             difference = paired_difference(a, b, photographs, **settings)
             row = {"measure": more, "fewer": fewer, "size": size, "patches": counts[0], "patches_fewer": counts[1]}
-            found.append(
-                row | {"difference": difference.mean, "ci_low": difference.ci_low, "ci_high": difference.ci_high}
-            )
+            found.append(row | {"difference": difference.mean, "ci_low": difference.low, "ci_high": difference.high})
     return pd.DataFrame(found)
 
 

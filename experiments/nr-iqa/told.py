@@ -47,15 +47,17 @@ class Facts:
 
 def findings(facts: Facts) -> list[str]:
     """What the run and the paper's cells show, a sentence or two each."""
-    return [*_niqe(facts), *_patches(facts), *_brisque(facts), *_orders(facts)]
+    return [*_niqe(facts), *_patches(facts), *_sizes(facts), *_brisque(facts), *_orders(facts)]
 
 
 def _niqe(facts: Facts) -> list[str]:
-    found = []
+    found: list[str] = []
+    told_of: list[list[int]] = []
     for name in (name for name in facts.labels if facts.labels[name].startswith("NIQE")):
         cells = facts.cells(name).groupby("size").images.max()
         without = [size for size in facts.sizes if not cells[size]]
-        if without:
+        if without and without not in told_of:
+            told_of.append(without)
             reason = facts.cells(name).loc[without[0]].reason.iloc[0]
             found.append(f"{facts.labels[name]} is not defined at {_listed(without)} pixels ({reason}).")
     printed = facts.paper.get("niqe", {})
@@ -63,8 +65,8 @@ def _niqe(facts: Facts) -> list[str]:
     large = [value for size, values in printed.items() if size >= SINGLE for value in values]
     if small and large:
         found.append(
-            f"Table 12 prints {min(small):.3f} to {max(small):.3f} in all {len(small)} cells below {SINGLE} pixels, whatever"
-            f" the size and the blur, and {min(large):.3f} to {max(large):.3f} in the {len(large)} others."
+            f"Table 12 prints {min(small):.3f} to {max(small):.3f} in all {len(small)} cells below {SINGLE} pixels,"
+            f" whatever the size and the blur, and {min(large):.3f} to {max(large):.3f} in the {len(large)} others."
         )
     models = facts.constants["by_model"]
     told = ", ".join(f"{value:.3f} by the model {name!r}" for name, value in models.items())
@@ -74,8 +76,8 @@ def _niqe(facts: Facts) -> list[str]:
     if facts.constants["ours"]:
         low, high = facts.constants["ours"]
         found.append(
-            f"By that program's rule and our model, our {facts.constants['cells']} LR images of one patch score {low:.3f} to"
-            f" {high:.3f}."
+            f"By that program's rule and our model, our {facts.constants['cells']} LR images of one patch score"
+            f" {low:.3f} to {high:.3f}."
         )
     if small:
         near = {name: value for name, value in models.items() if abs(value - np.mean(small)) < 0.05}
@@ -92,10 +94,26 @@ def _patches(facts: Facts) -> list[str]:
             else f" [{row['ci_low']:+.2f}, {row['ci_high']:+.2f}]"
         )
         found.append(
-            f"By {row['patches_fewer']:.0f} patches in the place of {row['patches']:.0f} the same LR images of {row['size']}"
-            f" pixels score {row['difference']:+.2f}{ends} on {facts.labels[row['measure']]}: so much is due to the number"
-            " of patches alone."
+            f"By {row['patches_fewer']:.0f} patches in the place of {row['patches']:.0f} the same LR images of"
+            f" {row['size']} pixels score {row['difference']:+.2f}{ends} on {facts.labels[row['measure']]}: so much is"
+            " due to the number of patches alone."
         )
+    return found
+
+
+def _sizes(facts: Facts) -> list[str]:
+    """How far a measure moves between two sizes of the same photographs, by all patches and by as many at both."""
+    found = []
+    first = next(iter(facts.blurs))
+    for pair in facts.fewer.drop_duplicates("measure").to_dict("records") if len(facts.fewer) else []:
+        both = [facts.cells(pair[key])["mean"].xs(first, level="downscaler").dropna() for key in ("measure", "fewer")]
+        sizes = [size for size in facts.sizes if all(size in means.index for means in both)]
+        if len(sizes) > 1:
+            moved = [float(means[sizes[-1]] - means[sizes[0]]) for means in both]
+            found.append(
+                f"From {sizes[0]} to {sizes[-1]} pixels the same photographs move by {moved[0]:+.2f} on"
+                f" {facts.labels[pair['measure']]}, and by {moved[1]:+.2f} by {pair['patches_fewer']:.0f} patches each."
+            )
     return found
 
 
@@ -105,8 +123,8 @@ def _brisque(facts: Facts) -> list[str]:
     for size, values in printed.items():
         if count := sum(abs(value - facts.toolbox_bias) < PRINTED for value in values):
             found.append(
-                f"At {size} pixels {count} of the {len(values)} BRISQUE cells of Table 12 are {facts.toolbox_bias:.3f}: the"
-                " bias of MATLAB's support vector machine, which it gives for any image that is far from all its vectors."
+                f"At {size} pixels {count} of the {len(values)} BRISQUE cells of Table 12 are {facts.toolbox_bias:.3f}:"
+                " the bias of MATLAB's support vector machine, which is its score far from all its vectors."
             )
     for name, bias in facts.bias.items():
         kernel = facts.cells(name).groupby("size").least_kernel.min()
@@ -128,8 +146,8 @@ def _orders(facts: Facts) -> list[str]:
         if not sizes:
             continue
         rises = [size for size in sizes if (np.diff(sign * cells[size].reindex(names).to_numpy(float)) > 0).all()]
-        where = "none" if not rises else "all" if rises == sizes else _listed(rises)
-        found.append(f"{label} calls each stronger blur worse, by its means, at {where} of {_listed(sizes)} pixels.")
+        where = _listed(sizes) if rises == sizes else f"{_listed(rises) if rises else 'none'} of {_listed(sizes)}"
+        found.append(f"{label} calls each stronger blur worse, by its means, at {where} pixels.")
     return found
 
 
@@ -179,7 +197,7 @@ def _notes(facts: Facts, measure: str) -> list[str]:
     found = []
     for size in facts.sizes:
         if size not in cells.index:
-            found.append(f"-: {size} pixels: no upscaler of this run is for x{facts.side / size:g}.")
+            found.append(f"-: {size} pixels: this run scored nothing at x{facts.side / size:g}.")
             continue
         rows = cells.loc[size]
         if (reasons := rows[rows.undefined > 0]).size:
@@ -206,17 +224,21 @@ def page(facts: Facts) -> str:
     """The Markdown page."""
     count = counted(facts.photographs, facts.images)
     lines = [f"# Measures of one image: {facts.data}", ""]
-    lines += [f"LR images of {count}, from HR images of {facts.side} pixels; means over photographs with Student's"
-              f" {facts.confidence:.0%} intervals. The paper's cells are of other images: their order can be compared.", ""]  # fmt: skip
+    about = f"LR images of {count}, from HR images of {facts.side} pixels; means over photographs"
+    about += f" with Student's {facts.confidence:.0%} intervals. The paper's cells are of other images."
+    lines += [about, ""]
     lines += [" ".join(findings(facts)), ""]
     for measure in _order(facts):
         paper = measure in facts.paper
-        head = ["LR", "rests on", *_blurs(facts), *(f"Table 12: {blur}" for blur in _blurs(facts) if paper)]
-        sizes = facts.sizes if measure in facts.labels else sorted(facts.paper.get(measure, {}), reverse=True)
+        measured = measure in facts.labels
+        head = ["LR", *(["rests on", *_blurs(facts)] if measured else [])]
+        head += [f"Table 12: {blur}" for blur in _blurs(facts) if paper]
+        sizes = facts.sizes if measured else sorted(facts.paper.get(measure, {}), reverse=True)
         rows = []
         for size in sizes:
             ours, theirs = _cells(facts, measure, size)
-            rows.append([str(size), _basis(facts, measure, size), *ours, *(theirs if paper else [])])
+            own = [_basis(facts, measure, size), *ours] if measured else []
+            rows.append([str(size), *own, *(theirs if paper else [])])
         lines += [f"## {_title(facts, measure)}", "", *markdown_table(head, rows), ""]
         lines += [f"{note}\n" for note in _notes(facts, measure)]
     return "\n".join([*lines, "![each measure by the size of the LR image](nr-iqa.png)"]) + "\n"
@@ -230,7 +252,7 @@ def latex(facts: Facts) -> str:
         for size in facts.sizes:
             ours, theirs = _cells(facts, measure, size)
             pairs = [cell for pair in zip(ours, theirs, strict=True) for cell in pair]
-            rows.append([latex_text(facts.labels.get(measure, measure)), str(size), *map(latex_text, pairs)])
+            rows.append([latex_text(facts.labels.get(measure, measure.upper())), str(size), *map(latex_text, pairs)])
         blocks.append(rows)
     head = ["measure", "LR", *(cell for blur in _blurs(facts) for cell in (latex_text(blur), "Table 12"))]
     note = [f"{facts.data}: {counted(facts.photographs, facts.images)}", *findings(facts)]
@@ -240,6 +262,7 @@ def latex(facts: Facts) -> str:
 def draw(facts: Facts) -> Figure:
     """A panel per measure: its value by the side of the LR image, a line per blur; the paper's hollow, dashed."""
     shown = [name for name in _order(facts) if name in facts.labels or name in facts.missing]
+    ticks = sorted({*facts.sizes, *(size for name in shown for size in facts.paper.get(name, {}))})
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2.7 * len(shown) + 0.4, 3.3), layout="constrained")
         for axis, measure in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
@@ -253,12 +276,12 @@ def draw(facts: Facts) -> Figure:
                     places = sorted(printed)
                     axis.plot(places, [printed[x] for x in places], "--", markerfacecolor="none", alpha=0.6, **look)
             axis.set_xscale("log", base=2)
-            ticks = sorted({*facts.sizes, *facts.paper.get(measure, {})})
             axis.xaxis.set_major_locator(FixedLocator(ticks))
+            axis.set_xlim(0.8 * ticks[0], 1.25 * ticks[-1])
             axis.xaxis.set_minor_locator(NullLocator())
             axis.set_xticklabels([str(tick) for tick in ticks], fontsize=7)
             axis.set_xlabel("side of the LR image, pixels", fontsize=8)
-            title = facts.labels.get(measure, f"{measure} (not measured)")
+            title = facts.labels.get(measure, f"{measure.upper()} (not measured)")
             axis.set_title(title.replace(" (", "\n("), fontsize=8)
             axis.grid(axis="y", color="0.92", linewidth=0.7)
             axis.set_axisbelow(True)

@@ -79,8 +79,8 @@ def read_machine(weights: Mapping[str, str | None]) -> Machine:
         digest = hashlib.sha256(content).hexdigest()
         if not digest.startswith(BEGINS[weight_id]):
             raise UserError(
-                f"{path} (weights {weight_id}) has sha256 {digest}, expected one that begins with {BEGINS[weight_id]}: a"
-                " broken or different file; give the released one"
+                f"{path} (weights {weight_id}) has sha256 {digest}, expected one that begins with {BEGINS[weight_id]}:"
+                " a broken or different file; give the released one"
             )
         texts.append((content, path))
     vectors, coefficients, gamma, rho = parse_machine(*texts[0])
