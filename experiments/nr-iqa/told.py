@@ -112,7 +112,7 @@ def _sizes(facts: Facts) -> list[str]:
             moved = [float(means[sizes[-1]] - means[sizes[0]]) for means in both]
             found.append(
                 f"From {sizes[0]} to {sizes[-1]} pixels the same photographs move by {moved[0]:+.2f} on"
-                f" {facts.labels[pair['measure']]}, and by {moved[1]:+.2f} by {pair['patches_fewer']:.0f} patches each."
+                f" {facts.labels[pair['measure']]}, and {moved[1]:+.2f} by {pair['patches_fewer']:.0f} patches of each."
             )
     return found
 
