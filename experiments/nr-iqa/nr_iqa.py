@@ -182,8 +182,10 @@ def by_fewer(
     compared: Compared, rows: pd.DataFrame, photographs: Photographs, settings: dict[str, Any]
 ) -> pd.DataFrame:
     """By how much a measure of fewer patches is higher on the same images without blur; one row per pair and size."""
-    found = []
+    found: list[dict[str, Any]] = []
     first = next(iter(compared.blurs))
+    if "patches" not in rows:  # no image is large enough for any
+        return pd.DataFrame(found)
     for more, fewer in compared.fewer.items():
         for size in compared.sizes:
             wide = rows[(rows["size"] == size) & (rows.downscaler == first)]

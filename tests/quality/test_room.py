@@ -140,7 +140,7 @@ def test_mistakes_are_one_line(
     large = photos["large"]
     for arguments, problem in [
         ([large, "--measure", "nqie"], "quality.method: no quality method is called 'nqie'; did you mean 'niqe'?"),
-        ([large, "--set", "patch=4"], "quality.patch: unknown key; did you mean 'patches'?"),
+        ([large, "--set", "patchs=4"], "quality.patchs: unknown key; did you mean 'patches'?"),
         ([large, "--set", "patches=1"], "quality.patches: "),
         ([large, "--measure", "brisque"], "weights brisque.model are not at "),
         ([f"{large}.jpg"], "large.png.jpg: no such file"),
