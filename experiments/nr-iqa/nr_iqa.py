@@ -34,8 +34,8 @@ from ida_rd.core.tables import read_table, write_table
 from ida_rd.core.weights import MissingWeights
 from ida_rd.downscale.work import reduce_image
 from ida_rd.engine.local import run_units
-from ida_rd.quality.contract import Undefined
-from ida_rd.quality.niqe.model import constant, of_one_patch, read_pristine
+from ida_rd.quality.contract import Measure, Undefined
+from ida_rd.quality.niqe.model import Pristine, constant, of_one_patch, read_pristine
 from ida_rd.quality.niqe.patches import features, tiles_of
 from ida_rd.report.figures import save
 from ida_rd.study.record import write_record
@@ -88,10 +88,8 @@ def open_measures(compared: Compared) -> tuple[dict[str, OpenedMethod], dict[str
     return found, missing
 
 
-def _measure(compared: Compared, unit: _Unit) -> list[dict[str, Any]]:
+def _measure(compared: Compared, opened: dict[str, Measure], pristine: Pristine, unit: _Unit) -> list[dict[str, Any]]:
     """Every measure of every LR image of one HR image."""
-    opened = {name: method.module.load(method.parameters) for name, method in open_measures(compared)[0].items()}
-    pristine = read_pristine()
     hr = _read(unit.hr)
     side = min(hr.shape[:2])
     rows = []
@@ -124,7 +122,8 @@ def _any_factor() -> str:
 
 
 def _make_worker(compared: Compared) -> partial:
-    return partial(_measure, compared)
+    opened = {name: method.module.load(method.parameters) for name, method in open_measures(compared)[0].items()}
+    return partial(_measure, compared, opened, read_pristine())
 
 
 def compute(compared: Compared, images: list[str]) -> pd.DataFrame:
