@@ -33,6 +33,8 @@ TITLES = {
                   "[degradations](#degradations)."),
     "upscale": ("Upscalers", "Named by `method` of an entry of `upscalers`."),
     "distort": ("Distortions", "Named by `method` of an entry of `distortions`."),
+    "quality": ("Measures of one image", "No part of `params.yaml`: `ida-rd quality --measure NAME --set KEY=VALUE`\n"
+                "takes them. See [what each number may be used for](quality.md)."),
 }  # fmt: skip
 ADAPTED = """\
 Entries of the section `adapted` are as those of `upscalers`, of method {}, and have a key `adapt` with these keys; see
@@ -125,6 +127,8 @@ def params_schema() -> dict[str, Any]:
     definitions: dict[str, Any] = schema.pop("$defs")
     abouts = {(method["stage"], method["method"]): method["about"] for method in methods()}
     for (stage, name), about in abouts.items():
+        if stage not in SECTION:
+            continue
         model = getattr(find_method(stage, name, where="reference"), "Parameters", Parameters)
         entry = _bare(model.model_json_schema()) | {"description": about}
         definitions |= entry.pop("$defs", {})

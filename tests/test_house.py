@@ -15,7 +15,7 @@ from ida_rd.core.methods import ENTRY, find_method, known_methods
 from ida_rd.core.weights import catalogue
 
 LIBRARY = ROOT / "ida_rd"
-ROOMS = ("attributes", "balance", "downscale", "upscale", "distort", "surprise", "aggregate", "report")
+ROOMS = ("attributes", "balance", "downscale", "upscale", "distort", "quality", "surprise", "aggregate", "report")
 LAWS = {
     "core": {"core"},
     "engine": {"core", "engine"},
@@ -108,6 +108,7 @@ def test_methods_are_found_by_their_file() -> None:
     ]
     assert known_methods("upscale") == ["cascade", "command", "flow", "gaussian", "irn", "pulse", "spandrel", "srflow"]
     assert known_methods("distort") == ["lpips", "pixel", "structural"]
+    assert known_methods("quality") == ["brisque", "niqe"]
     assert known_methods("attributes") == ["deepface", "ffhq-features", "image-statistics", "table"]
     for stage, entry in ENTRY.items():
         for name in known_methods(stage):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
+from ida_rd.commands._settings import settings
 from ida_rd.core.errors import UserError, did_you_mean, printable
-from ida_rd.core.foreign import decoding
 
 PLACE = 40
 ABOUT = "check that a method, yours included, keeps its contract"
@@ -14,7 +13,8 @@ EXAMPLES = """\
 examples:
   ida-rd check downscale/pick --set offset=1
   ida-rd check upscale/flow --factor 4
-  ida-rd check distort/structural --set metric=fsim"""
+  ida-rd check distort/structural --set metric=fsim
+  ida-rd check quality/niqe"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +28,7 @@ def run(options: argparse.Namespace) -> None:
     from ida_rd.distort.check import check_distortion
     from ida_rd.downscale.check import check_downscaler
     from ida_rd.engine.device import device_name
+    from ida_rd.quality.check import check_quality
     from ida_rd.upscale.check import check_upscaler
 
     stage, _, name = options.method.partition("/")
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
     if not 2 <= options.factor <= 64:
         raise UserError(f"--factor {options.factor}: give a whole number from 2 to 64")
     module = find_method(stage, name, where="check")
-    parameters = _settings(options.set)
+    parameters = settings(options.set)
     if stage == "downscale":
         model = getattr(module, "Parameters", None)
         if model is not None:
@@ -45,19 +46,8 @@ def run(options: argparse.Namespace) -> None:
         check_downscaler(module, parameters)
     elif stage == "upscale":
         check_upscaler(module, parameters, options.factor, device=device_name())
+    elif stage == "quality":
+        check_quality(module, parameters)
     else:
         check_distortion(module, parameters, device=device_name())
     print(f"{printable(options.method)}: keeps its contract")
-
-
-def _settings(texts: list[str]) -> dict[str, Any]:
-    from ida_rd.core.readers import parse_yaml
-
-    found = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set {text}: write KEY=VALUE")
-        with decoding(f"--set {text}: {value!r} is not a value as in params.yaml"):
-            found[key] = parse_yaml(value.encode(), f"--set {text}: {value!r}")
-    return found

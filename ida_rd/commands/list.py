@@ -18,7 +18,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
-    parser.add_argument("stage", nargs="?", choices=["attributes", "downscale", "upscale", "distort"])
+    parser.add_argument("stage", nargs="?", choices=["attributes", "downscale", "upscale", "distort", "quality"])
 
 
 def run(options: argparse.Namespace) -> None:

@@ -38,8 +38,14 @@ __all__ = [
     "validate",
 ]
 
-ENTRY = {"attributes": "names", "downscale": "downscale", "upscale": "describe", "distort": "describe"}
-# Keys of params.yaml under which the methods of a room are named.
+ENTRY = {
+    "attributes": "names",
+    "downscale": "downscale",
+    "upscale": "describe",
+    "distort": "describe",
+    "quality": "describe",
+}
+# Keys of params.yaml under which the methods of a room are named; those of `quality` are not: no stage runs them.
 SECTION = {"attributes": "attributes", "downscale": "downscalers", "upscale": "upscalers", "distort": "distortions"}
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 PACKAGE = Path(__file__).resolve().parent.parent
