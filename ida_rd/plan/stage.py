@@ -37,6 +37,7 @@ from ida_rd.plan.names import check_names
 from ida_rd.plan.schema import RunParameters
 from ida_rd.report.recipe import report_recipe
 from ida_rd.surprise.recipe import model_recipe, surprise_recipe
+from ida_rd.upscale.columns import declared
 from ida_rd.upscale.contract import Descriptor
 from ida_rd.upscale.recipe import branch_recipe, upscale_recipe
 
@@ -210,7 +211,9 @@ class _Plan:
             print(
                 f"note: upscaler {name} x{factor} uses weights under {printable(descriptor.licence)}", file=sys.stderr
             )
-        self.upscalers[f"x{factor}/{name}"] = dataclasses.asdict(descriptor) | {"marks": marks}
+        self.upscalers[f"x{factor}/{name}"] = (
+            dataclasses.asdict(descriptor) | {"marks": marks} | declared(open_method(recipe))
+        )
         if not descriptor.asks:
             self.shared[f"upscale/x{factor}/{name}"] = recipe
         for downscaler in self.parameters.downscalers:
