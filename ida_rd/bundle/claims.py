@@ -199,7 +199,11 @@ def _upscaler(claims: Claims, parameters: RunParameters, name: str, entry: Recip
     recipe, descriptor, method = stated_upscaler(name, asked, factor, parameters.seed, parameters.samples)
     recipe, known = (
         _as_recipe(recipe),
-        _as_recipe(dataclasses.asdict(descriptor) | {"marks": descriptor.marks()} | declared(method)),
+        _as_recipe(
+            dataclasses.asdict(descriptor)
+            | {"marks": descriptor.marks() + parameters.images.marks()}
+            | declared(method)
+        ),
     )
     if asked != entry:  # it names a file: what is in that, and only that, is left open
         recipe = {k: v for k, v in recipe.items() if k != DECIDED_BY_A_FILE}

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import run
+from PIL import Image
 
 from ida_rd import score
 from ida_rd.aggregate.own import own_markdown, own_rows, own_table, write_own_tables
@@ -189,10 +190,13 @@ def test_a_call_of_score_tells_them(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-def test_a_run_shows_publishes_and_verifies_them(repository: Path, tmp_path: Path) -> None:
+def test_a_run_shows_publishes_and_verifies_them_and_that_its_images_were_reduced(
+    repository: Path, tmp_path: Path
+) -> None:
     _write_searcher(repository)
     parameters = yaml.safe_load((repository / "params.yaml").read_text())
     parameters["upscalers"] |= {"own": {"method": "own_lab.searcher"}}
+    parameters["images"]["resize"] = 48
     (repository / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
     run("dvc", "repro", cwd=repository)
     table = pd.read_csv(repository / "metrics/tables/own_columns.csv")
@@ -201,6 +205,10 @@ def test_a_run_shows_publishes_and_verifies_them(repository: Path, tmp_path: Pat
     assert "What the upscalers say of their own samples" in page
     assert "samples that it likes" in page
     assert 'href="own_columns.csv"' in page
+    assert {Image.open(path).size for path in (repository / "data/hr").glob("*.png")} == {(48, 48)}
+    for name in ("ida_rd.md", "mean_std.md", "mean_std.tex", "own_columns.md"):
+        assert "HR reduced to 48 x 48" in (repository / "metrics/tables" / name).read_text()
+    assert "HR reduced to 48 x 48" in page
     bundle = tmp_path / "bundle"
     run("ida-rd", "publish", str(bundle), "--images", cwd=repository)
     assert any(what.startswith("own_columns.csv: ") for what in verify(bundle).unverified)
