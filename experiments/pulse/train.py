@@ -229,7 +229,11 @@ class _Training:
         slope = step % config.r1_every == 0
         on_real = self.critic(real.requires_grad_(slope))
         loss = F.softplus(on_fake).mean() + F.softplus(-on_real).mean()
-        entry = {"critic": float(loss.detach()), "real": float(on_real.mean()), "fake": float(on_fake.mean())}
+        entry = {
+            "critic": float(loss.detach()),
+            "real": float(on_real.detach().mean()),
+            "fake": float(on_fake.detach().mean()),
+        }
         if slope:
             (gradient,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)
             squared = gradient.square().sum(dim=(1, 2, 3)).mean()

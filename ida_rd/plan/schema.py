@@ -296,6 +296,13 @@ class RunParameters(Parameters):
         return self
 
     @model_validator(mode="after")
+    def _adapted_know_the_test_images(self) -> RunParameters:
+        # Whether a training photograph holds a test image is asked of its pixels, which a reduced one no longer has.
+        if self.adapted and self.images.resize is not None:
+            raise ValueError("adapted: not with images.resize: reduced images are not found in training photographs")
+        return self
+
+    @model_validator(mode="after")
     def _branches_are_few(self) -> RunParameters:
         count = len(self.decoders()) * len(self.factors) * len(self.downscalers)
         if count > MOST_BRANCHES:

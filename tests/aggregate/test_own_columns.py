@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import run
+from conftest import walk
 from PIL import Image
 
 from ida_rd import score
 from ida_rd.aggregate.own import own_markdown, own_rows, own_table, write_own_tables
-from ida_rd.bundle.publish import write_checksums
+from ida_rd.bundle.publish import publish, write_checksums
 from ida_rd.bundle.verify import verify
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import method_recipe, open_method
+from ida_rd.upscale.check import check_upscaler
 from ida_rd.upscale.columns import columns_of, declared
 
 SEARCHER = '''
@@ -177,6 +179,25 @@ def test_pulse_and_a_chain_that_ends_with_it_declare_theirs() -> None:
     assert declared(open_method(method_recipe("upscale", "f", {"method": "flow"}))) == {}
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("", "", None),
+        ('"happy": far < 0.5, ', "", r"columns\(\) declares happy, and sample\(\) does not give it"),
+        ("far < 0.5", "far", "column happy, a share, holds 'f': give numbers, or True and False"),
+        ('"far": far,', '"far": far.astype(str),', "column far, a mean, holds 'U'"),
+    ],
+)
+def test_a_method_is_checked_for_what_it_declares(old: str, new: str, message: str | None) -> None:
+    module = ModuleType("searcher")
+    exec(SEARCHER.replace(old, new), module.__dict__)
+    if message is None:
+        check_upscaler(module, {}, 4)
+        return
+    with pytest.raises(UserError, match=message):
+        check_upscaler(module, {}, 4)
+
+
 def test_a_call_of_score_tells_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, astronaut: Any) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -189,34 +210,39 @@ def test_a_call_of_score_tells_them(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "samples that it likes" not in plain.markdown()
 
 
-@pytest.mark.slow
 def test_a_run_shows_publishes_and_verifies_them_and_that_its_images_were_reduced(
-    repository: Path, tmp_path: Path
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _write_searcher(repository)
-    parameters = yaml.safe_load((repository / "params.yaml").read_text())
-    parameters["upscalers"] |= {"own": {"method": "own_lab.searcher"}}
+    """In one process; that its outputs are up to date is what DVC is asked elsewhere."""
+    monkeypatch.chdir(project)
+    for key, value in {"IDA_RD_OFFLINE": "1", "IDA_RD_DEVICE": "cpu", "IDA_RD_WORKERS": "1"}.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr("ida_rd.bundle.publish._refuse_stale", lambda root: None)
+    _write_searcher(project)
+    parameters = yaml.safe_load((project / "params.yaml").read_text())
+    parameters["upscalers"] = {"own": {"method": "own_lab.searcher"}}
+    parameters["distortions"] = {"psnr": {"method": "pixel"}}
     parameters["images"]["resize"] = 48
-    (repository / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
-    run("dvc", "repro", cwd=repository)
-    table = pd.read_csv(repository / "metrics/tables/own_columns.csv")
-    assert set(table.upscaler) == {"own"}
-    page = (repository / "metrics/report/index.html").read_text()
+    (project / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
+    walk(report=True)
+    table = pd.read_csv(project / "metrics/tables/own_columns.csv")
+    assert set(zip(table.upscaler, table["column"], strict=True)) == {("own", "happy"), ("own", "far")}
+    page = (project / "metrics/report/index.html").read_text()
     assert "What the upscalers say of their own samples" in page
     assert "samples that it likes" in page
     assert 'href="own_columns.csv"' in page
-    assert {Image.open(path).size for path in (repository / "data/hr").glob("*.png")} == {(48, 48)}
+    assert {Image.open(path).size for path in (project / "data/hr").glob("*.png")} == {(48, 48)}
     for name in ("ida_rd.md", "mean_std.md", "mean_std.tex", "own_columns.md"):
-        assert "HR reduced to 48 x 48" in (repository / "metrics/tables" / name).read_text()
+        assert "HR reduced to 48 x 48" in (project / "metrics/tables" / name).read_text()
     assert "HR reduced to 48 x 48" in page
     bundle = tmp_path / "bundle"
-    run("ida-rd", "publish", str(bundle), "--images", cwd=repository)
+    publish(project, bundle, images=True)
     assert any(what.startswith("own_columns.csv: ") for what in verify(bundle).unverified)
     for change, message in (
         (_lose_a_row, "own_columns.csv: own x4 .*: happy: is not there for every sample, once"),
         (_flip_a_value, "tables/own_columns.csv: line 2, value is"),
         (_half_a_value, "own_columns.csv: own x4 .*: happy: is neither True nor False everywhere"),
-        (_declare_more, r"own_columns.csv: has rows of happy of own, which no upscaler declares"),
+        (_declare_less, "own_columns.csv: has rows of happy of own, which no upscaler declares"),
         (lambda bundle: (bundle / "own_columns.csv").unlink(), "own_columns.csv: missing"),
     ):
         changed = tmp_path / "changed"
@@ -245,7 +271,7 @@ def _half_a_value(bundle: Path) -> None:
     _rows(bundle, lambda table: table.assign(value=[0.5, *table.value[1:]]))
 
 
-def _declare_more(bundle: Path) -> None:
+def _declare_less(bundle: Path) -> None:
     """Rows of a column that the recipes no longer declare."""
     for path in [bundle / "recipes/aggregate.json", bundle / "recipes/report.json", bundle / "provenance.json"]:
         data = json.loads(path.read_text())

@@ -108,6 +108,11 @@ def test_the_plan_says_what_to_do_and_then_says_in_all_tables_that_it_was_done(p
     assert (
         "do not give an HR image of 16 x 16, the only size that it makes; set images.resize: 16, which reduces" in line
     )
+    adapted = text.replace("crop: 64", "crop: 64, resize: 16").replace("\nsamples: 2", "\nadapted: {a: {}}\nsamples: 2")
+    (project / "params.yaml").write_text(adapted)
+    done = stage_here("plan", cwd=project)
+    assert done.returncode == 2
+    assert "adapted: not with images.resize" in done.stderr
     for crop in ("null", "64"):
         (project / "params.yaml").write_text(text.replace("crop: 64", f"crop: {crop}, resize: 16"))
         done = stage_here("plan", cwd=project)

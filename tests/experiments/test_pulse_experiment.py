@@ -52,7 +52,7 @@ def _command(photos: Path, out: Path, steps: int) -> list[str]:
 
 
 def test_training_resumes_after_a_kill_and_ends_with_the_same_bytes(tmp_path: Path, photos: Path) -> None:
-    steps = 120
+    steps = 60
     whole = _train(photos, tmp_path / "whole", steps=steps)
     command, env = _command(photos, tmp_path / "killed", steps), os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
