@@ -58,7 +58,7 @@ class TrainConfig:
     critic: str = option("64,64,48,32,16", "the same of the critic")
     latent: int = option(128, "length of a style")
     depth: int = option(8, "layers of the mapping network")
-    steps: int = option(3000, "steps, each of the critic and of the generator")
+    steps: int = option(5000, "steps, each of the critic and of the generator")
     batch: int = option(16, f"images of a step, a multiple of {GROUP}")
     rate: float = option(0.002, "learning rate of both")
     r1: float = option(1.0, "weight of the critic's gradient on photographs (gamma)")

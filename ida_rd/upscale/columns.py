@@ -7,7 +7,6 @@ A method module may define ``columns(parameters) -> dict[str, Column]``. Each is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from ida_rd.core.errors import UserError
@@ -40,7 +39,7 @@ def columns_of(method: OpenedMethod) -> dict[str, Column]:
     return dict(told(method.parameters)) if callable(told) else {}
 
 
-def declared(method: OpenedMethod) -> Mapping[str, Any]:
+def declared(method: OpenedMethod) -> dict[str, Any]:
     """The same as part of what recipes know about an upscaler; nothing for one that declares none."""
     found = columns_of(method)
     if len({column.label for column in found.values()}) != len(found):

@@ -240,7 +240,7 @@ def test_a_run_shows_publishes_and_verifies_them_and_that_its_images_were_reduce
     assert any(what.startswith("own_columns.csv: ") for what in verify(bundle).unverified)
     for change, message in (
         (_lose_a_row, "own_columns.csv: own x4 .*: happy: is not there for every sample, once"),
-        (_flip_a_value, "tables/own_columns.csv: line 2, value is"),
+        (_flip_a_value, "tables/own_columns.csv: line 3, value is"),
         (_half_a_value, "own_columns.csv: own x4 .*: happy: is neither True nor False everywhere"),
         (_declare_less, "own_columns.csv: has rows of happy of own, which no upscaler declares"),
         (lambda bundle: (bundle / "own_columns.csv").unlink(), "own_columns.csv: missing"),
@@ -255,20 +255,22 @@ def test_a_run_shows_publishes_and_verifies_them_and_that_its_images_were_reduce
 
 
 def _rows(bundle: Path, change: Any) -> None:
+    """Change the table, given the first row of a share."""
     table = pd.read_csv(bundle / "own_columns.csv")
-    change(table).to_csv(bundle / "own_columns.csv", index=False)
+    first = table.index[table["column"] == "happy"][0]
+    change(table, first).to_csv(bundle / "own_columns.csv", index=False)
 
 
 def _lose_a_row(bundle: Path) -> None:
-    _rows(bundle, lambda table: table.drop(index=0))
+    _rows(bundle, lambda table, first: table.drop(index=first))
 
 
 def _flip_a_value(bundle: Path) -> None:
-    _rows(bundle, lambda table: table.assign(value=[1 - table.value[0], *table.value[1:]]))
+    _rows(bundle, lambda table, first: table.assign(value=table.value.where(table.index != first, 1 - table.value)))
 
 
 def _half_a_value(bundle: Path) -> None:
-    _rows(bundle, lambda table: table.assign(value=[0.5, *table.value[1:]]))
+    _rows(bundle, lambda table, first: table.assign(value=table.value.where(table.index != first, 0.5)))
 
 
 def _declare_less(bundle: Path) -> None:
