@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ida_rd.aggregate.own import own_markdown
 from ida_rd.aggregate.results import flat_images
 from ida_rd.aggregate.tables import differences_markdown, disagreement_note, flat_note, markdown_table
 from ida_rd.core.errors import UserError
@@ -41,6 +42,8 @@ class Result:
         What could not be computed, and why.
     recipe : dict
         What was checked and run: parameters, hashes of code and weights, descriptions of the distortions.
+    own : DataFrame
+        What the upscalers say of their own samples, such as the share that converged; empty if they say nothing.
     """
 
     scores: pd.DataFrame
@@ -49,17 +52,19 @@ class Result:
     rows: pd.DataFrame
     skipped: dict[str, str]
     recipe: dict[str, Any]
+    own: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def markdown(self) -> str:
-        """Return the table of scores, as Markdown."""
+        """Return the table of scores, as Markdown; below it, what the upscalers say of their own samples."""
         recipe = self.recipe
         flat = flat_images(self.images)
         distortions, confidence = recipe["distortions"], recipe["confidence"]
-        return markdown_table(
+        table = markdown_table(
             *(self.scores, distortions, recipe["distortion_order"], self.skipped, confidence, flat),
             primary=recipe.get("primary"),
             disagreeing=disagreement_note(self.differences, distortions, recipe["distortion_order"], 1 - confidence),
         )
+        return table + (f"\n{own_markdown(self.own, recipe['upscalers'])}" if len(self.own) else "")
 
     def differences_markdown(self) -> str:
         """Return the paired differences by the leading distortion, as Markdown."""

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ida_rd.aggregate.own import own_rows, own_table
 from ida_rd.aggregate.rate import rates
 from ida_rd.aggregate.results import Results, aggregate, rows_in
 from ida_rd.balance.structure import has_structure
@@ -143,8 +144,10 @@ def score(
         of = {f"{i}.png": i for i in ids}
         tiles = {of[file]: name for name, files in photographs(of, photograph_before).items() for file in files}
         results, rows = _run(recipes, tiles, project, store)
-    recipe = recipes["aggregate"]
-    return Result(results.scores, results.differences, results.images, rows, recipe["skipped"], recipe)
+        recipe = recipes["aggregate"]
+        own = own_rows(project.sr, recipe)
+    told = own_table(own, tiles, recipe) if len(own) else pd.DataFrame()
+    return Result(results.scores, results.differences, results.images, rows, recipe["skipped"], recipe, told)
 
 
 def _factor(factor: Any) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ida_rd.aggregate.matched import matched_table
 from ida_rd.aggregate.matched_text import matched_markdown
+from ida_rd.aggregate.own import own_rows, write_own_tables
 from ida_rd.aggregate.rate import rates
 from ida_rd.aggregate.results import (
     Results,
@@ -51,10 +52,13 @@ def write_results(project: Project) -> Results:
 def _write_decoders(
     project: Project, folder: Path, recipe: dict[str, Any], results: Results, photographs: Photographs
 ) -> None:
-    """Write what is said of the decoders: how far they are from home, and what the adapted ones find again."""
+    """Write what is said of the decoders: how far from home they are, what they say of their own samples, and what the
+    adapted ones find again.
+    """
     confidence, lead = recipe["confidence"], recipe["distortion_order"][0]
     rows = read_table(project.surprise, hint="run `dvc repro surprise`")
     write_surprise_tables(folder, rows, photographs, recipe)
+    write_own_tables(folder, own_rows(project.sr, recipe), photographs, recipe)
     if families := recipe.get("matched"):
         matched = matched_table(results.images, results.scores, photographs, recipe)
         write_table(folder / "matched.csv", matched)

@@ -87,11 +87,10 @@ def _files(images: dict[str, Any], found: dict[str, str]) -> list[File]:
 def _units(recipe: dict[str, Any], files: list[File], sources: list[str], together: int) -> list[Unit]:
     """Files in groups of `together`; each file's parts have keys of their own."""
     images = recipe["images"]
-    cutting = {"crop": images["crop"], "multiple": recipe["multiple"], "code": recipe["looking"]}
-    whats = {None: cutting} | {
-        name: identity(recipe["sources"][name]) | {"crop": images["crop"], "multiple": recipe["multiple"]}
-        for name in sources
-    }
+    cutting = {"crop": images["crop"], "multiple": recipe["multiple"]}
+    cutting |= {"resize": images["resize"]} if "resize" in images else {}
+    whats = {None: cutting | {"code": recipe["looking"]}}
+    whats |= {name: identity(recipe["sources"][name]) | cutting for name in sources}
     units = []
     for start in range(0, len(files), together):
         group = files[start : start + together]

@@ -72,7 +72,8 @@ def _look(
             continue
         try:
             image = read_candidate_file(file.file, folder, sha256=file.sha256)
-            places = rectangles(file.image_id, image.shape[1], image.shape[0], images["crop"], recipe["multiple"])
+            size = (image.shape[1], image.shape[0])
+            places = rectangles(file.image_id, *size, images["crop"], recipe["multiple"], images.get("resize"))
             tiles[file] = [cut(image, *place[1:]) for place in places]
             value: Any = [dict(zip(PLACE, (p[0], file.file, *p[1:], file.sha256), strict=True)) for p in places]
         except ImageError as error:

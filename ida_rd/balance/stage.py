@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ida_rd.balance.groups import Cells, cells, entropy, maximum_entropy
+from ida_rd.balance.reduce import reduced
 from ida_rd.balance.selection import even_quotas, features, k_means_groups, sequence
 from ida_rd.balance.structure import WITHOUT_STRUCTURE, has_structure, structure_warning
 from ida_rd.core.candidates import cut, photograph_of, read_candidate_file, rectangles
@@ -207,7 +208,9 @@ def write_subset(subset: pd.DataFrame, images: dict[str, Any], target: Path) -> 
     subset : DataFrame
         From a `Selection`. A missing rectangle stands for the whole image.
     images : dict
-        ``path``, the folder; ``multiple``, the least common multiple of the factors.
+        ``path``, the folder; ``multiple``, the least common multiple of the factors; ``resize`` and ``resize_filter``,
+        if the rectangles are squares that are reduced: the manifest's hashes are of what is written, its rectangles of
+        where that is in the files.
 
     Raises
     ------
@@ -225,7 +228,8 @@ def write_subset(subset: pd.DataFrame, images: dict[str, Any], target: Path) -> 
                 last = (file, read_candidate_file(file, images["path"], sha256=sha256))
             image = last[1]
             if math.isnan(row["width"]):
-                whole = rectangles(row["image_id"], image.shape[1], image.shape[0], None, images["multiple"])
+                size = (image.shape[1], image.shape[0])
+                whole = rectangles(row["image_id"], *size, None, images["multiple"], images.get("resize"))
                 row |= dict(zip(("x", "y", "width", "height"), whole[0][1:], strict=True))
         except ImageError as error:
             raise UserError(f"{file}: {error}; fix or `touch` it, then run `make repro` again") from None
@@ -233,6 +237,8 @@ def write_subset(subset: pd.DataFrame, images: dict[str, Any], target: Path) -> 
         tile = cut(image, **place)
         if tile.shape != (place["height"], place["width"], 3):
             raise UserError(f"{file}: changed while the pipeline ran; run `make repro` again")
+        if "resize" in images:
+            tile = reduced(tile, images["resize"], images["resize_filter"])
         write_png(target / f"{row['image_id']}.png", tile)
         kept = {key: value for key, value in row.items() if key not in PLACE}
         found = {"pixels_sha256": pixels_sha256(tile), WITHOUT_STRUCTURE: not has_structure(tile)}

@@ -23,6 +23,7 @@ from ida_rd.distort.recipe import stated as stated_distortion
 from ida_rd.downscale.recipe import skipped_recipe
 from ida_rd.downscale.recipe import stated as stated_downscaler
 from ida_rd.plan.schema import RunParameters
+from ida_rd.upscale.columns import declared
 from ida_rd.upscale.contract import Descriptor
 from ida_rd.upscale.recipe import stated as stated_upscaler
 
@@ -196,7 +197,14 @@ def _upscaler(claims: Claims, parameters: RunParameters, name: str, entry: Recip
         return
     asked = opens_nothing("upscale", entry)
     recipe, descriptor, method = stated_upscaler(name, asked, factor, parameters.seed, parameters.samples)
-    recipe, known = _as_recipe(recipe), _as_recipe(dataclasses.asdict(descriptor) | {"marks": descriptor.marks()})
+    recipe, known = (
+        _as_recipe(recipe),
+        _as_recipe(
+            dataclasses.asdict(descriptor)
+            | {"marks": descriptor.marks() + parameters.images.marks()}
+            | declared(method)
+        ),
+    )
     if asked != entry:  # it names a file: what is in that, and only that, is left open
         recipe = {k: v for k, v in recipe.items() if k != DECIDED_BY_A_FILE}
         recipe["parameters"] = _dumped("upscale", name, entry)

@@ -9,14 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ida_rd.aggregate.own import own_rows
 from ida_rd.bundle.derived import citations, licences, readme, results_of
 from ida_rd.bundle.folder import SUMS
+from ida_rd.bundle.own import OWN
 from ida_rd.bundle.schema import PublishedResults, program
 from ida_rd.bundle.verify import verify
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, sha256_file, write_json, write_text
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.readers import read_json
+from ida_rd.core.tables import write_table
 
 __all__ = ["publish", "write_checksums"]
 
@@ -97,6 +100,8 @@ def _write(project: Project, folder: Path, recipe: dict[str, Any], *, images: bo
     _copy_folder(project.plots, folder / "figures", ignored)
     if images:
         _copy_folder(project.page, folder / "page")
+    if len(own := own_rows(project.sr, recipe)):
+        write_table(folder / OWN, own)
     commit, changed = _commit(project.root)
     results = PublishedResults.model_validate(
         results_of(

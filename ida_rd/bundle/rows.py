@@ -59,7 +59,10 @@ def test_set(bundle: Bundle, parameters: RunParameters, results: Results) -> tup
             problems.append(f"{name}: photograph is not what the files' names and images.photograph_before say")
     if not all(isinstance(sha, str) and HASH.fullmatch(sha) for sha in table.pixels_sha256):
         problems.append(f"{name}: pixels_sha256 are no hashes")
-    for column in ("width", "height"):
+    reduced = parameters.images.resize
+    if reduced is not None and not ((table.width == table.height) & (table.width >= reduced)).all():
+        problems.append(f"{name}: its rectangles are not squares of at least images.resize = {reduced} pixels")
+    for column in ("width", "height") if reduced is None else ():
         if any(
             int(side) != side or side < 1 or side % factor for side in table[column] for factor in parameters.factors
         ):

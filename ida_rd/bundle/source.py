@@ -208,13 +208,7 @@ def _files(
         ),
         "recipes/balance.json": (
             bundle.json("recipes/balance.json"),
-            balance_recipe(
-                claims.data["balance"],
-                said["images"]["path"],
-                claims.data["multiple"],
-                parameters.seed,
-                photograph_before=said["images"]["photograph_before"],
-            ),
+            balance_recipe(claims.data["balance"], said["images"], claims.data["multiple"], parameters.seed),
         ),
     }
     for name, (published, fresh) in wanted.items():

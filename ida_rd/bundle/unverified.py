@@ -6,6 +6,7 @@ from typing import Any
 
 from ida_rd.bundle.folder import Bundle
 from ida_rd.bundle.numbers import of_this_program
+from ida_rd.bundle.own import OWN
 from ida_rd.bundle.schema import Results
 from ida_rd.core.methods import known_methods
 from ida_rd.core.weights import catalogue
@@ -41,6 +42,8 @@ def left_open(bundle: Bundle, results: Results, recipe: dict[str, Any]) -> list[
     ]
     if "surprise.csv" in bundle.files:
         found.append("surprise.csv: how far decoders are from home; tables/surprise.csv follows from it")
+    if OWN in bundle.files:
+        found.append(f"{OWN}: what upscalers say of their own samples; tables/own_columns.csv follows from it")
     if figures:
         found.append(f"figures/: {figures} files, as they were drawn")
     if page:

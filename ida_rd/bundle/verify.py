@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from ida_rd.aggregate.own import write_own_tables
 from ida_rd.aggregate.results import Results as Numbers
 from ida_rd.aggregate.results import photographs_in, provenance, without_structure
 from ida_rd.aggregate.surprise import write_surprise_tables
@@ -19,6 +20,7 @@ from ida_rd.bundle.claims import claims_of
 from ida_rd.bundle.derived import citations, licences, readme, results_of, weights_of
 from ida_rd.bundle.folder import DAMAGED, SUMS, Bundle, refusal
 from ida_rd.bundle.numbers import branch_problems, of_this_program, result_problems, table_problems
+from ida_rd.bundle.own import OWN, own_columns_of, published_own_rows
 from ida_rd.bundle.rows import row_problems, test_set
 from ida_rd.bundle.schema import RESULTS_SCHEMA, InvalidResults, PublishedResults, Results, read_results
 from ida_rd.bundle.source import source_problems
@@ -155,7 +157,7 @@ def _contents(bundle: Bundle, results: Results) -> tuple[list[str], Verified | N
     problems = source_problems(bundle, results, recipe, parameters, claims, version)
     problems += _said_twice(results, recipe)
     paths = [*version.files(recipe["recipes"])] if not problems else []
-    problems += _names(bundle, results, paths) if paths else []
+    problems += _names(bundle, results, recipe, paths) if paths else []
     images, odd = test_set(bundle, parameters, results)
     methods = version.files(recipe["recipes"])
     samples = {
@@ -209,7 +211,7 @@ def _said_twice(results: Results, recipe: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _names(bundle: Bundle, results: Results, recipes: list[str]) -> list[str]:
+def _names(bundle: Bundle, results: Results, recipe: dict[str, Any], recipes: list[str]) -> list[str]:
     """Which files a bundle has: those that its version writes, and nothing else."""
     version, own = version_of(results), of_this_program(results)
     rows = [record.file for record in results.branches]
@@ -220,6 +222,8 @@ def _names(bundle: Bundle, results: Results, recipes: list[str]) -> list[str]:
     if SURPRISE[0] in bundle.files:
         wanted |= {*SURPRISE}
         wanted |= {f"tables/surprise.{end}" for end in ("csv", "md") if len(bundle.table(SURPRISE[0]))}
+    if own_columns_of(recipe):
+        wanted |= {OWN, *(f"tables/own_columns.{end}" for end in ("csv", "md"))}
     problems = [f"{name}: missing" for name in sorted(wanted - set(bundle.files))]
     for name in bundle.files:
         more = not own and results.schema_version == RESULTS_SCHEMA and name.startswith("tables/")  # a newer one's
@@ -318,6 +322,12 @@ def _derived(
         if SURPRISE[0] in bundle.files:
             photographs = photographs_in(bundle.table("subset.csv"))
             write_surprise_tables(Path(folder), _surprise(bundle, results, len(photographs)), photographs, today)
+        if own_columns_of(recipe):
+            manifest = bundle.table("subset.csv")
+            own_rows, odd = published_own_rows(bundle, results, recipe, list(manifest.image_id))
+            problems += odd
+            if not odd:
+                write_own_tables(Path(folder), own_rows, photographs_in(manifest), today)
         problems += table_problems(bundle, Path(folder), results)
         if not own:
             return problems

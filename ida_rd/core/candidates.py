@@ -14,6 +14,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -39,6 +40,7 @@ __all__ = [
     "read_candidate_file",
     "rectangles",
     "source_path",
+    "whole_sizes",
 ]
 
 # Package and path in it. Everyday photographs, the last five of scikit-image's grey; the terms of each are in
@@ -199,9 +201,16 @@ def fingerprint(source: str, folder: str | None, pattern: str | None = None) -> 
 
 
 def check_sizes(
-    source: str, folder: str | None, pattern: str | None, crop: int | None, multiple: int, *, all_files: bool = True
+    source: str,
+    folder: str | None,
+    pattern: str | None,
+    crop: int | None,
+    multiple: int,
+    *,
+    all_files: bool = True,
+    resize: int | None = None,
 ) -> int | None:
-    """Refuse images too small for `crop` or `multiple` by their headers; see `rectangles`.
+    """Refuse images too small for `crop`, `resize` or `multiple` by their headers; see `rectangles`.
 
     What is left out, of the folder or of files with more than one image, is said on standard error. Without `all_files`
     the first image stands for all. A header that cannot be read is left to the stage that reads the whole file and
@@ -210,7 +219,7 @@ def check_sizes(
     Returns
     -------
     int or None
-        The smallest side of all candidates, in pixels; None if no header can be read.
+        The smallest side of all HR images, in pixels; None if no header can be read.
     """
     small, sides, more = [], [], []
     if folder is not None and (others := left_out(Path(folder).expanduser(), EXTENSIONS, pattern)):
@@ -224,7 +233,8 @@ def check_sizes(
         if further:
             more.append(file)
         try:
-            sides += [min(w, h) for _, _, _, w, h in rectangles(image_id, width, height, crop, multiple)]
+            places = rectangles(image_id, width, height, crop, multiple, resize)
+            sides += [resize or min(w, h) for _, _, _, w, h in places]
         except ImageError as error:
             small.append(f"{file}: {error}")
     if more:
@@ -237,8 +247,22 @@ def check_sizes(
     return min(sides, default=None)
 
 
+def whole_sizes(
+    source: str, folder: str | None, pattern: str | None, multiple: int, *, all_files: bool = True
+) -> dict[tuple[int, int], str]:
+    """Height and width of whole images as candidates, by their headers, each with the first file that has it."""
+    found: dict[tuple[int, int], str] = {}
+    files = list(candidate_files(source, folder, pattern).items())
+    for image_id, file in files if all_files else files[:1]:
+        with suppress(ImageError):
+            width, height, _ = read_header(source_path(file, folder))
+            for _, _, _, w, h in rectangles(image_id, width, height, None, multiple):
+                found.setdefault((h, w), file)
+    return found
+
+
 def rectangles(
-    image_id: str, width: int, height: int, crop: int | None, multiple: int
+    image_id: str, width: int, height: int, crop: int | None, multiple: int, resize: int | None = None
 ) -> list[tuple[str, int, int, int, int]]:
     """Cut an image into candidates: ``(image_id, x, y, width, height)``.
 
@@ -249,12 +273,19 @@ def rectangles(
         image, centre-cropped to a multiple of `multiple` pixels.
     multiple : int
         Least common multiple of the scale factors.
+    resize : int or None
+        Side that the candidates are reduced to afterwards: without `crop`, the candidate is the largest centred square.
 
     Raises
     ------
     ImageError
         The image is too small.
     """
+    if crop is None and resize is not None:
+        side = min(width, height)
+        if side < resize:
+            raise ImageError(f"{width} x {height} pixels, smaller than images.resize = {resize}, and none is enlarged")
+        return [(image_id, (width - side) // 2, (height - side) // 2, side, side)]
     if crop is None:
         w, h = width - width % multiple, height - height % multiple
         if not w or not h:

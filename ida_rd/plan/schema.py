@@ -2,113 +2,34 @@
 
 from __future__ import annotations
 
-import unicodedata
 from itertools import pairwise
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ida_rd.balance.groups import OTHERS, edge_labels
 from ida_rd.core.errors import did_you_mean
-from ida_rd.core.methods import NAME, Parameters, known_methods
-from ida_rd.core.names import label_problem
+from ida_rd.core.methods import Parameters, known_methods
+from ida_rd.plan.fields import (
+    LONGEST_NAME,
+    MOST_BRANCHES,
+    MOST_METHODS,
+    ONCE,
+    WHOLE,
+    Attribute,
+    Before,
+    Edge,
+    Factors,
+    Label,
+    Member,
+    MethodEntry,
+    Name,
+    Named,
+    Pattern,
+    Text,
+)
 
 __all__ = ["LONGEST_NAME", "Aggregate", "MethodEntry", "RunParameters"]
-
-# Upper bounds are far above what anyone wants: a file of others, or a slip of the keyboard, must not cost a day or all
-# memory before it is refused.
-LONGEST_NAME = 100
-LONGEST_TEXT = 4096
-MOST_METHODS = 1000
-MOST_BRANCHES = 20_000
-PATTERN_PARTS = 16
-LARGEST_EDGE = 1e12
-# Columns of the tables that attributes become columns of.
-RESERVED = {"image_id", "photograph", "file", "x", "y", "width", "height", "sha256", "group", "order", "pool",
-            "chosen", "short", "pixels_sha256"}  # fmt: skip
-
-
-def _name(name: Any) -> str:
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValueError(
-            f"the name {str(name)[:60]!r} must consist of a-z, 0-9, - and _ and begin with a letter or digit"
-        )
-    if len(name) > LONGEST_NAME:
-        raise ValueError(f"the name {name[:20]}... has more than {LONGEST_NAME} characters")
-    return name
-
-
-def _text(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("it has a NUL in it")
-    return text
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)  # as names and labels are everywhere: a file may have either form
-
-
-def _label(label: str) -> str:
-    if problem := label_problem(label):
-        raise ValueError(f"the label {problem}")
-    return _composed(label)
-
-
-def _once(values: Any) -> Any:
-    """Two names that look alike, of which a mapping would keep one."""
-    if isinstance(values, dict):
-        names = [_composed(name) for name in values if isinstance(name, str)]
-        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-            raise ValueError(f"{twice[0]!r} is there in two forms of Unicode (NFC and NFD): keep one")
-    return values
-
-
-def _attribute(name: str) -> str:
-    if name in RESERVED:
-        raise ValueError(f"{name!r} is the name of another column")
-    return _label(name)
-
-
-def _pattern(pattern: str) -> str:
-    parts = pattern.split("/")
-    if PurePosixPath(pattern).is_absolute() or "\\" in pattern or ".." in parts:
-        raise ValueError("give a pattern below images.path: without a leading /, .. or a backslash")
-    if len(parts) > PATTERN_PARTS or sum("**" in part for part in parts) > 1:
-        raise ValueError(f"give a pattern of at most {PATTERN_PARTS} parts, at most one of them **")
-    return _text(pattern)
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-        raise ValueError("give a whole number")
-    return value
-
-
-def _distinct(values: list[int]) -> list[int]:
-    if len(set(values)) != len(values):
-        raise ValueError("names a factor twice")
-    return values
-
-
-MethodEntry = dict[str, Any]
-WHOLE = BeforeValidator(_whole)  # after the bounds, or the JSON schema has none
-Named = dict[Annotated[Any, BeforeValidator(_name)], MethodEntry]
-Factor = Annotated[int, Field(ge=2, le=64), WHOLE]
-Text = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(_text)]
-Member = Annotated[Text, AfterValidator(_composed)]
-ONCE = BeforeValidator(_once)
-Label = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_label)]
-Attribute = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_attribute)]
-Edge = Annotated[float, Field(ge=-LARGEST_EDGE, le=LARGEST_EDGE)]
 
 
 class Images(Parameters):
@@ -119,13 +40,11 @@ class Images(Parameters):
         " your own"
     )
     path: Text | None = Field(default=None, description="folder of your images, for source folder")
-    pattern: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_pattern)] | None = Field(
+    pattern: Pattern | None = Field(
         default=None,
         description='which files of the folder, such as "*_HR.png" or, in sub-folders, "*/*.png"; null: all',
     )
-    photograph_before: (
-        Annotated[str, Field(min_length=1, max_length=16), AfterValidator(_text), AfterValidator(_composed)] | None
-    ) = Field(
+    photograph_before: Before | None = Field(
         default=None,
         description="if your files are tiles of photographs: the text before which a file's name is that of its"
         ' photograph, such as "_s" for 0001_s001.png and 0001_s002.png; its last occurrence counts, in whatever folder;'
@@ -136,6 +55,36 @@ class Images(Parameters):
         description="side of the square tiles that the images are cut into, in pixels, a multiple of the factors; null:"
         " whole images, cropped to such a multiple",
     )
+    resize: Annotated[int, Field(ge=8, le=65536), WHOLE] | None = Field(
+        default=None,
+        description="side to which the tiles of crop pixels, or the largest centred square of each image, are reduced"
+        " before they are downscaled, in pixels, a multiple of the factors: for an upscaler that makes one size alone."
+        " They are the HR images then, which all tables say; null: none are",
+    )
+    resize_filter: Literal["box", "bilinear", "hamming", "bicubic", "lanczos"] = Field(
+        default="lanczos", description="Pillow's filter by which they are reduced"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_resize(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As below: recipes of a run that reduces nothing do not know of it.
+        found = handler(self)
+        return found if self.resize else {k: v for k, v in found.items() if k not in ("resize", "resize_filter")}
+
+    def marks(self) -> list[str]:
+        """What every table must say of all upscalers, since it is true of what they are compared with."""
+        return [] if self.resize is None else [f"HR reduced to {self.resize} x {self.resize}"]
+
+    @model_validator(mode="after")
+    def _can_be_reduced(self) -> Images:
+        if self.resize is None and "resize_filter" in self.model_fields_set:
+            raise ValueError("resize_filter is for resize, which is not given")
+        if self.resize is not None and self.crop is not None and self.resize > self.crop:
+            raise ValueError(
+                f"resize is {self.resize}, larger than crop, {self.crop}, and none is enlarged: use a crop of"
+                f" {self.resize} or more"
+            )
+        return self
 
     @model_validator(mode="after")
     def _path_fits(self) -> Images:
@@ -285,9 +234,7 @@ class RunParameters(Parameters):
     images: Images = Field(description="the HR images to choose from")
     attributes: Attributes = Field(description="what is known of each image")
     balance: Balance = Field(description="how the test set is chosen")
-    factors: Annotated[list[Factor], Field(min_length=1, max_length=32), AfterValidator(_distinct)] = Field(
-        description="scale factors, each once", json_schema_extra={"uniqueItems": True}
-    )
+    factors: Factors = Field(description="scale factors, each once", json_schema_extra={"uniqueItems": True})
     downscalers: Annotated[Named, Field(min_length=1, max_length=MOST_METHODS)] = Field(
         description="the downscalers to score, by a name of your choice (a-z, 0-9, - and _)"
     )
@@ -305,7 +252,7 @@ class RunParameters(Parameters):
     distortions: Annotated[Named, Field(min_length=1, max_length=MOST_METHODS)] = Field(
         description="distances between HR and SR images, by a name of your choice"
     )
-    primary: Annotated[str, BeforeValidator(_name)] | None = Field(
+    primary: Name | None = Field(
         default=None,
         description="name of the distortion that is the primary outcome and leads tables and figures; where it cannot"
         " be computed that is said, and the first of the others leads; null: the first",
@@ -349,6 +296,13 @@ class RunParameters(Parameters):
         return self
 
     @model_validator(mode="after")
+    def _adapted_know_the_test_images(self) -> RunParameters:
+        # Whether a training photograph holds a test image is asked of its pixels, which a reduced one no longer has.
+        if self.adapted and self.images.resize is not None:
+            raise ValueError("adapted: not with images.resize: reduced images are not found in training photographs")
+        return self
+
+    @model_validator(mode="after")
     def _branches_are_few(self) -> RunParameters:
         count = len(self.decoders()) * len(self.factors) * len(self.downscalers)
         if count > MOST_BRANCHES:
@@ -374,9 +328,10 @@ class RunParameters(Parameters):
 
     @model_validator(mode="after")
     def _crop_divides(self) -> RunParameters:
-        crop = self.images.crop
+        key = "crop" if self.images.resize is None else "resize"
+        side = getattr(self.images, key)
         for factor in self.factors:
-            if crop is not None and crop % factor:
-                near = crop - crop % factor or factor
-                raise ValueError(f"images.crop is {crop}, which factor {factor} does not divide: use {near}, say")
+            if side is not None and side % factor:
+                near = side - side % factor or factor
+                raise ValueError(f"images.{key} is {side}, which factor {factor} does not divide: use {near}, say")
         return self

@@ -20,7 +20,7 @@ from ida_rd.adapt.recipe import adapt_recipe, adaptation_of
 from ida_rd.aggregate.recipe import aggregate_recipe
 from ida_rd.attributes.recipe import attributes_recipe, source_recipes
 from ida_rd.balance.recipe import balance_recipe
-from ida_rd.core.candidates import check_sizes, photographs
+from ida_rd.core.candidates import check_sizes, photographs, whole_sizes
 from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import atomic_folder, canonical_json, write_json
 from ida_rd.core.methods import method_recipe, open_method, validate
@@ -37,8 +37,9 @@ from ida_rd.plan.names import check_names
 from ida_rd.plan.schema import RunParameters
 from ida_rd.report.recipe import report_recipe
 from ida_rd.surprise.recipe import model_recipe, surprise_recipe
+from ida_rd.upscale.columns import declared
 from ida_rd.upscale.contract import Descriptor
-from ida_rd.upscale.recipe import branch_recipe, upscale_recipe
+from ida_rd.upscale.recipe import branch_recipe, remedy, upscale_recipe
 
 __all__ = ["make_recipes", "read_parameters", "same_on_disk", "write_plan", "write_recipes"]
 
@@ -93,6 +94,8 @@ class _Plan:
         self.skipped: dict[str, str] = {}
         self.multiple = math.lcm(*parameters.factors)
         self.smallest: int | None = None
+        self.all_files = False
+        self.sizes: dict[tuple[int, int], str] | None = None
         self.sources: Recipes = {}
         self.terms: dict[str, str] = {}
         self.upscalers: dict[str, dict[str, Any]] = {}
@@ -117,14 +120,17 @@ class _Plan:
                 print(f"note: images: {count} files are of {len(found)} photographs, by their names", file=sys.stderr)
             self.recipes["attributes"] = recipe
             self.recipes["balance"] = balance_recipe(
-                parameters.balance.model_dump(),
-                images.path,
-                self.multiple,
-                parameters.seed,
-                photograph_before=images.photograph_before,
+                parameters.balance.model_dump(), images.model_dump(), self.multiple, parameters.seed
             )
+            self.all_files = recipe["opens_images"]
             self.smallest = check_sizes(
-                images.source, images.path, images.pattern, images.crop, self.multiple, all_files=recipe["opens_images"]
+                images.source,
+                images.path,
+                images.pattern,
+                images.crop,
+                self.multiple,
+                all_files=self.all_files,
+                resize=images.resize,
             )
 
     def each_downscaler(self) -> None:
@@ -165,17 +171,31 @@ class _Plan:
     def _upscaler(
         self, name: str, entry: dict[str, Any], factor: int, *, adapted: bool = False
     ) -> tuple[dict[str, Any], Descriptor]:
-        crop = self.parameters.images.crop
-        return upscale_recipe(
+        side = self.parameters.images.resize or self.parameters.images.crop
+        recipe, descriptor = upscale_recipe(
             name,
             entry,
             factor,
             self.parameters.seed,
             self.parameters.samples,
-            size=None if crop is None else (crop, crop),
+            size=None if side is None else (side, side),
             download=self.download,
             adapted=adapted,
         )
+        if side is None and descriptor.size.hr is not None:
+            for (height, width), file in self._sizes().items():
+                if problem := descriptor.size.problem(height // factor, width // factor, factor):
+                    raise UserError(f"factor {factor}: {file}: {problem}; {remedy(descriptor.size)}")
+        return recipe, descriptor
+
+    def _sizes(self) -> dict[tuple[int, int], str]:
+        """Sizes of whole images, looked up once, and only for an upscaler that makes one size alone."""
+        if self.sizes is None:
+            images = self.parameters.images
+            self.sizes = whole_sizes(
+                images.source, images.path, images.pattern, self.multiple, all_files=self.all_files
+            )
+        return self.sizes
 
     def each_adapted(self) -> None:
         """Upscalers that are adapted to each downscaler, and the recipes of their adaptation."""
@@ -205,12 +225,14 @@ class _Plan:
     def _branches(
         self, name: str, factor: int, recipe: dict[str, Any], descriptor: Descriptor, adapted: Recipes | None = None
     ) -> None:
-        marks = descriptor.marks()
+        marks = descriptor.marks() + self.parameters.images.marks()
         if "non-commercial" in marks:
             print(
                 f"note: upscaler {name} x{factor} uses weights under {printable(descriptor.licence)}", file=sys.stderr
             )
-        self.upscalers[f"x{factor}/{name}"] = dataclasses.asdict(descriptor) | {"marks": marks}
+        self.upscalers[f"x{factor}/{name}"] = (
+            dataclasses.asdict(descriptor) | {"marks": marks} | declared(open_method(recipe))
+        )
         if not descriptor.asks:
             self.shared[f"upscale/x{factor}/{name}"] = recipe
         for downscaler in self.parameters.downscalers:

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from ida_rd.core import typeset
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_text
+from ida_rd.core.own import own_cells, own_notes
 from ida_rd.core.pairs import baseline_of, disagreements
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.readers import read_json
@@ -49,7 +50,7 @@ def write_page(
     """
     for stem in figures:
         shutil.copyfile(project.plots / f"{stem}.png", target / f"{stem}.png")
-    downloads = [*DOWNLOADS, *(f"{name}.csv" for name in ("surprise", "matched") if name in tables)]
+    downloads = [*DOWNLOADS, *(f"{name}.csv" for name in ("surprise", "matched", "own_columns") if name in tables)]
     for name in downloads:
         shutil.copyfile(project.tables / name, target / name)
     for name in ("provenance.json", "balance.csv"):
@@ -99,6 +100,8 @@ def write_page(
         downloads=downloads,
         families=_families(tables, recipe, lead),
         home={(u, f): away_from_home(tables.get("surprise"), u, f) for u, f in _upscalers(scores)},
+        own=own_cells(tables["own_columns"], recipe["upscalers"]) if "own_columns" in tables else None,
+        own_notes=own_notes(recipe["upscalers"]),
         software=software(provenance["environments"]),
         models=_models(recipe["upscalers"]),
         asked=not any(set(entry["marks"]) & UNASKED for entry in recipe["upscalers"].values()),

@@ -18,8 +18,8 @@ def write_report(project: Project) -> None:
     """Write ``metrics/plots/`` and ``metrics/report/``."""
     recipe = read_recipe(project, "report")
     tables = {name: read_table(project.tables / f"{name}.csv", hint="run `dvc repro aggregate`") for name in TABLES}
-    # What is said of decoders is there where any has a likelihood, or is adapted.
-    told = {name: project.tables / f"{name}.csv" for name in ("surprise", "matched")}
+    # What is said of decoders is there where any has a likelihood, is adapted, or has columns of its own.
+    told = {name: project.tables / f"{name}.csv" for name in ("surprise", "matched", "own_columns")}
     tables |= {
         name: read_table(path, hint="run `dvc repro aggregate`") for name, path in told.items() if path.is_file()
     }

@@ -26,9 +26,10 @@ from ida_rd.core.methods import OpenedMethod, method_recipe, open_method
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.progress import share
 from ida_rd.core.seeds import Draw
+from ida_rd.upscale.columns import Column, columns_of
 from ida_rd.upscale.contract import Descriptor, Problem, Samples, Upscaler, memory_of
 
-__all__ = ["Cascade", "Parameters", "chain_memory", "combine", "describe", "files", "load", "memory"]
+__all__ = ["Cascade", "Parameters", "chain_memory", "columns", "combine", "describe", "files", "load", "memory"]
 
 EIGHT_BIT_COPIES = 3  # of all samples: of the step before, of this one, and while they are put together
 
@@ -108,6 +109,11 @@ def describe(parameters: Parameters, factor: int) -> Descriptor:
             f"steps.{asking[0]}: asks for {' and '.join(found[asking[0]].asks)}, which no step of a chain is given"
         )
     return combine(found)
+
+
+def columns(parameters: Parameters) -> dict[str, Column]:
+    """Those of the last step."""
+    return columns_of(_steps(parameters)[-1][0])
 
 
 def memory(parameters: Parameters, factor: int, samples: int) -> float | None:

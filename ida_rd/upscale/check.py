@@ -57,6 +57,14 @@ def check_upscaler(method: ModuleType, parameters: dict[str, Any], factor: int, 
             raise UserError("sample() must give one flag `finite` and one share `clipped` per sample")
         if odd := [name for name, values in samples.columns.items() if np.shape(values) != (3,)]:
             raise UserError(f"sample(): column {odd[0]} must have one value per sample")
+        for name, column in (method.columns(values) if hasattr(method, "columns") else {}).items():
+            if name not in samples.columns:
+                raise UserError(f"columns() declares {name}, and sample() does not give it")
+            kind = np.asarray(samples.columns[name]).dtype.kind
+            if kind != "b" and (column.kind == "share" or kind not in "if"):
+                raise UserError(
+                    f"sample(): column {name}, a {column.kind}, holds {kind!r}: give numbers, or True and False"
+                )
         if not np.array_equal(sr, upscaler.sample(lr, draws).sr):
             raise UserError("two calls with the same draws differ: take all random numbers from the draws")
         same = np.array_equal(sr[0], sr[1]) and np.array_equal(sr[1], sr[2])

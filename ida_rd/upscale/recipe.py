@@ -17,9 +17,9 @@ from ida_rd.core.files import sha256_file
 from ida_rd.core.methods import OpenedMethod, method_recipe, open_method
 from ida_rd.core.readers import read_json
 from ida_rd.core.recipes import found_recipe, identity, stated_recipe, used_weights, user_files
-from ida_rd.upscale.contract import Descriptor
+from ida_rd.upscale.contract import Descriptor, SizeRule
 
-__all__ = ["as_adapted", "branch_recipe", "stated", "unit_identity", "upscale_recipe", "with_adapted"]
+__all__ = ["as_adapted", "branch_recipe", "remedy", "stated", "unit_identity", "upscale_recipe", "with_adapted"]
 
 
 def stated(
@@ -38,6 +38,13 @@ def stated(
         "settings": descriptor.settings,
     }
     return recipe, descriptor, method
+
+
+def remedy(rule: SizeRule) -> str:
+    """What to do about HR images that an upscaler does not take."""
+    if rule.hr is None:
+        return "see images.crop"
+    return f"set images.resize: {rule.hr}, which reduces larger images to that, or images.crop: {rule.hr}"
 
 
 def as_adapted(descriptor: Descriptor) -> Descriptor:
@@ -75,7 +82,7 @@ def upscale_recipe(
     if adapted:
         descriptor = dataclasses.replace(as_adapted(descriptor), asks=(*descriptor.asks, "adapted"))
     if size is not None and (problem := descriptor.size.problem(size[0] // factor, size[1] // factor, factor)):
-        raise UserError(f"factor {factor}: {problem}; see images.crop")
+        raise UserError(f"factor {factor}: {problem}; {remedy(descriptor.size)}")
     recipe |= found_recipe(method, "ida_rd.upscale.work") | {
         "files": user_files(method, factor),
         "weights": used_weights(descriptor.weights, download=download),

@@ -18,7 +18,7 @@ from ida_rd.engine.environment import joined
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import Unit, Work, run
 from ida_rd.upscale.contract import memory_of
-from ida_rd.upscale.recipe import unit_identity, with_adapted
+from ida_rd.upscale.recipe import remedy, unit_identity, with_adapted
 from ida_rd.upscale.work import ROW, open_work
 
 __all__ = ["upscale_folder", "write_sr"]
@@ -51,7 +51,7 @@ def _sizes(method: OpenedMethod, recipe: dict[str, Any], images: dict[str, Path]
         except ImageError as error:
             raise UserError(f"{path}: {error}; run `dvc repro downscale` again") from None
         if problem := rule.problem(height, width, recipe["factor"]):
-            raise UserError(f"upscaler {recipe['name']}: {path}: {problem}; see images.crop")
+            raise UserError(f"upscaler {recipe['name']}: {path}: {problem}; {remedy(rule)}")
         sizes[image_id] = (width * recipe["factor"], height * recipe["factor"])
     return sizes
 

@@ -284,7 +284,7 @@ def test_wrong_files_are_found_by_plan_in_one_line(
         ({"synthesis": str(pickled)}, {}, "evil.pth: not a file of plain tensors"),
         ({"synthesis": str(tmp_path / "none.pth")}, {}, "none.pth (weights stylegan.synthesis): no such file"),
         ({"gaussian_fit": files["mapping"]}, {}, "has no tensor mean"),
-        ({}, {"resolution": 128}, "HR image of 128 x 128, the only size that it makes; see images.crop"),
+        ({}, {"resolution": 128}, "only size that it makes; set images.resize: 128, which reduces larger images"),
         ({}, {"resolution": 32}, "HR image of 32 x 32, the only size"),
     ]:
         paths = {key: value for key, value in files.items() if key != "gaussian_fit"} | changed

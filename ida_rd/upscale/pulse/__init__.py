@@ -27,6 +27,7 @@ from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.weights import catalogue, read_file, read_weights
 from ida_rd.models.stylegan.config import official_channels
+from ida_rd.upscale.columns import Column
 from ida_rd.upscale.contract import Descriptor, Problem, SizeRule
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "SYNTHESIS",
     "Parameters",
     "Term",
+    "columns",
     "describe",
     "files",
     "load",
@@ -209,6 +211,23 @@ def describe(parameters: Parameters, factor: int) -> Descriptor:
         settings=settings,
         asks=("downscaler",) if told else (),
     )
+
+
+def columns(parameters: Parameters) -> dict[str, Column]:
+    """What the samples say of themselves: whether, and how closely, they fit the LR image."""
+    return {
+        "converged": Column(
+            "share",
+            "reached eps",
+            "samples whose downscaled image came within eps of the LR image at some step of the search",
+        ),
+        "residual": Column(
+            "mean",
+            "residual",
+            "mean squared difference of the downscaled sample and the LR image, of values in [0, 1]; 1 for a sample"
+            " that is not finite",
+        ),
+    }
 
 
 def _reflects(side: int, factor: int) -> bool:

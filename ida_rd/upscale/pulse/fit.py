@@ -20,6 +20,7 @@ from ida_rd.core.files import atomic_path
 from ida_rd.core.seeds import generator
 from ida_rd.core.tensors import TensorFile, read_tensors
 from ida_rd.core.weights import torch_cache
+from ida_rd.engine.lock import making
 from ida_rd.models.stylegan.network import Mapping
 from ida_rd.upscale.pulse import FIT_LATENTS, FIT_SEED
 
@@ -92,8 +93,8 @@ def compute_fit(net: Mapping, latents: int = FIT_LATENTS, seed: int = FIT_SEED) 
 def fit_of(net: Mapping, sha256: str) -> Fit:
     """The fit of a mapping network, computed if it was not kept.
 
-    It is kept in torch's cache, where such networks lie, by the hash of the network's file; where nothing can be
-    written it is computed each time.
+    It is kept in torch's cache, where such networks lie, by the hash of the network's file: of all processes that want
+    it, one computes it and the others wait. Where nothing can be written it is computed each time.
 
     Parameters
     ----------
@@ -104,10 +105,13 @@ def fit_of(net: Mapping, sha256: str) -> Fit:
     path = torch_cache() / f"stylegan_fit_{VERSION}_{FIT_LATENTS}_{FIT_SEED}_{sha256}.safetensors"
     with suppress(UserError):  # not there, or damaged: then it is written anew
         return read_fit(read_tensors(path), net.width)
-    fit = compute_fit(net)
-    with suppress(OSError, UserError), atomic_path(path) as temporary:
-        _save(fit, temporary)
-    return fit
+    with making(path, "the distribution of the generator's styles"):
+        with suppress(UserError):  # another process has computed it meanwhile
+            return read_fit(read_tensors(path), net.width)
+        fit = compute_fit(net)
+        with suppress(OSError, UserError), atomic_path(path) as temporary:
+            _save(fit, temporary)
+        return fit
 
 
 def _save(fit: Fit, path: Path) -> None:

@@ -61,7 +61,9 @@ class PulseUpscaler:
         """Reconstruct (3, h, w) uint8 once per draw; the samples of a batch share nothing but their computation."""
         side = self.parameters.resolution // self.factor
         if lr.shape[1:] != (side, side):
-            raise UserError(f"LR images of {lr.shape[2]} x {lr.shape[1]} pixels, not {side} x {side}; see images.crop")
+            raise UserError(
+                f"LR images of {lr.shape[2]} x {lr.shape[1]} pixels, not {side} x {side}; see images.resize"
+            )
         image = torch.from_numpy(np.ascontiguousarray(lr)).to(self.device)[None].float() / 255
         size = self._batch(len(draws))
         batches = [draws[i : i + size] for i in range(0, len(draws), size)]
