@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from golden.pulse.recipe import normal
 from golden.sr3.recipe import (
     CONFIGS,
     HERE,
@@ -22,7 +23,6 @@ from golden.sr3.recipe import (
     condition,
     digest,
     network,
-    normal,
     weights,
 )
 from torch import Tensor

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import Tensor
 
-from golden.pulse.recipe import image, normal
+from golden.pulse.recipe import image
 from ida_rd.models.sr3.config import NETWORKS, SR3Config, Trained
 from ida_rd.models.sr3.layout import shapes_of
 from ida_rd.models.sr3.network import SR3Net
@@ -87,18 +88,21 @@ def condition(*seeds: int, side: int = 32, dtype: torch.dtype = torch.float64) -
     return ((levels.float() / 255 - 0.5) / 0.5).to(dtype)
 
 
-__all__ = [
-    "CONFIGS",
-    "HERE",
-    "KEYS",
-    "META",
-    "SCHEDULES",
-    "TINY",
-    "TINY_BETAS",
-    "buffers",
-    "condition",
-    "digest",
-    "network",
-    "normal",
-    "weights",
-]
+SMALL = Trained(SR3Config(8, (1, 2, 2), 1, 4), 3)  # sides of HR images are padded to multiples of 4
+
+
+def saved(path: Path, trained: Trained, *, prefix: str = "", dtype: torch.dtype = torch.float32) -> Path:
+    """A file as training exports it, or, with another suffix, as the public ones are: with a schedule's buffers."""
+    state = {key.removeprefix("denoise_fn."): value.to(dtype) for key, value in weights(trained.config).items()}
+    if path.suffix == ".safetensors":
+        save_file(state, path, metadata={"config": json.dumps(trained.as_dict())})
+    else:
+        state = {f"{prefix}denoise_fn.{key}": value for key, value in state.items()}
+        torch.save({f"{prefix}{key}": value for key, value in buffers(TINY_BETAS).items()} | state, path)
+    return path
+
+
+def hollow(path: Path, name: str) -> Path:
+    """A small file with all names of a public network and none of its numbers."""
+    torch.save({key: torch.zeros(1).expand(shape) for key, shape in KEYS[name].items()}, path)
+    return path
