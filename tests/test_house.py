@@ -106,7 +106,17 @@ def test_methods_are_found_by_their_file() -> None:
         "python",
         "resample",
     ]
-    assert known_methods("upscale") == ["cascade", "command", "flow", "gaussian", "irn", "pulse", "spandrel", "srflow"]
+    assert known_methods("upscale") == [
+        "cascade",
+        "command",
+        "flow",
+        "gaussian",
+        "irn",
+        "pulse",
+        "spandrel",
+        "sr3",
+        "srflow",
+    ]
     assert known_methods("distort") == ["lpips", "pixel", "structural"]
     assert known_methods("quality") == ["brisque", "niqe"]
     assert known_methods("attributes") == ["deepface", "ffhq-features", "image-statistics", "table"]

@@ -14,9 +14,10 @@ from golden.irn.network import TINY, filled
 from safetensors.torch import save_file
 
 from ida_rd.core.errors import UserError
+from ida_rd.core.headers import read_header
 from ida_rd.models.irn.checkpoint import load_network
 from ida_rd.models.irn.config import IRNConfig
-from ida_rd.models.irn.layout import blocks_of, check_factor, names_in
+from ida_rd.models.irn.layout import blocks_of, check_factor
 from ida_rd.models.irn.network import IRNNet
 
 CONFIGS = [TINY, IRNConfig((1,), growth=3), IRNConfig((1, 2, 1), growth=2), IRNConfig((1, 1), subnet="distilled")]
@@ -39,7 +40,7 @@ def test_a_checkpoint_says_which_network_it_is(tmp_path: Path, config: IRNConfig
     path = _save(
         net, tmp_path / ("x.safetensors" if kind == "safetensors" else "x.pth"), prefix, legacy=kind == "legacy"
     )
-    assert blocks_of(names_in(path)) == config.blocks
+    assert blocks_of(read_header(path).names) == config.blocks
     check_factor(path, config.factor)
     with pytest.raises(UserError, match=f"is an IRN network for factor {config.factor}, not 16: give one for 16"):
         check_factor(path, 16)

@@ -1,73 +1,18 @@
-"""What a checkpoint of an IRN is by the names of its tensors, read without torch: ``plan`` asks.
-
-A weight file is a header and numbers; only the header is looked at, and nothing in it is run.
-"""
+"""What a checkpoint of an IRN is by the names of its tensors, read without torch: ``plan`` asks."""
 
 from __future__ import annotations
 
-import io
-import json
-import pickletools
 import re
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.foreign import MEBIBYTE, decoding, read_bytes
+from ida_rd.core.headers import read_header
 
-__all__ = ["HAAR", "blocks_of", "check_factor", "names_in"]
+__all__ = ["HAAR", "blocks_of", "check_factor"]
 
-LARGEST_FILE = 1024 * MEBIBYTE
-LARGEST_HEADER = 8 * MEBIBYTE
-LEGACY_PICKLES = 4  # magic, version, system, and the tensors' names, before torch 1.6
 OPERATION = re.compile(r"(?:module\.)?operations\.([0-9]{1,4})\.(.+)")
 HAAR = "haar_weights"
-
-
-def names_in(path: Path) -> set[str]:
-    """Names of the tensors of a ``.safetensors`` or ``.pth`` file; of the latter, other texts in its header too.
-
-    Raises
-    ------
-    UserError
-        It is not there, or no such file.
-    """
-    try:
-        content = read_bytes(path, LARGEST_FILE)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}): correct the path") from None
-    with decoding(f"{path}: not a file of tensors", "give the file of a network"):
-        if path.suffix.lower() == ".safetensors":
-            size = int.from_bytes(content[:8], "little")
-            if not 0 < size <= min(LARGEST_HEADER, len(content) - 8):
-                raise ValueError("it has no header")
-            header = json.loads(content[8 : 8 + size])
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-            if max(ends, default=0) != len(content) - 8 - size:
-                raise ValueError("it ends too early")
-            return set(header)
-        return _texts(_pickled_header(content))
-
-
-def _pickled_header(content: bytes) -> io.BytesIO:
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        return io.BytesIO(content[:LARGEST_HEADER])
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        (found,) = [info for info in archive.infolist() if info.filename.rsplit("/", 1)[-1] == "data.pkl"]
-        if found.file_size > LARGEST_HEADER:
-            raise ValueError("its header is too large")
-        return io.BytesIO(archive.read(found))
-
-
-def _texts(header: io.BytesIO) -> set[str]:
-    texts: set[str] = set()
-    for _ in range(LEGACY_PICKLES):
-        if not header.read(1):
-            break
-        header.seek(-1, io.SEEK_CUR)
-        texts |= {found for _, found, _ in pickletools.genops(header) if isinstance(found, str)}
-    return texts
 
 
 def blocks_of(names: Iterable[str]) -> tuple[int, ...]:
@@ -98,7 +43,7 @@ def check_factor(path: Path, factor: int) -> None:
         Says what it is instead.
     """
     try:
-        blocks = blocks_of(names_in(path))
+        blocks = blocks_of(read_header(path).names)
     except ValueError as error:
         raise UserError(f"{path} is not an IRN network ({error}): give the file of one") from None
     if 2 ** len(blocks) != factor:

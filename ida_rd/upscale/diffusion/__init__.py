@@ -1,0 +1,1 @@
+"""What upscalers by diffusion have in common: the law of their noise, batches and progress; and ancestral steps."""
