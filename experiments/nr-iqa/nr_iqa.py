@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
-from told import Facts, draw, findings, latex, page  # type: ignore[import-not-found]
+from told import Facts, draw, findings, latex, page
 
 from ida_rd.aggregate.results import photographs_in
 from ida_rd.aggregate.statistics import Photographs, by_photograph, mean_interval, paired_difference

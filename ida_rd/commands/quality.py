@@ -10,7 +10,7 @@ from ida_rd.commands._output import json_option, print_json
 from ida_rd.commands._settings import settings
 from ida_rd.core.errors import UserError, printable
 
-PLACE = 15
+PLACE = 97
 ABOUT = "measure images alone, with no reference: how natural they look, not what a downscaler lost"
 EXAMPLES = """\
 examples:

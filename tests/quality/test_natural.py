@@ -52,10 +52,10 @@ def test_flat_areas_are_zero_and_no_noise(grey: np.ndarray, flat: tuple[int, int
     grey = grey.astype(np.float64)
     grey[y : y + 8, x : x + 8] = level
     for border in ("nearest", "constant"):
-        values, deviation = normalised(grey, border)  # type: ignore[arg-type]
+        values, deviation = normalised(grey, border)
         assert not values[y + 3 : y + 5, x + 3 : x + 5].any()
         assert (deviation >= 0).all()
-        turned, _ = normalised(np.ascontiguousarray(grey[::-1, ::-1]), border)  # type: ignore[arg-type]
+        turned, _ = normalised(np.ascontiguousarray(grey[::-1, ::-1]), border)
         # Where all are nearly alike, rounding decides the deviation's last digits.
         assert np.allclose(turned[::-1, ::-1], values, rtol=0, atol=1e-4)
         assert np.array_equal(turned[::-1, ::-1] > 0, values > 0)

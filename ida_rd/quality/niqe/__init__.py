@@ -51,12 +51,13 @@ class Parameters(Base):
 
 def describe(parameters: Parameters) -> Descriptor:
     """Describe the measure with its model."""
+    weights: dict[str, str | None]
     if parameters.path is None:
         model, weights = "own model", {OWN: None}
     elif is_released(parameters.path):
-        model, weights = "released model", {RELEASED: parameters.path}  # type: ignore[dict-item]
+        model, weights = "released model", {RELEASED: parameters.path}
     else:
-        model, weights = "model of a file", {OWN: parameters.path}  # type: ignore[dict-item]
+        model, weights = "model of a file", {OWN: parameters.path}
     count = parameters.patches
     return Descriptor(
         better="lower",
