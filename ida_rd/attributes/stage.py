@@ -89,7 +89,7 @@ def _units(recipe: dict[str, Any], files: list[File], sources: list[str], togeth
     images = recipe["images"]
     cutting = {"crop": images["crop"], "multiple": recipe["multiple"]}
     cutting |= {"resize": images["resize"]} if "resize" in images else {}
-    whats = {None: cutting | {"code": recipe["looking"]}}
+    whats: dict[str | None, dict[str, Any]] = {None: cutting | {"code": recipe["looking"]}}
     whats |= {name: identity(recipe["sources"][name]) | cutting for name in sources}
     units = []
     for start in range(0, len(files), together):

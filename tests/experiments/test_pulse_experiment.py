@@ -150,13 +150,14 @@ def test_the_files_are_loaded_by_the_upscaler_and_searched(
     monkeypatch.setattr(fit, "compute_fit", lambda net: compute(net, 500))
     weights, reach = _train(photos, tmp_path / "run", steps=3), script("pulse/reach.py")
     paths = {name: str(weights / f"{name}.safetensors") for name in ("mapping", "synthesis")}
-    entry = {"resolution": 16, "paths": paths, "steps": 5}
+    entry = {"resolution": 16, "paths": paths, "steps": 8, "rate": 3.0, "schedule": "fixed"}  # it overshoots
     out = tmp_path / "results"
     rows = reach.reach(*(entry, photos, out), factors=[2, 4], count=3, scale=4, distortion={"method": "pixel"}, batch=2)
     assert rows.groupby(["kind", "factor"]).size().to_dict() == {
         (kind, factor): 3 for kind in ("own", "held-out") for factor in (2, 4)
     }
     assert (rows.residual_best <= rows.residual_last).all()
+    assert (rows.residual_best < rows.residual_last).any()
     assert ((rows.first_step >= 0) == rows.converged).all()
     pd.testing.assert_frame_equal(pd.read_csv(out / "reach.csv"), rows, check_exact=False)
     text = (out / "reach.md").read_text()
