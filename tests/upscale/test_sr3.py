@@ -265,7 +265,7 @@ def test_wrong_files_are_found_before_anything_runs(tmp_path: Path, monkeypatch:
     evil = tmp_path / "evil.pth"
     evil.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
     swapped = hollow(tmp_path / "64.pth", "64_512")
-    for factor, entry, message in [
+    cases: list[tuple[int, dict[str, Any], str]] = [
         (4, {"path": str(tmp_path / "none.safetensors")}, "none.safetensors does not exist"),
         (4, {"path": str(x3)}, "x3.safetensors was trained for 3 alone: give one for 4"),
         (4, {"path": str(broken)}, "broken.safetensors: not a file of tensors (it ends too early)"),
@@ -276,7 +276,8 @@ def test_wrong_files_are_found_before_anything_runs(tmp_path: Path, monkeypatch:
         (8, {"network": "ffhq_16_128"}, "I640000_E37_gen.pth: put a copy there"),
         (8, {"path": str(tmp_path / "no.pth"), "network": "ffhq_64_512"}, "no.pth (weights sr3.ffhq_64_512): no such"),
         (4, {"path": str(x4), "steps": 10}, "more steps"),
-    ]:
+    ]
+    for factor, entry, message in cases:
         with pytest.raises(UserError, match=re.escape(message)) as error:
             upscale_recipe("u", {"method": "sr3"} | entry, factor, 0, 2, size=(64, 64), download=False)
         assert "\n" not in str(error.value)
@@ -291,11 +292,12 @@ def test_small_images_and_wrong_files_stop_the_plan(project: Path, tmp_path: Pat
     broken.write_bytes(saved(broken, X4).read_bytes()[:-100])
     deep = saved(tmp_path / "deep.safetensors", Trained(SR3Config(8, (1,) * 8, 1, 4), 4))
     text = (project / "params.yaml").read_text()
-    for entry, message in (
+    cases: list[tuple[dict[str, str], str]] = [
         ({"path": str(deep)}, "factor 4: LR images of 16 x 16 pixels are smaller than 32 per side; see images.crop"),
         ({"path": str(broken)}, "broken.safetensors: not a file of tensors (it ends too early)"),
         ({"path": str(swapped), "network": "x4_64_256"}, "64.pth is not the network x4_64_256 of SR3"),
-    ):
+    ]
+    for entry, message in cases:
         theirs = json.dumps({"method": "sr3"} | entry)
         (project / "params.yaml").write_text(text.replace("\nsamples: 2", f"\n  theirs: {theirs}\nsamples: 2"))
         done = stage_here("plan", cwd=project)
