@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import write_png
 from ida_rd.core.seeds import Draw, generator
+from ida_rd.core.tensors import read_tensors
+from ida_rd.models.sr3.checkpoint import load_network
 from ida_rd.models.sr3.schedule import betas_of, levels_of
 from ida_rd.training import sr3 as training
 from ida_rd.training.export import export
-from ida_rd.training.sr3 import TrainConfig, levels, train
+from ida_rd.training.sr3 import SHAPES, TrainConfig, levels, train
 from ida_rd.upscale import sr3
 from ida_rd.upscale.contract import Problem
 from ida_rd.upscale.sr3.sampler import enlarge
@@ -96,9 +98,9 @@ def test_it_begins_from_weights_of_its_own_shape(tmp_path: Path, photos: Path) -
     export(tmp_path / "on", tmp_path / "on.safetensors")
     assert torch.load(state, weights_only=True)["step"] == 1
     begun, ended = (
-        sr3.load(sr3.Parameters(path=str(tmp_path / f"{n}.safetensors")), Problem(4), "cpu") for n in ("first", "on")
+        load_network(read_tensors(tmp_path / f"{name}.safetensors"), SHAPES["tiny"]) for name in ("first", "on")
     )
-    for one, other in zip(begun.net.parameters(), ended.net.parameters(), strict=True):
+    for one, other in zip(begun.parameters(), ended.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-3)
     with pytest.raises(UserError, match="is not a network compact: set --network, or leave --initial out"):
         train(
