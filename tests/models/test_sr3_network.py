@@ -196,6 +196,7 @@ def test_a_shape_that_is_none_is_refused(wrong: dict[str, Any], message: str) ->
 def test_what_a_network_was_trained_on_is_written_and_read() -> None:
     for trained in (TINY, Trained(COMPACT, 4, ("bicubic", "bilinear"))):
         assert Trained.from_dict(trained.as_dict()) == trained
-    for odd in ({"factor": "4"}, {"factor": 1}, {"filters": []}, {"filters": [1]}, {"depth": 3}):
+    wrong: list[dict[str, Any]] = [{"factor": "4"}, {"factor": 1}, {"filters": []}, {"filters": [1]}, {"depth": 3}]
+    for odd in wrong:
         with pytest.raises((TypeError, ValueError)):
             Trained.from_dict(TINY.as_dict() | odd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ida_rd.upscale.check import check_upscaler
 from ida_rd.upscale.contract import Problem
 from ida_rd.upscale.diffusion.ancestral import Ancestral
 from ida_rd.upscale.diffusion.chain import Noise, taken_through
+from ida_rd.upscale.recipe import upscale_recipe
 from ida_rd.upscale.sr3 import Parameters
 from ida_rd.upscale.sr3.sampler import SR3Chain, enlarge
 
@@ -253,7 +255,9 @@ def test_progress_is_told_at_every_step(tmp_path: Path) -> None:
 # Its files, and the pipeline
 
 
-def test_wrong_files_are_found_by_plan_in_one_line(project: Path, tmp_path: Path) -> None:
+def test_wrong_files_are_found_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what ``plan`` asks of an entry, in one line each."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     x4, x3 = saved(tmp_path / "x4.safetensors", X4), saved(tmp_path / "x3.safetensors", SMALL)
     broken, half = tmp_path / "broken.safetensors", tmp_path / "half.pth"
     broken.write_bytes(x4.read_bytes()[:-100])
@@ -261,8 +265,7 @@ def test_wrong_files_are_found_by_plan_in_one_line(project: Path, tmp_path: Path
     evil = tmp_path / "evil.pth"
     evil.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
     swapped = hollow(tmp_path / "64.pth", "64_512")
-    text = (project / "params.yaml").read_text()
-    for factor, entry, message in [
+    cases: list[tuple[int, dict[str, Any], str]] = [
         (4, {"path": str(tmp_path / "none.safetensors")}, "none.safetensors does not exist"),
         (4, {"path": str(x3)}, "x3.safetensors was trained for 3 alone: give one for 4"),
         (4, {"path": str(broken)}, "broken.safetensors: not a file of tensors (it ends too early)"),
@@ -273,27 +276,34 @@ def test_wrong_files_are_found_by_plan_in_one_line(project: Path, tmp_path: Path
         (8, {"network": "ffhq_16_128"}, "I640000_E37_gen.pth: put a copy there"),
         (8, {"path": str(tmp_path / "no.pth"), "network": "ffhq_64_512"}, "no.pth (weights sr3.ffhq_64_512): no such"),
         (4, {"path": str(x4), "steps": 10}, "more steps"),
-    ]:
-        theirs = json.dumps({"method": "sr3"} | entry)
-        changed = text.replace("\nsamples: 2", f"\n  theirs: {theirs}\nsamples: 2")
-        changed = changed.replace("factors: [4]", f"factors: [{factor}]")
-        (project / "params.yaml").write_text(changed)
-        done = stage_here("plan", cwd=project, env={"TORCH_HOME": str(tmp_path / "cache")})
-        assert done.returncode == 2, message
-        assert message in done.stderr, done.stderr
-        assert len([line for line in done.stderr.splitlines() if not line.startswith("note: ")]) == 1
-    assert not (project / "ran").exists()
+    ]
+    for factor, entry, message in cases:
+        with pytest.raises(UserError, match=re.escape(message)) as error:
+            upscale_recipe("u", {"method": "sr3"} | entry, factor, 0, 2, size=(64, 64), download=False)
+        assert "\n" not in str(error.value)
+    found, _ = upscale_recipe(
+        "u", {"method": "sr3", "path": str(swapped), "network": "ffhq_64_512"}, 8, 0, 2, size=(64, 64), download=False
+    )
+    assert found["weights"] == {"sr3.ffhq_64_512": sha256_file(swapped)}
 
 
-def test_an_lr_image_smaller_than_the_network_takes_stops_the_plan(project: Path, tmp_path: Path) -> None:
+def test_small_images_and_wrong_files_stop_the_plan(project: Path, tmp_path: Path) -> None:
+    swapped, broken = hollow(tmp_path / "64.pth", "64_512"), tmp_path / "broken.safetensors"
+    broken.write_bytes(saved(broken, X4).read_bytes()[:-100])
     deep = saved(tmp_path / "deep.safetensors", Trained(SR3Config(8, (1,) * 8, 1, 4), 4))
     text = (project / "params.yaml").read_text()
-    theirs = json.dumps({"method": "sr3", "path": str(deep)})
-    (project / "params.yaml").write_text(text.replace("\nsamples: 2", f"\n  theirs: {theirs}\nsamples: 2"))
-    done = stage_here("plan", cwd=project)
-    assert done.returncode == 2
-    assert "factor 4: LR images of 16 x 16 pixels are smaller than 32 per side; see images.crop" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    cases: list[tuple[dict[str, str], str]] = [
+        ({"path": str(deep)}, "factor 4: LR images of 16 x 16 pixels are smaller than 32 per side; see images.crop"),
+        ({"path": str(broken)}, "broken.safetensors: not a file of tensors (it ends too early)"),
+        ({"path": str(swapped), "network": "x4_64_256"}, "64.pth is not the network x4_64_256 of SR3"),
+    ]
+    for entry, message in cases:
+        theirs = json.dumps({"method": "sr3"} | entry)
+        (project / "params.yaml").write_text(text.replace("\nsamples: 2", f"\n  theirs: {theirs}\nsamples: 2"))
+        done = stage_here("plan", cwd=project)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_it_runs_in_the_pipeline(project: Path, tmp_path: Path) -> None:

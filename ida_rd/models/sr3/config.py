@@ -95,7 +95,9 @@ class Trained:
         factor, filters = values.pop("factor"), tuple(values.pop("filters"))
         if type(factor) is not int or factor < 2 or not filters or not all(isinstance(one, str) for one in filters):
             raise ValueError("neither a factor nor names of filters")
-        shape = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        shape: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
         return Trained(SR3Config(**shape), factor, filters)
 
 
