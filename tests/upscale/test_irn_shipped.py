@@ -109,7 +109,9 @@ def _psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     return float(-10 * np.log10(np.square((a.astype(float) - b) / 255).mean()))
 
 
-@pytest.mark.skipif(SHIPPED not in catalogue(), reason="irn-sigma is not part of this version: it is still to be trained")
+@pytest.mark.skipif(
+    SHIPPED not in catalogue(), reason="irn-sigma is not part of this version: it is still to be trained"
+)
 def test_what_ships_recovers_what_it_reduced_and_sigma_is_a_dial(tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
     from PIL import Image
 
