@@ -64,7 +64,7 @@ def _trained(photos: Path, folder: Path, **options: Any) -> Path:
 def test_a_trained_network_is_measured_described_and_ships(
     shared: Path, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure, card = script("train-irn/measure.py"), script("train-irn/card.py")
+    measure, card = script("train-irn/by_sigma.py"), script("train-irn/describe.py")
     ship = script("train-irn/ship.py")
     first = _trained(photos, tmp_path, name="irn", kind="irn", steps=3)
     weights = _trained(
@@ -89,7 +89,7 @@ def test_a_trained_network_is_measured_described_and_ships(
     with pytest.raises(UserError, match=r"irn-sigma_x4\.md: is missing: run the stages measure and card"):
         ship.ship(weights, tmp_path / "home")
     runs = [str(tmp_path / "state" / name) for name in ("irn", "irn-sigma_x4")]
-    command = ["card.py", "--runs", *runs, "--weights", str(weights), "--figures", str(figures_file)]
+    command = ["describe.py", "--runs", *runs, "--weights", str(weights), "--figures", str(figures_file)]
     monkeypatch.setattr(sys, "argv", command)
     card.main()
     text = weights.with_suffix(".md").read_text()

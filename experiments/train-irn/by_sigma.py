@@ -1,6 +1,6 @@
 """Measure a trained IRN by sigma on images that training never saw; writes the figures as JSON.
 
-    python measure.py --weights FILE --validation BSDS500/val --lpips ALEXNET --out FIGURES.json
+    python by_sigma.py --weights FILE --validation BSDS500/val --lpips ALEXNET --out FIGURES.json
 
 PSNR and SSIM are of Y without a border of the factor, as papers about rescaling give them; LPIPS is of RGB. Beside them
 stand Pillow's bicubic filter down and up. Then what the dial is worth: paired differences from one sigma to the next,

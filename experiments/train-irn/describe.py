@@ -1,8 +1,8 @@
 """Write the model card of a trained IRN: nothing in it is typed by hand.
 
-    python card.py --runs FIRST ... LAST --weights FILE --figures FIGURES.json
+    python describe.py --runs FIRST ... LAST --weights FILE --figures FIGURES.json
 
-The runs are the trainings that led to the weights, in order; the figures are those of ``measure.py``. Writes ``FILE``
+The runs are the trainings that led to the weights, in order; the figures are those of ``by_sigma.py``. Writes ``FILE``
 with the endings ``.md`` (the card), ``.webp`` (the dial, and reconstructions of photographs inside the scikit-image
 package) and ``.csv`` (the credits).
 """
@@ -110,7 +110,7 @@ def card(figures: Mapping[str, Any], training: Mapping[str, Any], rows: Sequence
     return f"""# Model card: {weights.stem}
 
 {NAMES[kind]} x{figures["factor"]}: an invertible rescaling network, {blocks} blocks of growth {config["growth"]}, {figures["parameters"] / 1e6:.2f} million parameters, stored as float16.
-Written by `experiments/train-irn/card.py`; the figures are in `{weights.stem}.json`.
+Written by `experiments/train-irn/describe.py`; the figures are in `{weights.stem}.json`.
 
 * **Use**: the downscaler `irn` and its own decoder, the upscaler `irn`. The decoder is not blind. {USES[kind]}
 * **Licence of the weights**: Apache-2.0. sha256 `{sha256_file(weights)}`.
@@ -147,9 +147,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="the --out of each training, in order")
     parser.add_argument("--weights", type=Path, required=True, help="the exported .safetensors file")
-    parser.add_argument("--figures", type=Path, required=True, help="the JSON file that measure.py wrote")
+    parser.add_argument("--figures", type=Path, required=True, help="the JSON file that by_sigma.py wrote")
     a = parser.parse_args()
-    figures = read_json(a.figures, hint="measure.py writes it")
+    figures = read_json(a.figures, hint="by_sigma.py writes it")
     runs = [read_run(run) for run in a.runs]
     for run, (training, log) in zip(a.runs, runs, strict=True):
         if training["config"].get("kind") not in NAMES or not log:
