@@ -33,6 +33,7 @@ from ida_rd.report.style import COLOURS, MARKERS, STYLE, write_below
 from ida_rd.study.record import write_record
 
 SHOWN = ("lpips", "psnr", "ssim")  # columns, as in the paper's table
+NAMES = {"lpips": "LPIPS", "psnr": "PSNR", "ssim": "SSIM"}
 LABELS = {"lpips": "LPIPS", "psnr": "PSNR (Y), dB", "ssim": "SSIM (Y)"}
 
 
@@ -102,7 +103,8 @@ class Comparison(Parameters):
 
 def runs_of(compared: Comparison) -> dict[str, Run]:
     """The runs that were made, by folder; this one must be among them, and all are of the same images."""
-    folders = dict.fromkeys([".", *(one.run for one in (*compared.curves.values(), *compared.rows.values()))])
+    wanted = [one.run for one in compared.curves.values()] + [one.run for one in compared.rows.values()]
+    folders = dict.fromkeys([".", *wanted])
     runs = {folder: run for folder in folders if (run := opened(folder)) is not None}
     if "." not in runs:
         raise UserError("metrics/tables/images.csv does not exist: run `dvc repro aggregate` here first")
@@ -125,7 +127,7 @@ def laws(compared: Comparison, dials: dict[str, Dial], rows: dict[str, dict[str,
     found = []
     for measure in ("psnr", "lpips"):
         for law, holds in (("falls", subject.falls(measure)), ("is monotone", subject.monotone(measure))):
-            text = f"{LABELS[measure]} {law} from sigma {ends[0]:g} to {ends[1]:g}"
+            text = f"{NAMES[measure]} {law} from sigma {ends[0]:g} to {ends[1]:g}"
             change = asdict(subject.change(measure, *ends))
             found.append({"law": text, "of": subject.name, "holds": holds, "change": change})
     if compared.baseline in rows:
@@ -243,7 +245,7 @@ def read_text(compared: Comparison, run: Run) -> tuple[list[str], list[dict[str,
     return [*lines, *markdown_table(["score of", "beyond", "difference", "p"], rows), ""], found
 
 
-def draw(title: str, dials: dict[str, Dial], rows: dict[str, dict[str, pd.Series]], run: Run, note: str) -> Figure:
+def draw(dials: dict[str, Dial], rows: dict[str, dict[str, pd.Series]], run: Run, note: str) -> Figure:
     """Perception against distortion: a curve per sweep, and the other rows as open marks."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.8), layout="constrained")
@@ -279,8 +281,7 @@ def draw(title: str, dials: dict[str, Dial], rows: dict[str, dict[str, pd.Series
                     axis.annotate(f"{points.sigmas[j]:g}", (x[j], y[j]), xytext=(4, 4), textcoords="offset points")
         axis.set_xlabel(f"{LABELS['psnr']} (higher is better)")
         axis.set_ylabel("LPIPS (lower is better)")
-        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-        figure.suptitle(title, fontsize=10)
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=8)
         write_below(figure, note)
         return figure
 
@@ -350,7 +351,7 @@ def main() -> None:
         write_text(folder / "rescaling.md", "\n".join(lines).rstrip() + "\n")
         write_table(folder / "table.csv", pd.DataFrame(records))
         write_json(folder / "rescaling.json", {"laws": judged, "read": read, "networks": networks})
-        save(draw(compared.data, dials, rows, run, note), folder / "rescaling")
+        save(draw(dials, rows, run, f"{compared.data}: {note}"), folder / "rescaling")
     print("\n".join(lines))
 
 

@@ -62,7 +62,7 @@ def test_what_ships_is_meant_where_nothing_is_said(ships: Ships, tiny_file: Path
     draws = [Draw(0, "image", k) for k in range(2)]
     hr = astronaut[100:148, 200:264]
     own = {"path": str(tiny_file)}
-    samples = irn.load(irn.Parameters(**own), Problem(4), "cpu").sample(_lr(), draws).sr
+    samples = irn.load(irn.Parameters.model_validate(own), Problem(4), "cpu").sample(_lr(), draws).sr
     lr = apply(downscaler, hr, 4, own, image_id="a", seed=0)
     for entry in ({}, {"weights": "irn-sigma"}, {"weights": "irn-sigma", **own}):
         parameters = irn.Parameters.model_validate(entry)
@@ -73,7 +73,7 @@ def test_what_ships_is_meant_where_nothing_is_said(ships: Ships, tiny_file: Path
         assert np.array_equal(apply(downscaler, hr, 4, entry, image_id="a", seed=0), lr)
         recipe, licence = downscale_recipe("d", {"method": "irn", **entry}, 4, 0, download=False)
         assert (recipe["files"], licence) == ({tiny_file.name: sha256_file(tiny_file)}, "CC0")
-    assert irn.describe(irn.Parameters(**own), 4).weights == {}, "a path is the user's own"
+    assert irn.describe(irn.Parameters.model_validate(own), 4).weights == {}, "a path is the user's own"
     with pytest.raises(UserError, match="factor 8: irn-sigma ships for 4"):
         irn.describe(irn.Parameters(), 8)
 
