@@ -1,6 +1,8 @@
 """Structural measures without weights, as the ``piq`` library (the official code's) defines them.
 
-SSIM, MS-SSIM, VIF, FSIM and DSS are computed by modules of this room, piq computes the others.
+SSIM, MS-SSIM, VIF, FSIM and DSS are computed by modules of this room, piq computes the others. Of luma alone (`channel:
+y`), a measure of colours sees an image in grey. SSIM averages images first whose shorter side has 384 pixels or more;
+of smaller ones, SSIM of `channel: y` is the one that papers about rescaling give.
 
 References
 ----------
@@ -32,6 +34,7 @@ from ida_rd.core.methods import Parameters as Base
 from ida_rd.distort._dss import DSS
 from ida_rd.distort._fsim import FSIM
 from ida_rd.distort._similarity import SSIM, VIF, MultiScaleSSIM
+from ida_rd.distort._view import Border, Channel, StatedIfSet, View
 from ida_rd.distort.contract import Descriptor, unit_range
 
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "Parameters", "Structural", "describe", "load"]
 
-HARMLESS = ("metric",)
+HARMLESS = ("metric", "channel", "border")
 MAPS = False  # none of them tells where in an image it lies
 
 
@@ -88,26 +91,33 @@ METRICS = {
 Name = Literal["ssim", "ms-ssim", "fsim", "vsi", "dss", "haarpsi", "srsim", "gmsd", "ms-gmsd", "mdsi", "vif"]
 
 
-class Parameters(Base):
-    """Which measure."""
+class Parameters(StatedIfSet, Base):
+    """Which measure, and of what."""
 
     metric: Name = Field(
         description="ssim to srsim: the similarity, as one minus itself; gmsd, ms-gmsd, mdsi: a distance; vif:"
         " visual information, higher is better"
     )
+    channel: Channel = "rgb"
+    border: Border = 0
+
+    def view(self) -> View:
+        """What is seen of an image."""
+        return View(self.channel, self.border)
 
 
 def describe(parameters: Parameters) -> Descriptor:
     """Describe the measure; all but VIF are distances."""
     metric = METRICS[parameters.metric]
     information = metric.kind == "information"
+    view = parameters.view()
     return Descriptor(
         better="higher" if information else "lower",
         perfect=1.0 if information else 0.0,
         low=0.0,
         high=metric.high,
-        minimum_side=metric.minimum_side,
-        label=metric.label,
+        minimum_side=view.side(metric.minimum_side),
+        label=view.label(metric.label),
         kind="structural",
     )
 
@@ -142,21 +152,29 @@ class Structural:
         self.metric = metric = METRICS[parameters.metric]
         computed = metric.computed
         self.measure = Piq(computed, metric.double, device) if isinstance(computed, str) else computed(device)
+        self.view = parameters.view()
+        # By these a channel at a time is measured; the others expect three.
+        self.channels = 1 if computed in (SSIM, MultiScaleSSIM) else 3
 
     def reference(self, hr: NDArray[np.uint8]) -> Any:
         """What depends on the HR image (3, H, W), uint8, alone."""
         import torch
 
         with torch.inference_mode():
-            return self.measure.reference(hr)
+            return self.measure.reference(self._seen(hr))
 
     def distance(self, reference: Any, sr: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Measure (K, 3, H, W), uint8, against the reference; (K,), in the range that `describe` gives."""
         import torch
 
         with torch.inference_mode():
-            value = np.array([self.measure.value(reference, one) for one in sr], np.float64)
+            value = np.array([self.measure.value(reference, self._seen(one)) for one in sr], np.float64)
         if self.metric.kind == "similarity":
             value = 1 - value
         # Rounding can put the similarity of equal images a hair above one.
         return value.clip(0, self.metric.high)
+
+    def _seen(self, image: NDArray[np.uint8]) -> NDArray[Any]:
+        if self.view.channel == "rgb":
+            return self.view.inner(image)
+        return self.view.levels(image).repeat(self.channels, axis=0)

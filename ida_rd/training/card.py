@@ -82,8 +82,10 @@ def draw_heats(
     preset: float,
     columns: Sequence[str],
     rows: Sequence[Sequence[Pixels]],
+    *,
+    axis: str = "heat",
 ) -> None:
-    """Draw distances against heat above a grid of images, as WebP.
+    """Draw distances against heat, or what `axis` names instead, above a grid of images, as WebP.
 
     Parameters
     ----------
@@ -101,7 +103,7 @@ def draw_heats(
         Images (H, W, 3), uint8.
     """
     with matplotlib.rc_context({"text.parse_math": False}):  # a title with two $ is a title
-        _draw_heats(path, heats, labels, preset, columns, rows)
+        _draw_heats(path, heats, labels, preset, columns, rows, axis)
 
 
 def _draw_heats(
@@ -111,6 +113,7 @@ def _draw_heats(
     preset: float,
     columns: Sequence[str],
     rows: Sequence[Sequence[Pixels]],
+    axis: str,
 ) -> None:
     plot = Figure(figsize=(12, 8))
     FigureCanvasAgg(plot)
@@ -119,7 +122,7 @@ def _draw_heats(
     for ax, (name, label) in zip(axes, labels.items(), strict=True):
         ax.plot(list(heats), [row[name] for row in heats.values()], marker="o")
         ax.axvline(preset, color="grey", linestyle=":")
-        ax.set(xlabel="heat", ylabel=label)
+        ax.set(xlabel=axis, ylabel=label)
     grid = parts[1].subplots(len(rows), len(columns), squeeze=False)
     for i, (line, images) in enumerate(zip(grid, rows, strict=True)):
         for ax, image, title in zip(line, images, columns, strict=True):

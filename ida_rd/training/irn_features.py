@@ -40,8 +40,10 @@ class LayerFeatures(nn.Module):
         return [self.features((image - cast(Tensor, self.mean)) / cast(Tensor, self.std))]
 
 
-def features_of(name: str, patch: int) -> nn.Module:
+def features_of(name: str, patch: int, path: str | None = None) -> nn.Module:
     """The features called `name`, for patches of `patch` pixels: a module from images to a list of tensors.
+
+    `path` is the file of their weights; None: it is in torch's cache.
 
     Raises
     ------
@@ -54,7 +56,7 @@ def features_of(name: str, patch: int) -> nn.Module:
         if patch < LEAST_SIDE:
             raise UserError(f"--patch {patch}: the filters need patches of {LEAST_SIDE} pixels or more")
         return OrientedFeatures()
-    file = read_weights(f"torchvision.{name}")
+    file = read_weights(f"torchvision.{name}", path)
     network = LayerFeatures(name)
     with decoding(f"{file.path}: not the weights of torchvision's {name}"):
         found = file.tensors()

@@ -71,6 +71,7 @@ class TrainConfig:
         "stochastic", "irn-sigma: batches that it learns from: all, or stochastic (sigma above 0)"
     )
     features: str = option("vgg19", f"features of L_p: {', '.join(FEATURES)}")
+    features_path: str = option("", "file of the weights of these features; empty: torch's cache is looked into")
     jpeg: float = option(0.0, "share of patches that are compressed as JPEG")
     candidates: int = option(1, "crops drawn per patch, of which the most detailed is taken")
     scales: str = option("1", "photographs are also used reduced by these factors, such as 1,2")

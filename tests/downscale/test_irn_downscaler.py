@@ -135,7 +135,6 @@ def test_lr_images_of_the_pipeline_do_not_depend_on_the_number_of_workers(projec
         ("{method: irn, weights: irn}", {}, "IRN_x4.pth: put a copy there (it was part of https://github.com/pkuxmq/"),
         ("{method: irn, weights: firn}", {"factor": 8}, "factor 8: firn is published for 4"),
         ("{method: irn, path: none.pth}", {}, "path: none.pth does not exist"),
-        ("{method: irn}", {}, "path: is missing"),
     ],
 )
 def test_what_is_wrong_is_one_line_of_the_plan(

@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import ROOT, run, stage_here
 from numpy.typing import NDArray
 from PIL import Image
 from training_photos import write_photos
+
+from ida_rd.models.irn.config import IRNConfig
+from ida_rd.models.irn.network import IRNNet
 
 FOLDERS = sorted(
     path.parent
@@ -41,8 +45,13 @@ def test_an_experiments_parameters_are_valid(folder: Path, tmp_path: Path, astro
     params["primary"] = None
     for entry in params.get("adapted", {}).values():
         entry["adapt"] |= {"images": str(write_photos(tmp_path / "photos", side=300)), "exclude_licence": None}
+    network = here / "tiny_x4.pth"  # of an IRN, which an experiment trains, or its user fetches
+    torch.save(IRNNet(IRNConfig((1, 1), growth=2)).state_dict(), network)
+    for entry in (*params["downscalers"].values(), *params["upscalers"].values()):
+        if entry["method"] == "irn":
+            entry |= {"path": str(network), "weights": None}
     for entry in params["upscalers"].values():
-        if "path" in entry:  # what an experiment trains
+        if "path" in entry and entry["method"] != "irn":  # what an experiment trains
             shutil.copyfile(ROOT / "ida_rd/upscale/flow/weights/flow-compact_x4.safetensors", here / entry["path"])
     (here / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     for path in folder.glob("*.py"):  # functions of its own, as downscalers

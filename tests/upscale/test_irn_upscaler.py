@@ -63,8 +63,8 @@ def test_a_sample_is_the_same_byte_for_byte_whichever_others_are_drawn(tiny_file
 def test_sigma_0_is_deterministic_and_what_is_told_of_it(tiny_file: Path) -> None:
     parameters = irn.Parameters(path=str(tiny_file), sigma=0, licence="CC0, non-commercial")
     descriptor = irn.describe(parameters, 4)
-    assert descriptor.marks() == ["deterministic", "not blind", "non-commercial"]
-    assert irn.describe(irn.Parameters(weights="irn"), 4).marks() == ["not blind"]
+    assert descriptor.marks() == ["deterministic", "not blind", "non-commercial", "expects irn"]
+    assert irn.describe(irn.Parameters(weights="irn"), 4).marks() == ["not blind", "expects irn"]
     one, other = (irn.load(parameters, Problem(4), "cpu").sample(_lr(), [draw]).sr for draw in DRAWS[:2])
     assert np.array_equal(one, other)
 
@@ -90,7 +90,6 @@ def test_real_weights_of_the_variant_are_read_by_their_hash(shared: Path) -> Non
 @pytest.mark.parametrize(
     ("entry", "factor", "message"),
     [
-        ({}, 4, "path: is missing: give the file of a network, or weights: one of irn, irn-plus, firn, firn-plus"),
         ({"path": "x.pth"}, 3, "factor 3: IRN halves the sides: its factors are 2, 4, 8"),
         ({"weights": "irn"}, 16, "factor 16: irn is published for 2, 4, 8"),
         ({"weights": "irn-plus"}, 2, "factor 2: irn-plus is published for 4"),
@@ -138,7 +137,6 @@ def test_the_plan_names_the_network_by_its_content(project: Path, tiny_file: Pat
         ("{method: irn, weights: irn}", {}, "IRN_x4.pth: put a copy there"),
         ("{method: irn, weights: irm}", {}, "weights"),
         ("{method: irn, path: none.pth}", {}, "path: none.pth does not exist: give the file of a network"),
-        ("{method: irn}", {}, "path: is missing: give the file of a network"),
     ],
 )
 def test_what_is_wrong_is_one_line_of_the_plan(

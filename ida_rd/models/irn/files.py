@@ -15,25 +15,34 @@ from ida_rd.models.irn.layout import check_factor
 
 __all__ = ["Network", "check_file", "own_file", "weight_of"]
 
-Name = Literal["irn", "irn-plus", "firn", "firn-plus"]
+Name = Literal["irn-sigma", "irn", "irn-plus", "firn", "firn-plus"]
+SHIPPED: Name = "irn-sigma"  # trained in experiments/train-irn, whose last step puts it here and into the catalogue
 
 
 class Network(Base):
     """The network, which downscaler and decoder share."""
 
-    weights: Name | None = Field(default=None, description="a published network; null: your own, in `path`")
+    weights: Name | None = Field(
+        default=None,
+        description="irn-sigma: the small network of this project; others: a published one; null: your own, in `path`,"
+        " or without a path irn-sigma",
+    )
     path: str | None = Field(
         default=None,
-        description="file of the network; {factor} in it becomes the scale factor; null: torch's cache is looked into",
+        description="file of the network; {factor} in it becomes the scale factor; null: what ships, or torch's cache",
     )
     licence: str = Field(default="the file's", description="terms of your own network, as the results will state them")
 
+    def name(self) -> Name | None:
+        """The network of the catalogue that is meant; None: the user's own."""
+        return self.weights or (SHIPPED if self.path is None else None)
+
     def terms(self) -> str:
-        """Licence of the network."""
-        if self.weights is None:
+        """Licence of the network; nothing of one that the catalogue has not."""
+        if (name := self.name()) is None:
             return self.licence
         # All factors of a network have the same terms: a test holds it.
-        return next(one.licence for key, one in catalogue().items() if key.startswith(f"{self.weights}.x"))
+        return next((one.licence for key, one in catalogue().items() if key.startswith(f"{name}.x")), "")
 
 
 def weight_of(network: Network, factor: int) -> dict[str, str | None]:
@@ -42,19 +51,23 @@ def weight_of(network: Network, factor: int) -> dict[str, str | None]:
     Raises
     ------
     UserError
-        There is none for that factor, or neither a name nor a path was given.
+        There is none for that factor, or neither a name nor a path was given and none ships.
     """
-    if network.weights is None:
-        if network.path is None:
-            names = ", ".join(get_args(Name))
-            raise UserError(f"path: is missing: give the file of a network, or weights: one of {names}")
+    if (name := network.name()) is None:
         if factor not in FACTORS:
             raise UserError(f"factor {factor}: IRN halves the sides: its factors are {', '.join(map(str, FACTORS))}")
         return {}
-    prefix = f"{network.weights}.x"
+    prefix = f"{name}.x"
     known = sorted(int(key.removeprefix(prefix)) for key in catalogue() if key.startswith(prefix))
+    if not known:
+        names = ", ".join(other for other in get_args(Name) if other != SHIPPED)
+        raise UserError(
+            f"path: is missing: give the file of a network, or weights: one of {names} ({SHIPPED} is not part of this"
+            " version: experiments/train-irn trains it)"
+        )
     if factor not in known:
-        raise UserError(f"factor {factor}: {network.weights} is published for {', '.join(map(str, known))}")
+        how = "ships" if name == SHIPPED else "is published"
+        raise UserError(f"factor {factor}: {name} {how} for {', '.join(map(str, known))}")
     return {f"{prefix}{factor}": _path(network, factor)}
 
 

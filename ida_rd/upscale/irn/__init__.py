@@ -7,6 +7,7 @@ distortion and 1 the best perception; others were trained at 1 alone.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,27 @@ from ida_rd.upscale.contract import Descriptor, Problem
 if TYPE_CHECKING:
     from ida_rd.upscale.contract import Upscaler
 
-__all__ = ["Parameters", "describe", "files", "load", "memory"]
+__all__ = ["Matched", "Parameters", "describe", "files", "load", "memory"]
 
 HARMLESS = ("weights", "sigma", "licence")
 BYTES = 450.0  # per HR pixel, whatever the number of samples: they are decoded one after the other
+
+
+@dataclass(frozen=True)
+class Matched(Descriptor):
+    """A decoder that was trained with an encoder, and says with which.
+
+    Attributes
+    ----------
+    expects : str
+        The downscaler whose LR images it was made for. On those of others it runs, and is marked all the same.
+    """
+
+    expects: str = "irn"
+
+    def marks(self) -> list[str]:
+        """As of every upscaler, and what it expects."""
+        return [*super().marks(), f"expects {self.expects}"]
 
 
 class Parameters(Network):
@@ -36,7 +54,7 @@ def describe(parameters: Parameters, factor: int) -> Descriptor:
     Not blind whatever it is run on: it knows the encoder of its own network, and no recipe has to be asked whether
     that made the LR images.
     """
-    return Descriptor(
+    return Matched(
         factor=factor,
         stochastic=parameters.sigma > 0,
         blind=False,
@@ -49,7 +67,7 @@ def describe(parameters: Parameters, factor: int) -> Descriptor:
 def files(parameters: Parameters, factor: int) -> list[Path]:
     """The user's own network, whose content is part of the recipe; a published one is among the weights."""
     found = check_file(parameters, factor)
-    return [found] if found is not None and parameters.weights is None else []
+    return [found] if found is not None and parameters.name() is None else []
 
 
 def memory(parameters: Parameters, factor: int, samples: int) -> float | None:
