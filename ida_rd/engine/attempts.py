@@ -70,7 +70,8 @@ class Attempts:
 
     def died(self, number: int, deaths: int | None = None) -> None:
         """A worker died while it was computing this unit; `deaths`: how many have, where that is counted elsewhere."""
-        total = self._died[number] = self._died.get(number, 0) + 1 if deaths is None else deaths
+        total = self._died.get(number, 0) + 1 if deaths is None else deaths
+        self._died[number] = total
         if total >= MOST:
             self.poison.append(number)
             return
@@ -78,5 +79,9 @@ class Attempts:
         (self._alone if total >= ALONE else self._back).append(number)
 
     def give_back(self, number: int) -> None:
-        """This unit was not begun after all."""
+        """Take back a unit that was not begun after all."""
         self._back.appendleft(number)
+
+    def is_alone(self, number: int) -> bool:
+        """Whether this unit has ended so many workers that it runs when nothing else does."""
+        return self._died.get(number, 0) >= ALONE

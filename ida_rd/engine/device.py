@@ -2,6 +2,8 @@
 
 The settings are in no recipe, so they never invalidate a cache:
 
+``IDA_RD_ENGINE``
+    ``local`` (default: processes of this machine) or ``dask``: a cluster (`ida_rd.engine.cluster`).
 ``IDA_RD_DEVICE``
     ``auto`` (default: every GPU that is visible, or the CPU), ``cpu``, ``cuda`` (every GPU), ``cuda:1``,
     ``cuda:0,cuda:2``.
@@ -16,7 +18,17 @@ import re
 
 from ida_rd.core.errors import UserError
 
-__all__ = ["assigned", "device_name", "devices", "worker_count"]
+__all__ = ["assigned", "device_name", "devices", "engine_name", "worker_count"]
+
+ENGINES = ("local", "dask")
+
+
+def engine_name() -> str:
+    """What computes units, from ``IDA_RD_ENGINE``."""
+    text = os.environ.get("IDA_RD_ENGINE", "").strip() or "local"
+    if text not in ENGINES:
+        raise UserError(f"IDA_RD_ENGINE is {text!r}: use local or dask")
+    return text
 
 
 def worker_count() -> int:

@@ -83,6 +83,10 @@ class Progress:
         self._within.pop(worker, None)
         self.again = again
 
+    def tick(self) -> None:
+        """Show what there is, where it is time."""
+        self._show()
+
     def _show(self) -> None:
         # A unit that has said that it is done counts as such only when its result is here: nothing goes back meanwhile.
         shown = self._shown = max(min(self.done + sum(self._within.values()), self.total), self._shown)

@@ -97,10 +97,9 @@ def test_a_long_unit_shows_its_progress(
 
 def test_a_unit_that_kills_three_workers_is_named_after_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDA_RD_WORKERS", "2")
-    done = []
+    done: list[int] = []
     with pytest.raises(UserError, match=r"^squares: image 14 ended 3 worker processes, most often for lack of memory"):
-        for unit, _ in run_units(_make, [14, *range(10)], label="squares"):
-            done.append(unit)
+        done.extend(unit for unit, _ in run_units(_make, [14, *range(10)], label="squares"))
     assert sorted(done) == list(range(10))
 
 
