@@ -82,6 +82,19 @@ class Cluster:
     def said(self) -> str:
         return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
 
+    def has(self, count: int) -> bool:
+        """Wait until the scheduler knows so many workers."""
+        from distributed import Client
+
+        with Client(self.address, set_as_default=False) as client:
+            return wait_for(lambda: len(client.nthreads()) == count)
+
+    def end(self, worker: subprocess.Popen[bytes]) -> None:
+        """Kill a worker."""
+        worker.kill()
+        worker.wait()
+        self.workers.remove(worker)
+
     def stop(self) -> None:
         for process in [*self.workers, self.scheduler]:
             process.kill()
