@@ -31,6 +31,7 @@ from typing import Any
 from ida_rd.core.code import PACKAGE, code_hashes
 from ida_rd.core.errors import UserError
 from ida_rd.core.foreign import read_bytes
+from ida_rd.core.project import Project
 from ida_rd.core.temporary import remove_stale, temporary_folder
 from ida_rd.engine import remote
 from ida_rd.engine.attempts import Attempts, poisoned
@@ -45,7 +46,7 @@ except ImportError:
         "IDA_RD_ENGINE is 'dask', which needs a package more: pip install 'ida-rd[cluster]', or unset it"
     ) from None
 
-__all__ = ["connected", "look_at_workers", "run_on_cluster"]
+__all__ = ["connected", "look_at_cluster", "look_at_workers", "run_on_cluster"]
 
 SCHEDULER, TIMEOUT, MIXED = "IDA_RD_SCHEDULER", "IDA_RD_CLUSTER_TIMEOUT", "IDA_RD_ALLOW_MIXED"
 VERSIONS = ("torch", "numpy", "pillow")
@@ -207,7 +208,7 @@ def look_at_workers(client: Any, order: remote.Order) -> dict[str, dict[str, str
     Returns
     -------
     dict
-        By address: ``problem`` (empty: none), ``device``, ``host``.
+        By address: ``problem`` (empty: none), ``device``, ``host``, ``versions``.
     """
     found: dict[str, dict[str, str]] = {}
     for address, told in client.run(remote.answer, order, on_error="return").items():
@@ -217,9 +218,22 @@ def look_at_workers(client: Any, order: remote.Order) -> dict[str, dict[str, str
             why = (
                 f"it cannot run what this version sends ({type(told).__name__}: {told}): install the same version there"
             )
-            told = {"problem": why, "device": "", "host": ""}
+            told = {"problem": why, "device": "", "host": "", "versions": ""}
         found[address] = told
     return found
+
+
+def look_at_cluster(project: Path) -> tuple[str, dict[str, dict[str, str]]]:
+    """The scheduler's address, and what its workers say of themselves: can they work on a project?"""
+    store = Store(Project(project).state / "store")
+    store.root.mkdir(parents=True, exist_ok=True)
+    with connected() as client, temporary_folder(store.root) as folder:
+        found = _workers(client)
+        order = _order(folder, Work(remote.nothing, "doctor", torch=True), {}, store)
+        try:
+            return client.scheduler.address, look_at_workers(client, order) if found else {}
+        except (OSError, TimeoutError, ValueError):
+            raise _gone(client) from None
 
 
 def _meet(client: Any, order: remote.Order, label: str) -> str:

@@ -34,7 +34,19 @@ from ida_rd.engine.local import keep_freed_memory
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import Task, open_worker
 
-__all__ = ["Job", "Met", "Order", "Refused", "answer", "compute", "hashes_of", "key_mark", "marks", "versions_of"]
+__all__ = [
+    "Job",
+    "Met",
+    "Order",
+    "Refused",
+    "answer",
+    "compute",
+    "hashes_of",
+    "key_mark",
+    "marks",
+    "nothing",
+    "versions_of",
+]
 
 RUNNING = "running"  # folder of marks: a unit that is under way has one
 KEPT = 2  # recipes whose networks stay loaded: two runs may share a cluster
@@ -176,11 +188,22 @@ async def answer(order: Order) -> dict[str, str]:
     def look() -> dict[str, str]:
         with _lock:
             try:
-                return {"problem": "", "device": _opened(order)[1], "host": socket.gethostname()}
+                return {"problem": "", "device": _opened(order)[1], **_self()}
             except UserError as error:
-                return {"problem": str(error), "device": "", "host": socket.gethostname()}
+                return {"problem": str(error), "device": "", **_self()}
 
     return await asyncio.to_thread(look)
+
+
+def _self() -> dict[str, str]:
+    """Host and versions of this worker."""
+    found = versions_of(("torch", "numpy", "pillow"))
+    return {"host": socket.gethostname(), "versions": ", ".join(f"{key} {value}" for key, value in found.items())}
+
+
+def nothing(recipe: Any, device: str) -> Callable[[Any, list[str]], dict[str, Any]]:
+    """Open a work that does nothing: to look at a worker."""
+    return lambda given, parts: {}
 
 
 def marks(folder: Path) -> dict[int, int]:
