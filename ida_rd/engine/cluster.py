@@ -215,9 +215,7 @@ def look_at_workers(client: Any, order: remote.Order) -> dict[str, dict[str, str
         if isinstance(told, OSError):
             continue
         if isinstance(told, Exception):
-            why = (
-                f"it cannot run what this version sends ({type(told).__name__}: {told}): install the same version there"
-            )
+            why = f"it cannot run what this version sends ({told}): install the same version there"
             told = {"problem": why, "device": "", "host": "", "versions": ""}
         found[address] = told
     return found
@@ -262,7 +260,9 @@ def _show(client: Any, workers: int) -> None:
         if link and link not in _shown:
             _shown.add(link)
             print(
-                f"dask: {workers} workers at {client.scheduler.address}, dashboard {link}", file=sys.stderr, flush=True
+                f"dask: {workers} worker{'s' if workers > 1 else ''} at {client.scheduler.address}, dashboard {link}",
+                file=sys.stderr,
+                flush=True,
             )
 
 

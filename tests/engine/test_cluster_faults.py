@@ -15,6 +15,7 @@ from conftest import ROOT, stage_here
 from ida_rd.core.errors import UserError
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import run
+from ida_rd.inventory import health
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.cluster
@@ -151,7 +152,7 @@ def _no_code(place: Path) -> dict[str, str]:
         (_other_key, "it has another key, so that none would take the other's units"),
         (
             _no_code,
-            r"it cannot run what this version sends \(ModuleNotFoundError: .*\): install the same version there",
+            r"it cannot run what this version sends \(.*No module named.*\): install the same version there",
         ),
     ],
 )
@@ -163,7 +164,7 @@ def test_a_worker_that_differs(
     code = {"code": {"ida_rd/upscale/work.py": ""}}
     with pytest.raises(UserError, match=rf"^squares: worker tcp://127\.0\.0\.1:\d+: {says}"):
         _run(tmp_path, 3, **code)
-    assert not list(tmp_path.glob("opened-*"))
+    assert not list(tmp_path.glob("opened"))
     if change is _other_numpy:
         monkeypatch.setenv("IDA_RD_ALLOW_MIXED", "1")
         store = _run(tmp_path, 3, **code)
@@ -198,15 +199,25 @@ def test_a_worker_that_does_not_see_the_folder(asked: Cluster, tmp_path: Path, m
     store = Store(Path("/proc/self/cwd/store"))
     with pytest.raises(UserError, match=r"worker tcp://\S+: it does not see the folder /proc/self/cwd/store .*: mount"):
         list(run(SQUARES, {"folder": str(tmp_path)}, squares(store, 2), store))
-    assert not list(tmp_path.glob("opened-*"))
+    assert not list(tmp_path.glob("opened"))
 
 
-def test_a_worker_loads_once_per_recipe_and_finds_the_users_modules(asked: Cluster, tmp_path: Path) -> None:
+def test_a_worker_loads_once_and_the_doctor_sees_it(
+    asked: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked.worker()
     assert asked.has(1)
     _run(tmp_path, 5)
-    store = Store(tmp_path / "store")
-    for path in tmp_path.glob("opened-*"):
-        path.unlink()
-    assert len(list(run(SQUARES, {"folder": str(tmp_path)}, squares(store, 9), store))) == 9
-    assert [begun(tmp_path, i) for i in range(9)] == [1] * 9
+    assert [begun(tmp_path, i) for i in range(5)] == [1] * 5
+    assert (tmp_path / "opened").read_text() == "x"
+    monkeypatch.chdir(tmp_path)
+    asked.worker(env=_other_key(tmp_path))
+    assert asked.has(2)
+    rows = health()
+    assert next(row for row in rows if row["what"] == "cluster")["detail"].startswith("2 workers at tcp://127.0.0.1:")
+    workers = [row for row in rows if row["what"].startswith("worker tcp://127.0.0.1:")]
+    assert sorted(row["state"] for row in workers) == ["ok", "wrong"]
+    for row in workers:
+        assert "torch 2" in row["detail"]
+        assert ("cpu, sees this folder" in row["detail"]) == (row["state"] == "ok")
+        assert ("it has another key" in row["detail"]) == (row["state"] == "wrong")
