@@ -199,6 +199,17 @@ def test_a_scheduler_that_is_killed_and_a_run_after_it(
     assert _rest(folder, **two.settings()) == expected
 
 
+def test_a_stage_without_its_scheduler_ends_with_a_line_and_leaves_its_output(folder: Path) -> None:
+    former = {path: path.read_bytes() for path in (folder / "data/lr").rglob("*.png")}
+    shutil.rmtree(folder / ".ida-rd")
+    env = {"IDA_RD_ENGINE": "dask", "IDA_RD_SCHEDULER": "tcp://127.0.0.1:9", "IDA_RD_CLUSTER_TIMEOUT": "1"}
+    said = _stage(folder, "downscale", "bicubic", "4", code=2, **env)
+    assert said.startswith("error: IDA_RD_SCHEDULER: no scheduler answers at tcp://127.0.0.1:9")
+    assert len(said.splitlines()) == 1
+    assert len(former) == 4
+    assert {path: path.read_bytes() for path in (folder / "data/lr").rglob("*.png")} == former
+
+
 def test_three_shares_and_a_plain_run(folder: Path, expected: dict[str, bytes]) -> None:
     said = {n: _stage(folder, "upscale", *BRANCH, IDA_RD_SHARD=f"{n}/3") for n in (3, 1, 3, 2)}
     assert "share 1 of 3: 2 of its 2 images are computed now" in said[1]

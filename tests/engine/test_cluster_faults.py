@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from clusters import SQUARES, TESTS, Cluster, begun, cluster, squares, wait_for
-from conftest import ROOT, stage_here
+from conftest import ROOT
 
 from ida_rd.core.errors import UserError
 from ida_rd.engine.store import Store
@@ -90,21 +90,6 @@ def test_nobody_at_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             patch.setenv(name, value)
             with pytest.raises(UserError, match=f"^{name} is '{value}': "):
                 _run(tmp_path, 2)
-
-
-def test_the_scheduler_is_gone_is_exit_2(finished: Path, tmp_path: Path) -> None:
-    """By the stage's script: a line, and the output is as it was."""
-    root = tmp_path / "run"
-    root.mkdir()
-    for name in ("params.yaml", "mine.py"):
-        shutil.copyfile(finished / name, root / name)
-    shutil.copytree(finished / "data", root / "data", symlinks=True)
-    env = {"IDA_RD_ENGINE": "dask", "IDA_RD_SCHEDULER": "tcp://127.0.0.1:9", "IDA_RD_CLUSTER_TIMEOUT": "1"}
-    done = stage_here("downscale", "bicubic", "4", cwd=root, env=env)
-    assert done.returncode == 2
-    assert [line for line in done.stderr.splitlines() if "tcp://127.0.0.1:9" in line] == done.stderr.splitlines()[-1:]
-    assert done.stderr.splitlines()[-1].startswith("error: IDA_RD_SCHEDULER: no scheduler answers")
-    assert len(list((root / "data/lr/x4/bicubic").glob("*.png"))) == 4
 
 
 def test_a_unit_that_kills_three_workers_is_named_after_all_others(asked: Cluster, tmp_path: Path) -> None:
