@@ -187,17 +187,20 @@ def test_a_worker_that_does_not_see_the_folder(asked: Cluster, tmp_path: Path, m
     assert not list(tmp_path.glob("opened"))
 
 
-def test_a_worker_loads_once_and_the_doctor_sees_it(
-    asked: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_loads_once(asked: Cluster, tmp_path: Path) -> None:
     asked.worker()
     assert asked.has(1)
     _run(tmp_path, 5)
     assert [begun(tmp_path, i) for i in range(5)] == [1] * 5
     assert (tmp_path / "opened").read_text() == "x"
-    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_doctor_sees_the_workers(asked: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked.worker()
     asked.worker(env=_other_key(tmp_path))
     assert asked.has(2)
+    monkeypatch.chdir(tmp_path)
     rows = health()
     assert next(row for row in rows if row["what"] == "cluster")["detail"].startswith("2 workers at tcp://127.0.0.1:")
     workers = [row for row in rows if row["what"].startswith("worker tcp://127.0.0.1:")]
