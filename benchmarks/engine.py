@@ -12,6 +12,7 @@ cluster is a scheduler and two workers on 127.0.0.1, which are started and ended
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -210,6 +211,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    import engine  # this file under a name by which a cluster's workers find it, too
-
-    engine.main()
+    importlib.import_module("engine").main()  # this file, under a name by which a cluster's workers find it, too

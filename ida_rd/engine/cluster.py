@@ -343,7 +343,7 @@ class _Run:
 
     def _take(self, number: int, future: Any) -> bool:
         """Whether a unit is finished; it may be put back."""
-        if self.flying.get(number) is not future:
+        if number not in self.flying or self.flying[number] is not future:
             return False
         if future.status == "finished":
             self.flying.pop(number)

@@ -290,4 +290,5 @@ def _end_with_worker() -> None:
     from distributed.worker import Worker
 
     for worker in list(Worker._instances):
-        worker.plugins.setdefault("ida-rd", _End())
+        plugins: Any = worker.plugins
+        plugins.setdefault("ida-rd", _End())

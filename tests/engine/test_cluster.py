@@ -98,7 +98,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
 
 
-def _stage(root: Path, name: str, *arguments: str, code: int = 0, **env: str) -> str:
+def _stage(root: Path, name: str, *arguments: str, code: int | str = 0, **env: str) -> str:
     done = stage_here(name, *arguments, cwd=root, env=env)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
