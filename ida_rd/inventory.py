@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import ENTRY, Parameters, find_method, known_methods
 from ida_rd.core.weights import MissingWeights, catalogue, locate, torch_cache
-from ida_rd.engine.device import device_name, worker_count
+from ida_rd.engine.device import devices, engine_name, worker_count
 
 __all__ = ["describe_fields", "health", "methods", "type_in_words", "weights"]
 
@@ -158,8 +158,9 @@ def health() -> list[dict[str, str]]:
         path = shutil.which(program)
         rows.append({"what": program, "state": "ok" if path else "missing", "detail": path or use})
     try:
-        rows.append({"what": "device", "state": "ok", "detail": device_name()})
+        rows.append({"what": "device", "state": "ok", "detail": ", ".join(devices())})
         rows.append({"what": "workers", "state": "ok", "detail": str(worker_count())})
+        rows += _cluster() if engine_name() == "dask" else []
     except UserError as error:
         rows.append({"what": "device", "state": "wrong", "detail": str(error)})
     for key, value in sorted(os.environ.items()):
@@ -176,6 +177,22 @@ def health() -> list[dict[str, str]]:
         str(Path.cwd()) if here else "no params.yaml and dvc.yaml here: `score`, `list` and `check` work all the same"
     )
     rows.append({"what": "pipeline", "state": "ok" if here else "missing", "detail": detail})
+    return rows
+
+
+def _cluster() -> list[dict[str, str]]:
+    """The scheduler that the environment names, and each of its workers."""
+    try:
+        from ida_rd.engine.cluster import look_at_cluster
+
+        scheduler, workers = look_at_cluster(Path.cwd())
+    except UserError as error:
+        return [{"what": "cluster", "state": "wrong", "detail": str(error)}]
+    rows = [_row("cluster", bool(workers), f"{len(workers)} workers at {scheduler}", "start `dask worker`")]
+    for address, told in workers.items():
+        good = not told["problem"]
+        seen = ", ".join(told[key] for key in ("host", "versions", "device") if told[key])
+        rows.append(_row(f"worker {address}", good, f"{seen}, sees this folder" if good else seen, told["problem"]))
     return rows
 
 

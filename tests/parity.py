@@ -33,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "parity(*modules): runs if the code of the modules changed, or with --all")
+    config.addinivalue_line("markers", "cluster: real schedulers and workers, as processes on 127.0.0.1")
     config.addinivalue_line("markers", "slow: takes minutes; runs with --all")
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "leave",
     "started",
     "stop",
+    "stop_programs",
     "undisturbed",
     "unwatched",
     "watch_parent",
@@ -125,6 +126,11 @@ def _has_members(group: int) -> bool:
     with suppress(ChildProcessError):  # its leader may have ended, and wait for nothing but its parent
         return os.waitid(os.P_PID, group, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     return True
+
+
+def stop_programs() -> None:
+    """Stop the programs that this process runs now."""
+    stop(groups=list(_programs))
 
 
 def clean(*, parents: bool = False) -> None:

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ __all__ = [
     "atomic_folder",
     "atomic_path",
     "canonical_json",
+    "guarded",
     "sha256_file",
     "write_bytes",
     "write_json",
@@ -44,6 +45,20 @@ BROKEN = {
 }
 
 
+_guard: Callable[[Path], None] | None = None
+
+
+@contextmanager
+def guarded(guard: Callable[[Path], None]) -> Iterator[None]:
+    """Inside, `guard` is asked before a file or folder takes its place, and may raise."""
+    global _guard
+    former, _guard = _guard, guard
+    try:
+        yield
+    finally:
+        _guard = former
+
+
 @contextmanager
 def atomic_path(path: Path | str, *, follow: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path` in one step, else it is removed.
@@ -56,6 +71,8 @@ def atomic_path(path: Path | str, *, follow: bool = True) -> Iterator[Path]:
     follow : bool
         Whether a link is written through, to the file that it names; otherwise the file takes the link's place.
     """
+    if _guard is not None:
+        _guard(Path(path))
     path = _target(path) if follow else Path(path)
     if os.path.lexists(path) and not (path.is_file() or path.is_symlink()):
         what = "a folder" if path.is_dir() else "no ordinary file"
@@ -79,6 +96,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     UserError
         A file is there; or, at the end, a folder that was not there at the start: it stays, whoever made it.
     """
+    place = Path(path)
     path = _target(path)
     if os.path.lexists(path) and not path.is_dir():
         raise UserError(f"{path} is a file, and a folder is to be written there: move it away")
@@ -88,6 +106,8 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         new = container / NEW
         new.mkdir()
         yield new
+        if _guard is not None:
+            _guard(place)
         new.chmod(0o777 & ~_umask())
         with undisturbed():
             _take_place(container, path, before)

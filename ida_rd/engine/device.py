@@ -1,11 +1,14 @@
-"""Where the work runs, from the environment: device and worker processes. Nothing here may change a result.
+"""Where the work runs, from the environment: devices and worker processes. Nothing here may change a result.
 
 The settings are in no recipe, so they never invalidate a cache:
 
+``IDA_RD_ENGINE``
+    ``local`` (default: processes of this machine) or ``dask``: a cluster (`ida_rd.engine.cluster`).
 ``IDA_RD_DEVICE``
-    ``auto`` (default: a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``.
+    ``auto`` (default: every GPU that is visible, or the CPU), ``cpu``, ``cuda`` (every GPU), ``cuda:1``,
+    ``cuda:0,cuda:2``.
 ``IDA_RD_WORKERS``
-    Worker processes; default: the cores that this process may use. A GPU is fed by one process.
+    Worker processes on the CPU; default: the cores that this process may use. A GPU is fed by one process.
 """
 
 from __future__ import annotations
@@ -15,7 +18,17 @@ import re
 
 from ida_rd.core.errors import UserError
 
-__all__ = ["device_name", "worker_count"]
+__all__ = ["assigned", "device_name", "devices", "engine_name", "worker_count"]
+
+ENGINES = ("local", "dask")
+
+
+def engine_name() -> str:
+    """What computes units, from ``IDA_RD_ENGINE``."""
+    text = os.environ.get("IDA_RD_ENGINE", "").strip() or "local"
+    if text not in ENGINES:
+        raise UserError(f"IDA_RD_ENGINE is {text!r}: use local or dask")
+    return text
 
 
 def worker_count() -> int:
@@ -30,18 +43,50 @@ def worker_count() -> int:
     return os.cpu_count() or 1
 
 
-def device_name() -> str:
-    """Torch device from ``IDA_RD_DEVICE``: ``cpu``, ``cuda`` or ``cuda:N``. Imports torch."""
+def assigned(setting: str, gpus: int) -> list[str]:
+    """Torch devices that a setting names, where there are `gpus` of them: each is fed by one process.
+
+    Parameters
+    ----------
+    setting : str
+        Value of ``IDA_RD_DEVICE``; empty: ``auto``.
+    gpus : int
+        How many GPUs torch sees.
+
+    Returns
+    -------
+    list of str
+        ``cpu``; ``cuda``, the only GPU; or, of several, each by its number.
+
+    Raises
+    ------
+    UserError
+        A device that is not here, twice the same, or no device.
+    """
+    text = setting.strip() or "auto"
+    if text == "cpu" or (text == "auto" and not gpus):
+        return ["cpu"]
+    if text in ("auto", "cuda") and gpus:
+        return ["cuda"] if gpus == 1 else [f"cuda:{number}" for number in range(gpus)]
+    names = [name.strip() for name in text.split(",")]
+    numbers = [re.fullmatch(r"cuda(?::(\d+))?", name) for name in names]
+    if not all(numbers):
+        raise UserError(f"IDA_RD_DEVICE is {text!r}: use auto, cpu, cuda, cuda:N or several as cuda:0,cuda:2")
+    found = [int(match[1] or 0) for match in numbers if match]
+    if max(found) >= gpus:
+        raise UserError(f"IDA_RD_DEVICE is {text!r}, but this machine has no such device: use auto or cpu")
+    if len(set(found)) < len(found):
+        raise UserError(f"IDA_RD_DEVICE is {text!r}: it names a device twice, and each is fed by one process")
+    return names
+
+
+def devices() -> list[str]:
+    """Torch devices that this machine's processes use, one process each where they are GPUs. Imports torch."""
     import torch
 
-    text = os.environ.get("IDA_RD_DEVICE", "").strip() or "auto"
-    if text == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if text == "cpu":
-        return text
-    match = re.fullmatch(r"cuda(?::(\d+))?", text)
-    if match and torch.cuda.is_available() and int(match.group(1) or 0) < torch.cuda.device_count():
-        return text
-    if match:
-        raise UserError(f"IDA_RD_DEVICE is {text!r}, but this machine has no such device: use auto or cpu")
-    raise UserError(f"IDA_RD_DEVICE is {text!r}: use auto, cpu, cuda or cuda:N")
+    return assigned(os.environ.get("IDA_RD_DEVICE", ""), torch.cuda.device_count() if torch.cuda.is_available() else 0)
+
+
+def device_name() -> str:
+    """Torch device of work that stays in one process: ``cpu``, ``cuda`` or ``cuda:N``. Imports torch."""
+    return devices()[0]

@@ -14,7 +14,8 @@ __all__ = ["environment", "joined"]
 
 def environment(device: str, packages: tuple[str, ...]) -> dict[str, str]:
     """Versions of `packages`, Python's, the processor, and the torch device (with a GPU's name)."""
-    record = {"python": platform.python_version(), "machine": platform.machine(), "device": device}
+    kind = device.partition(":")[0]  # which of the GPUs of a machine it was decides nothing: its model is named
+    record = {"python": platform.python_version(), "machine": platform.machine(), "device": kind}
     record["processor"] = _processor()  # libraries choose their code by it, and sum in another order
     for package in packages:
         try:

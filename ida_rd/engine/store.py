@@ -160,6 +160,11 @@ class Store:
         content = read_bytes(file, entry["bytes"])
         return file if hashlib.sha256(content).hexdigest() == entry["sha256"] else None
 
+    def look_again(self, key: str) -> None:
+        """Read the folder of a unit: a network file system remembers for a while that a file was not there."""
+        with suppress(OSError):
+            os.listdir(self._path(key, "").parent)
+
     def put(self, key: str, record: Record, environment: str) -> None:
         """Keep a part of a unit; `environment` is the key that `put_environment` gave."""
         entry: dict[str, Any] = {"value": record.value, "environment": environment, "file": None}

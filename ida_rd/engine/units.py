@@ -1,25 +1,30 @@
 """The seam: what is to be done on one side, where and how on the other.
 
 A room says what a unit of its work is, by which keys its parts are known, and which function does it. `run` looks up
-what the store has, gives the rest to this machine's processes, and yields every unit once, whole. Other engines plug
-in here and nowhere else.
+what the store has, gives the rest to an engine (this machine's processes, or a cluster), and yields every unit once,
+whole. Engines plug in here and nowhere else.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ida_rd.engine.device import device_name
+from ida_rd.engine.device import devices, engine_name
 from ida_rd.engine.environment import environment
 from ida_rd.engine.local import run_units
 from ida_rd.engine.memory import out_of_memory, too_large
+from ida_rd.engine.shards import Shard, ShareEnds, shard
 from ida_rd.engine.store import Finished, Record, Store
 
-__all__ = ["Function", "Unit", "Work", "run"]
+__all__ = ["Function", "Task", "Unit", "Work", "name_of", "open_worker", "run"]
+
+LATE_S = 90.0  # that a network file system may take to show a file that was not there when it was last asked for
 
 # Takes a unit's input and the names of the missing parts. One whose parts take long yields them one by one, and each
 # is kept as it comes.
@@ -81,6 +86,9 @@ class Work:
         return self.memory * unit.size[0] * unit.size[1] if self.memory and unit.size else None
 
 
+Task = tuple[Unit, list[str]]  # a unit, and the names of its missing parts
+
+
 def run(work: Work, recipe: Any, units: Iterable[Unit], store: Store) -> Iterator[tuple[Unit, dict[str, Finished]]]:
     """Yield every unit with all its parts; those that the store has come first, the others as they finish.
 
@@ -96,10 +104,22 @@ def run(work: Work, recipe: Any, units: Iterable[Unit], store: Store) -> Iterato
     Raises
     ------
     UserError
-        What a unit raised. Finished units are kept.
+        What a unit raised, or what is wrong with the machines that compute. Finished units are kept.
+    ShareEnds
+        This process computes a share of the units, and has: nothing can be made of it alone. If every unit is
+        finished, whichever process did it, they are yielded.
     """
-    waiting: list[tuple[Unit, list[str]]] = []
-    count, refused = 0, store.refused
+    share, refused = shard(), store.refused
+    waiting: list[Task] = []
+    count = 0
+    if share is not None:
+        units = list(units)
+        waiting = [task for position, unit in enumerate(units) if share.has(position) and (task := _open(unit, store))]
+        if waiting or any(_open(unit, store) for unit in units):
+            for _ in _computed(work, recipe, waiting, store):
+                pass
+            _say_share(work.label, share, len(waiting), len(units))
+            raise ShareEnds
     for unit in units:
         count += 1
         found = {part: store.get(key) for part, key in unit.keys.items()}
@@ -119,23 +139,77 @@ def run(work: Work, recipe: Any, units: Iterable[Unit], store: Store) -> Iterato
             file=sys.stderr,
             flush=True,
         )
-    if not waiting:
-        return
-    device = device_name() if work.torch else "cpu"
-    made = store.put_environment(environment(device, work.packages))
-    make_worker = partial(_worker, work, recipe, device, store, made)
-    parallel = device == "cpu" and not work.here
-    need = max((work.need(unit) or 0.0 for unit, _ in waiting), default=0.0) or None
-    done = run_units(make_worker, waiting, label=work.label, parallel=parallel, need=need, killed=store.forget)
-    for (unit, _), _ in done:
+    for unit in _computed(work, recipe, waiting, store):
         yield unit, _whole(unit, store)
 
 
-def _worker(work: Work, recipe: Any, device: str, store: Store, made: str) -> Callable[[tuple[Unit, list[str]]], None]:
+def _open(unit: Unit, store: Store) -> Task | None:
+    """What is missing of a unit; None if it is finished."""
+    missing = [part for part, key in unit.keys.items() if store.get(key) is None]
+    return (unit, missing) if missing else None
+
+
+def _say_share(label: str, share: Shard, computed: int, count: int) -> None:
+    of = len(range(share.number, count, share.count))
+    print(
+        f"{label}: {share}: {computed} of its {of} images are computed now, {of - computed} were finished; when all"
+        " shares are, run without IDA_RD_SHARD to assemble",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _computed(work: Work, recipe: Any, waiting: list[Task], store: Store) -> Iterator[Unit]:
+    """Yield units as what was missing of them is in the store."""
+    if not waiting:
+        return
+    if engine_name() == "dask" and not work.here:
+        from ida_rd.engine.cluster import run_on_cluster  # the only way to it: dask may not be installed
+
+        yield from run_on_cluster(work, recipe, waiting, store)
+        return
+    found = devices() if work.torch else ["cpu"]
+    makers = [partial(open_worker, work, recipe, device, store) for device in found]
+    done = run_units(
+        makers[0],
+        waiting,
+        label=work.label,
+        parallel=found == ["cpu"] and not work.here,
+        need=max((work.need(unit) or 0.0 for unit, _ in waiting), default=0.0) or None,
+        killed=store.forget,
+        name=name_of,
+        each=[partial(_on_device, device, maker) for device, maker in zip(found, makers, strict=True)]
+        if len(found) > 1 and not work.here
+        else (),
+    )
+    for (unit, _), _ in done:
+        yield unit
+
+
+def name_of(task: Task) -> str:
+    """Name of a unit, for messages."""
+    return task[0].name
+
+
+def _on_device(device: str, maker: Callable[[], Callable[[Task], None]]) -> Callable[[Task], None]:
+    """Make a worker that has one GPU of several: methods that ask for a device themselves get that one, too."""
+    import torch
+
+    os.environ["IDA_RD_DEVICE"] = device
+    torch.cuda.set_device(device)
+    return maker()
+
+
+def open_worker(work: Work, recipe: Any, device: str, store: Store) -> Callable[[Task], None]:
+    """Load what a recipe asks for; return the function that computes what is missing of a unit, and keeps it.
+
+    Called once in each process. What computes it is recorded there, too: it may be another machine.
+    """
     if work.torch and device == "cpu" and not work.here:
         import torch
 
         torch.set_num_threads(1)  # one worker per core, and the same order of sums for any number of workers
+    made = store.put_environment(environment(device, work.packages))
     try:
         function = work.open(recipe, device)
     except (MemoryError, OSError, RuntimeError) as error:
@@ -145,7 +219,7 @@ def _worker(work: Work, recipe: Any, device: str, store: Store, made: str) -> Ca
     return partial(_one, work, function, store, made)
 
 
-def _one(work: Work, function: Function, store: Store, made: str, task: tuple[Unit, list[str]]) -> None:
+def _one(work: Work, function: Function, store: Store, made: str, task: Task) -> None:
     """Compute what is missing of a unit, and keep it."""
     unit, missing = task
     try:
@@ -159,9 +233,13 @@ def _one(work: Work, function: Function, store: Store, made: str, task: tuple[Un
 
 
 def _whole(unit: Unit, store: Store) -> dict[str, Finished]:
+    """All parts of a unit whose work has ended; what another host wrote, a network file system may show later."""
     found = {}
+    deadline = time.monotonic() + (0 if engine_name() == "local" else LATE_S)
     for part, key in unit.keys.items():
-        finished = store.get(key)
+        while (finished := store.get(key)) is None and time.monotonic() < deadline:
+            store.look_again(key)
+            time.sleep(0.1)
         if finished is None:
             raise RuntimeError(f"{unit.name}: its part {part} is not in the store though its work has ended")
         found[part] = finished

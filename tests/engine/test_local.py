@@ -16,7 +16,8 @@ from conftest import ROOT
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.progress import advance
-from ida_rd.engine.local import _context, run_units
+from ida_rd.engine.local import run_units
+from ida_rd.engine.pool import start_method
 
 
 def _square(unit: int) -> int:
@@ -64,7 +65,7 @@ def test_no_process_is_forked_once_a_gpu_is_in_use(monkeypatch: pytest.MonkeyPat
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    assert _context().get_start_method() == "spawn"
+    assert start_method() == "spawn"
     monkeypatch.setenv("IDA_RD_WORKERS", "2")
     assert dict(run_units(_make, list(range(4)), label="squares")) == {i: i * i for i in range(4)}
 
@@ -94,10 +95,12 @@ def test_a_long_unit_shows_its_progress(
     assert any(0 < value < 1 for value in shown), lines
 
 
-def test_a_worker_that_dies_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_unit_that_kills_three_workers_is_named_after_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDA_RD_WORKERS", "2")
-    with pytest.raises(UserError, match="a worker process died"):
-        list(run_units(_make, [1, 14, 2], label="squares"))
+    done: list[int] = []
+    with pytest.raises(UserError, match=r"^squares: image 14 ended 3 worker processes, most often for lack of memory"):
+        done.extend(unit for unit, _ in run_units(_make, [14, *range(10)], label="squares"))
+    assert sorted(done) == list(range(10))
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:

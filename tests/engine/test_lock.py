@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -42,10 +45,30 @@ def test_a_second_run_waits_and_says_so(tmp_path: Path) -> None:
             [sys.executable, "-c", program], env=os.environ | PYTHON, stderr=subprocess.PIPE, text=True
         )
         assert process.stderr is not None
-        assert "another run is working in" in process.stderr.readline()
+        said = process.stderr.readline()
+        assert "another run is working in" in said
+        assert re.search(rf"\(process {os.getpid()} on \S+, since \d{{4}}-\d\d-\d\d \d\d:\d\d\): waiting for it", said)
         assert not (tmp_path / "in").exists()
     assert process.wait(30) == 0
     assert (tmp_path / "in").exists()
+    assert not (tmp_path / ".ida-rd/run.owner").exists()
+
+
+@pytest.mark.parametrize("left", ["", "{", "[1]", '{"host": "x", "process": "y", "since": 0}', "stale", "a folder"])
+def test_what_says_who_holds_a_lock_does_no_harm_when_it_is_wrong(tmp_path: Path, left: str) -> None:
+    project = Project(tmp_path)
+    owner = project.state / "run.owner"
+    owner.parent.mkdir()
+    if left == "a folder":
+        owner.mkdir()
+    stale = {"host": platform.node(), "process": 2**22 + 1, "since": 0}  # above the largest number of a process
+    with working(project):
+        if left != "a folder":
+            owner.write_text(json.dumps(stale) if left == "stale" else left)
+        with pytest.raises(UserError, match=rf"^gc: a run is working in {tmp_path}; try again"), alone(project, "gc"):
+            pass
+    with working(project):
+        assert left == "a folder" or json.loads(owner.read_text())["process"] == os.getpid()
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
