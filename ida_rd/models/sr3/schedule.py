@@ -33,7 +33,7 @@ def betas_of(schedule: str, steps: int, first: float, last: float) -> NDArray[np
     if schedule == "linear":
         return np.linspace(first, last, steps)
     if schedule == "quad":
-        return np.square(np.linspace(math.sqrt(first), math.sqrt(last), steps))
+        return np.linspace(math.sqrt(first), math.sqrt(last), steps).astype(np.float64) ** 2
     if schedule in ("warmup10", "warmup50"):
         warm = int(steps * (0.1 if schedule == "warmup10" else 0.5))
         return np.concatenate([np.linspace(first, last, warm), np.full(steps - warm, last)])
