@@ -33,7 +33,7 @@ def betas_of(schedule: str, steps: int, first: float, last: float) -> NDArray[np
     if schedule == "linear":
         return np.linspace(first, last, steps)
     if schedule == "quad":
-        return np.square(np.linspace(math.sqrt(first), math.sqrt(last), steps))
+        return np.linspace(math.sqrt(first), math.sqrt(last), steps) ** 2
     if schedule in ("warmup10", "warmup50"):
         warm = int(steps * (0.1 if schedule == "warmup10" else 0.5))
         return np.concatenate([np.linspace(first, last, warm), np.full(steps - warm, last)])
@@ -55,7 +55,7 @@ def scaled_ends(steps: int) -> tuple[float, float]:
 
 def kept_of(betas: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share of the image's variance that is left after each step, alpha-bar, (steps,)."""
-    return np.cumprod(1 - betas)
+    return np.cumprod(1 - betas, dtype=np.float64)
 
 
 def levels_of(betas: NDArray[np.float64]) -> NDArray[np.float64]:
