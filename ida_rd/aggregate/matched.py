@@ -71,15 +71,18 @@ def matched_table(
         One row per family, distortion and downscaler. In the distortion's unit: s and s_star (the mean over
         trainings), gap, excess, lost and unreadable (see above; positive is worse, whatever the distortion's
         direction), each with its interval (low, high). share: of the excess, what was lost, with Fieller's interval;
-        empty where the excess is not clear of zero. lost_p_holm, unreadable_p_holm: signs flipped by photograph, Holm's
-        correction over the downscalers. gap_variance and gap_error: the gap's two parts, where the distortion is a
-        squared distance and there are two samples. training_sd: standard deviation of S* over trainings, pooled over
+        empty where the excess is not clearly above zero. lost_p_holm, unreadable_p_holm: that they are zero, by signs
+        flipped by photograph for one training, by Student's t for several; Holm's correction over the downscalers.
+        gap_variance and gap_error: the gap's two parts, where the distortion is a squared distance and there are two
+        samples. training_sd: standard deviation of S* over trainings, pooled over
         the downscalers. Without the control among the downscalers, what lies beyond it is empty.
 
     Notes
     -----
-    Intervals are Student's, over photographs. With several trainings their spread is added, that of two independent
-    trainings to what lies beyond the control, with degrees of freedom by Satterthwaite; with one it is not in them.
+    Intervals are Student's, over photographs. With several trainings their spread is added, with degrees of freedom by
+    Satterthwaite; with one it is not in them. The trainings of an entry share their seed and photographs, and move all
+    downscalers alike to a part, which differences do not see: to what lies beyond the control is added what is left of
+    the spread when the means of entries and of downscalers are taken out (a two-way layout without replicates).
     """
     found: list[dict[str, Any]] = []
     for family in recipe.get("matched", []):
@@ -152,12 +155,17 @@ def adapted_difference(
     """
     sign = 1.0 if better == "lower" else -1.0
     trainings = [_losses(images, photographs, n, family["factor"], distortion, sign) for n in family["adapted"]]
-    spread, freedom = _training_variance(trainings)
+    spread, freedom = _paired_variance(trainings)
     values = np.mean([(table[more] - table[less]).to_numpy(np.float64) for table in trainings], axis=0)
     found = _mean(values[np.isfinite(values)], 2 * spread / len(trainings), freedom)
-    if len(trainings) == 1 or not math.isfinite(found.error):
-        return found, sign_flip_p(values[np.isfinite(values)], resamples, seed)
-    return found, float(2 * stats.t.sf(abs(found.value) / found.error, found.freedom)) if found.error else 0.0
+    return found, _p(values[np.isfinite(values)], found, len(trainings), resamples, seed)
+
+
+def _p(values: Values, mean: Mean, trainings: int, resamples: int, seed: int) -> float:
+    """That a mean difference is zero. Signs flipped by photograph would not know the spread of several trainings."""
+    if trainings == 1 or not math.isfinite(mean.error):
+        return sign_flip_p(values, resamples, seed)
+    return float(2 * stats.t.sf(abs(mean.value) / mean.error, mean.freedom)) if mean.error else 0.0
 
 
 def _mean(values: Values, training: float = 0.0, freedom: float = math.inf) -> Mean:
@@ -175,7 +183,7 @@ def _mean(values: Values, training: float = 0.0, freedom: float = math.inf) -> M
 
 
 def ratio_interval(
-    part: Values, whole: Values, confidence: float, *, training: float = 0.0
+    part: Values, whole: Values, confidence: float, *, training: float = 0.0, freedom: float | None = None
 ) -> tuple[float | None, float | None]:
     """Fieller's interval of the ratio of two paired means (Fieller, J. Royal Statistical Society B 16, 1954).
 
@@ -186,6 +194,8 @@ def ratio_interval(
     confidence : float
     training : float
         Variance that trainings add to the mean of `part`.
+    freedom : float, optional
+        Degrees of freedom, where that makes them other than those of the values.
 
     Returns
     -------
@@ -197,7 +207,7 @@ def ratio_interval(
         return None, None
     x, y = float(part.mean()), float(whole.mean())
     covariance = np.cov(part, whole, ddof=1) / count
-    t2 = float(stats.t.ppf((1 + confidence) / 2, count - 1)) ** 2
+    t2 = float(stats.t.ppf((1 + confidence) / 2, count - 1 if freedom is None else freedom)) ** 2
     # All r with (x - r y)^2 <= t2 Var(x - r y): between the roots of a r^2 - 2 b r + c.
     a = y**2 - t2 * covariance[1, 1]
     b = x * y - t2 * covariance[0, 1]
@@ -222,7 +232,8 @@ def _rows(
     trainings = [_losses(images, photographs, name, factor, distortion, sign) for name in family["adapted"]]
     adapted = pd.concat(trainings).groupby(level=0, sort=False).mean()[list(blind)]
     spread, freedom = _training_variance(trainings)
-    each = spread / len(trainings)
+    paired, paired_freedom = _paired_variance(trainings)
+    each, two = spread / len(trainings), 2 * paired / len(trainings)
     control = USUAL if USUAL in blind else None
     rows: list[dict[str, Any]] = []
     for name in blind:
@@ -230,11 +241,11 @@ def _rows(
             _mean(sign * blind[name].dropna().to_numpy()),
             _mean(sign * adapted[name].dropna().to_numpy(), each, freedom),
         )
-        parts = {"gap": (blind[name] - adapted[name], each)}
+        parts = {"gap": (blind[name] - adapted[name], each, freedom)}
         if control is not None:
             excess, lost = blind[name] - blind[control], adapted[name] - adapted[control]
-            two = 0.0 if name == control else 2 * each
-            parts |= {"excess": (excess, 0.0), "lost": (lost, two), "unreadable": (excess - lost, two)}
+            apart = (0.0 if name == control else two, paired_freedom)
+            parts |= {"excess": (excess, 0.0, math.inf), "lost": (lost, *apart), "unreadable": (excess - lost, *apart)}
         row: dict[str, Any] = {
             "blind": family["blind"],
             "adapted": ", ".join(family["adapted"]),
@@ -249,14 +260,18 @@ def _rows(
             "training_sd": math.sqrt(spread) if len(trainings) > 1 else None,
             **_split(scores, family, factor, distortion, name),
         }
-        values = {key: series.dropna().to_numpy(np.float64) for key, (series, _) in parts.items()}
-        for key, (_, training) in parts.items():
-            row |= _set(key, _mean(values[key], training, freedom), confidence)
+        values = {key: series.dropna().to_numpy(np.float64) for key, (series, _, _) in parts.items()}
+        means = {key: _mean(values[key], training, known) for key, (_, training, known) in parts.items()}
+        for key, mean in means.items():
+            row |= _set(key, mean, confidence)
         if control is not None and name != control:
-            low, high = ratio_interval(values["lost"], values["excess"], confidence, training=2 * each)
-            given = low is not None
-            row |= {"share": row["lost"] / row["excess"] if given else None, "share_low": low, "share_high": high}
-            row |= {f"{key}_p": sign_flip_p(values[key], recipe["resamples"], recipe["seed"]) for key in PARTS[2:]}
+            known = means["lost"].freedom if two else None
+            low, high = ratio_interval(values["lost"], values["excess"], confidence, training=two, freedom=known)
+            given = low is not None and row["excess"] > 0
+            share = (row["lost"] / row["excess"], low, high) if given else (None, None, None)
+            row |= dict(zip(("share", "share_low", "share_high"), share, strict=True))
+            settings = (len(trainings), recipe["resamples"], recipe["seed"])
+            row |= {f"{key}_p": _p(values[key], means[key], *settings) for key in PARTS[2:]}
         rows.append(row)
     for key in PARTS[2:]:
         tested = [row for row in rows if f"{key}_p" in row]
@@ -290,6 +305,17 @@ def _training_variance(trainings: list[pd.DataFrame]) -> tuple[float, float]:
         return 0.0, math.inf
     means = np.stack([table.mean().to_numpy() for table in trainings])
     return float(means.var(axis=0, ddof=1).mean()), float(means.shape[1] * (len(trainings) - 1))
+
+
+def _paired_variance(trainings: list[pd.DataFrame]) -> tuple[float, float]:
+    """Variance of S* over trainings beside what moves all downscalers of an entry alike, and its degrees of freedom."""
+    if len(trainings) < 2 or trainings[0].shape[1] < 2:
+        return 0.0, math.inf
+    first = trainings[0]
+    means = np.stack([table[list(first)].mean().to_numpy() for table in trainings])
+    rest = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
+    freedom = (means.shape[0] - 1) * (means.shape[1] - 1)
+    return float(np.square(rest).sum() / freedom), float(freedom)
 
 
 def _split(

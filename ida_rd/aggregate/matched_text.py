@@ -86,7 +86,10 @@ def _family(mine: pd.DataFrame, family: dict[str, Any], descriptor: dict[str, An
 def _spread(mine: pd.DataFrame, trainings: int) -> str:
     if trainings < 2:
         return "; one training, whose spread is not in them"
-    return f" and trainings, whose standard deviation is {mine.training_sd.iloc[0]:.2g}"
+    return (
+        f" and trainings: the standard deviation of S* over them is {mine.training_sd.iloc[0]:.2g}, of which"
+        " differences of downscalers do not see what moves all alike"
+    )
 
 
 def _share(row: dict[str, Any]) -> str:

@@ -116,6 +116,7 @@ def text_of(rows: pd.DataFrame, doubling: pd.DataFrame, settings: Settings, conf
                     str(row["steps"]),
                     interval(row["s_star"], row["s_star_low"], row["s_star_high"]),
                     lost,
+                    "" if pd.isna(row["share"]) else f"{row['share']:.0%}",
                     "" if again is None else f"{again:+.1%}",
                 ]
             )
@@ -124,13 +125,19 @@ def text_of(rows: pd.DataFrame, doubling: pd.DataFrame, settings: Settings, conf
             "steps",
             "S*",
             f"lost beyond {control}",
-            "of the blind excess, found by as many steps again",
+            "of the blind excess",
+            "found by as many steps again",
         ]
         lines += [f"## {kind}", "", *markdown_table(head, table), ""]
-        flat = flat_from(doubling[doubling.energy == energy], settings.flat)
+        pairs = doubling[doubling.energy == energy]
+        flat = flat_from(pairs, settings.flat)
+        if pairs.empty:
+            continue
         if flat is None:
             said = (
-                f"No budget here is flat: doubling the last one finds {settings.flat:.0%} or more, of some downscaler."
+                f"**No budget here is flat**: after {pairs.steps.max():g} steps, too, as many again find"
+                f" {settings.flat:.0%} or more of the blind excess of some downscaler. What is called lost is"
+                " larger budget."
             )
         else:
             said = (
