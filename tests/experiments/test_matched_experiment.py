@@ -94,7 +94,7 @@ def test_a_claim_may_hold_by_the_blind_decoder_and_not_by_the_adapted_one(
 
 @pytest.mark.parametrize(
     ("last", "flat", "said"),
-    [(0.069, 400, "From 400 steps on"), (0.03, None, "No budget here is flat")],
+    [(0.069, 400, "From 400 steps on"), (0.03, None, "**No budget here is flat**: after 400 steps")],
 )
 def test_a_budget_is_flat_where_doubling_finds_little_again(
     curve: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: float, flat: int | None, said: str

@@ -137,7 +137,7 @@ def text_of(rows: pd.DataFrame, doubling: pd.DataFrame, settings: Settings, conf
             said = (
                 f"**No budget here is flat**: after {pairs.steps.max():g} steps, too, as many again find"
                 f" {settings.flat:.0%} or more of the blind excess of some downscaler. What is called lost is"
-                " larger budget."
+                " less with a larger budget."
             )
         else:
             said = (
