@@ -315,6 +315,8 @@ class _Run:
                 number, future = self.ended.get(timeout=LOOK_S)
                 if self._take(number, future):
                     yield self.waiting[number][0]
+                    if not self.flying:  # the last line tells all
+                        self.bar.again = self._died()
                     self.bar.finished()
             if time.monotonic() - self.looked > LOOK_S:
                 self._look()

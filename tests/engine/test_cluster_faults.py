@@ -125,7 +125,8 @@ def _other_key(place: Path) -> dict[str, str]:
 
 def _no_code(place: Path) -> dict[str, str]:
     (place / "ida_rd").mkdir(parents=True)
-    (place / "ida_rd/__init__.py").touch()
+    # Beside an editable installation an empty package would find its modules there.
+    (place / "ida_rd/__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'ida_rd'\")\n")
     return {"PYTHONPATH": str(place)}
 
 
