@@ -7,10 +7,12 @@ whole. Engines plug in here and nowhere else.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -205,18 +207,31 @@ def open_worker(work: Work, recipe: Any, device: str, store: Store) -> Callable[
 
     Called once in each process. What computes it is recorded there, too: it may be another machine.
     """
-    if work.torch and device == "cpu" and not work.here:
-        import torch
+    with _no_collector():
+        if work.torch and device == "cpu" and not work.here:
+            import torch
 
-        torch.set_num_threads(1)  # one worker per core, and the same order of sums for any number of workers
-    made = store.put_environment(environment(device, work.packages))
-    try:
-        function = work.open(recipe, device)
-    except (MemoryError, OSError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        raise too_large(error, work.label, "what it loads", None, None) from None
+            torch.set_num_threads(1)  # one worker per core, and the same order of sums for any number of workers
+        made = store.put_environment(environment(device, work.packages))
+        try:
+            function = work.open(recipe, device)
+        except (MemoryError, OSError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise too_large(error, work.label, "what it loads", None, None) from None
     return partial(_one, work, function, store, made)
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Nothing of what a framework loads is garbage: to look for some again and again takes an eighth of loading it."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _one(work: Work, function: Function, store: Store, made: str, task: Task) -> None:

@@ -129,7 +129,10 @@ class ChannelMix(nn.Module):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
         self.logs = nn.Parameter(torch.zeros(channels))
-        self.weight = nn.Parameter(torch.linalg.qr(torch.randn(channels, channels))[0].contiguous())
+        weight = torch.empty(channels, channels)
+        if not weight.is_meta:  # drawing on "meta" makes torch import its symbolic shapes: half a second, for no number
+            weight = torch.linalg.qr(torch.randn(channels, channels))[0].contiguous()
+        self.weight = nn.Parameter(weight)
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:

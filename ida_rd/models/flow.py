@@ -368,6 +368,7 @@ def load_network(file: Path | TensorFile) -> FlowNet:
         odd = own.keys() ^ tensors.keys() or {name for name in own if own[name].shape != tensors[name].shape}
         if odd:
             raise ValueError(f"{len(odd)} are missing, unknown or of another shape, such as {min(odd)}")
-        net = net.to_empty(device="cpu")
-        net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        net.load_state_dict(
+            {name: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()}, assign=True
+        )
     return net.eval().requires_grad_(False)
