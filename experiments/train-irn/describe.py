@@ -95,6 +95,13 @@ def dial(figures: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def flattered(config: Mapping[str, Any]) -> str:
+    """What a reader must know of the LPIPS of a network that was trained on LPIPS' own features."""
+    if config["kind"] == "irn" or config["features"] != "alexnet":
+        return ""
+    return "\nIts perceptual loss was of AlexNet's features, which LPIPS uses too: its LPIPS flatters it.\n"
+
+
 def card(figures: Mapping[str, Any], training: Mapping[str, Any], rows: Sequence[str], weights: Path) -> str:
     """Return the model card in Markdown; `training` is the last run's record, `rows` are of all."""
     kind, images = training["config"]["kind"], training["images"]
@@ -134,7 +141,7 @@ PSNR and SSIM are of Y without a border of {figures["factor"]} pixels. LR images
 the latent has a standard deviation of {figures["latent"]:.3f}. Samples that were not finite: {figures["not_finite"]}.
 
 {measured}
-
+{flattered(training["config"])}
 From one sigma to the next, beyond a 95 % interval over the images:
 
 {dial(figures)}

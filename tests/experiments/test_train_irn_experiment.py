@@ -106,6 +106,8 @@ def test_a_trained_network_is_measured_described_and_ships(
         in text
     )
     assert f"| sigma 0.0 | {figures['sigmas']['0.0']['psnr']:.4f} |" in text
+    assert "flatters" not in text, "its features were the oriented filters"
+    assert "LPIPS flatters it" in card.flattered({"kind": "irn-sigma", "features": "alexnet"})
     assert "2.png" not in weights.with_suffix(".csv").read_text()
     assert weights.with_suffix(".webp").stat().st_size > 10_000
 
