@@ -98,7 +98,7 @@ def save_sheet(figure: Figure, stem: Path) -> None:
         with ThreadPoolExecutor(1) as beside:
             # Packing needs no lock of Python's, so that two files take the time of one.
             # Searching for longer repetitions makes photographs 6 % smaller, and takes three times as long.
-            options = {"dpi": (DPI, DPI), "compress_level": 6, "compress_type": zlib.Z_RLE}
+            options: dict[str, Any] = {"dpi": (DPI, DPI), "compress_level": 6, "compress_type": zlib.Z_RLE}
             written = beside.submit(Image.fromarray(pixels).save, stem.with_suffix(".png"), **options)
             figure.savefig(stem.with_suffix(".pdf"), metadata=without_date("pdf"))
             written.result()
