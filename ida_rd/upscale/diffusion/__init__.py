@@ -1,10 +1,11 @@
 """What upscalers by diffusion have in common: the law of their noise, batches and progress; and their samplers.
 
-`chain` is that law, and `ancestral` the steps of a network that is told noise levels. For networks of latents, which are told times:
+`chain` is that law, and `ancestral` the steps of a network that is told noise levels. For networks of latents, which
+are told times:
 
 | module | names |
 |---|---|
-| `sampler` | `Sampler`, `State`, `Network`: what the samplers share; `clean`, `noise_in`: what a network's output says |
+| `sampler` | `Sampler`, `State`, `Network`: what samplers share; `clean`, `noise_in`: what a network's output says |
 | `schedule` | `scaled_linear`, `zero_terminal`: what is left of an image at a time; `evenly_spaced`, `from_below` |
 | `spaced` | `Spaced`: ancestral steps over some of the times (DDPM) |
 | `ddim` | `DDIM`: any eta |
@@ -16,6 +17,6 @@
 | `tiles` | `windows`, `weights`, `tiled`: a network over a large latent |
 | `colour` | `FIXES`, `wavelet`, `adain`, `none`: colours of the result by those of the LR image |
 
-A chain of such a network is `sampler.begin(noise.start(shape))`, then ``sampler.step(number, state, network, noise)``, and
-`state.x` at the end; its `steps` are the sampler's.
+A chain of such a network is `sampler.begin(noise.start(shape))`, then ``sampler.step(number, state, network, noise)``
+for each of the sampler's `steps`, and `state.x` at the end.
 """

@@ -31,7 +31,7 @@ def zero_terminal(kept: Numbers) -> Numbers:
 
 
 def evenly_spaced(steps: int, times: int = TIMES) -> tuple[int, ...]:
-    """Times from the first to the last, ascending [3]_; for one step the last, at which alone noise stands for an image."""
+    """Times from the first to the last, ascending [3]_; for one step the last, at which a chain begins."""
     if not 1 <= steps <= times:
         raise ValueError(f"{steps} steps over {times} times")
     if steps == 1:

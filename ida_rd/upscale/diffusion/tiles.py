@@ -37,7 +37,7 @@ def _starts(length: int, tile: int, stride: int) -> list[int]:
 
 
 def windows(height: int, width: int, tile: int, stride: int) -> list[Window]:
-    """Tiles that cover an image, row by row: at multiples of the stride, and at the end; cut where it has shorter sides."""
+    """Tiles that cover an image, row by row, at multiples of the stride and at the end; no larger than it."""
     if not 1 <= stride <= tile:
         raise ValueError(f"tiles of {tile} at every {stride} leave gaps")
     rows, columns = min(tile, height), min(tile, width)
