@@ -234,7 +234,7 @@ def _write(path: Path, target: Path, tensors: Mapping[str, Tensor], texts: Mappi
     with target.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in order:
-            file.write(tensors[name].detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+            file.write(tensors[name].detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return end
 
 

@@ -124,7 +124,7 @@ def _in_place(mapped: NDArray[np.uint8], info: zipfile.ZipInfo) -> Tensor:
         raise ValueError(f"{info.filename} is not where the archive says")
     start = info.header_offset + LOCAL_SIZE + sum(int.from_bytes(head[i : i + 2], "little") for i in (26, 28))
     content = mapped[start : start + info.file_size]
-    if len(content) < info.file_size or zlib.crc32(content) != info.CRC:
+    if len(content) < info.file_size or zlib.crc32(content.data) != info.CRC:
         raise ValueError(f"{info.filename} is damaged")
     return torch.from_numpy(content.copy() if start % ALIGNED else np.asarray(content))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,6 +18,13 @@ __all__ = ["SAMPLERS", "Name", "sampler_of"]
 
 Name = Literal["spaced", "ddim", "euler_a", "dpm++_2m", "dpm++_3m_sde", "dpm_solver"]
 SAMPLERS: tuple[Name, ...] = get_args(Name)
+FAMILIES: dict[Name, Callable[[NDArray[np.float64], int, Prediction], Sampler]] = {
+    "spaced": Spaced.of,
+    "euler_a": EulerAncestral.of,
+    "dpm++_2m": DPM2M.of,
+    "dpm++_3m_sde": SDE3M.of,
+    "dpm_solver": DPMSolver2M.of,
+}
 
 
 def sampler_of(
@@ -37,11 +45,4 @@ def sampler_of(
     """
     if name == "ddim":
         return DDIM.of(kept, steps, predicts, eta=eta)
-    family = {
-        "spaced": Spaced,
-        "euler_a": EulerAncestral,
-        "dpm++_2m": DPM2M,
-        "dpm++_3m_sde": SDE3M,
-        "dpm_solver": DPMSolver2M,
-    }[name]
-    return family.of(kept, steps, predicts)
+    return FAMILIES[name](kept, steps, predicts)

@@ -74,7 +74,7 @@ def tiled(network: Callable[[Tensor, Window], Tensor], x: Tensor, tile: int, str
     factor : int
         How much larger the output is.
     """
-    places = windows(*x.shape[2:], tile, stride)
+    places = windows(x.shape[2], x.shape[3], tile, stride)
     if len(places) == 1:
         return network(x, places[0])
     by = weights(places[0].height * factor, places[0].width * factor).to(x)

@@ -5,7 +5,6 @@ The U-Net of Stable Diffusion 2.1, narrow, alone, with DiffBIR's control network
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 import zlib
@@ -28,7 +27,7 @@ State = Mapping[str, Tensor]
 def weights(part: str) -> dict[str, Tensor]:
     """Tensors of ``main`` (U-Net and structure encoder) or ``control``, by the keys of their files."""
     found = {}
-    for key, shape in json.loads(gzip.decompress((HERE / "keys.json.gz").read_bytes()))[part].items():
+    for key, shape in json.loads((HERE / "keys.json").read_text())[part].items():
         n = np.random.RandomState(zlib.crc32(key.encode())).standard_normal(shape)
         if len(shape) == 1:
             n = 1 + 0.1 * n if key.endswith("weight") else 0.05 * n
