@@ -92,6 +92,10 @@ def test_a_checkpoint_with_training_state_gives_its_tensors(
     with safe_open(out, "pt") as file:
         assert file.metadata() == {"format": "pt", "source_sha256": sha256_file(path)}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.ckpt", "a.safetensors"]
+    content = out.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    places = {name: entry["data_offsets"][0] for name, entry in header.items() if name != "__metadata__"}
+    assert all(place % wanted[name].element_size() == 0 for name, place in places.items()), "aligned, to be mapped"
     other = tmp_path / "b.safetensors"
     transcribe(path, other, None)
     assert other.read_bytes() == out.read_bytes()
@@ -208,7 +212,7 @@ tries = {
     "subprocess": lambda: subprocess.run(["touch", "ran"]),
     "fork": os.fork,
     "socket": lambda: socket.create_connection(("127.0.0.1", 9)),
-    "pickle": lambda: pickle.loads(b"cos\\nsystem\\n(S'touch ran'\\ntR."),
+    "pickle": lambda: pickle.loads(b"ccollections\\nOrderedDict\\n."),
     "file": lambda: open("other", "w"),
     "handle": lambda: os.open("other", os.O_WRONLY | os.O_CREAT),
     "append": lambda: open("mine", "a"),
@@ -239,6 +243,27 @@ def test_the_process_that_reads_can_do_nothing_else(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert {name for name, possible in found.items() if possible} == {"target", "reading"}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["allowed", "mine"]
+
+
+HIJACKED = """
+import os, sys
+from ida_rd import convert
+from ida_rd.core.errors import exit_with_line
+convert.transcribe = lambda *arguments: os.system("touch ran")
+sys.argv = ["convert", "a.ckpt", "a.safetensors"]
+exit_with_line(convert.main)
+"""
+
+
+def test_reading_that_was_made_to_run_something_is_stopped(tmp_path: Path) -> None:
+    _saved(tmp_path / "a.ckpt", {"w": torch.ones(2)})
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", HIJACKED], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: os.system")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
 
 
 def test_a_reader_that_dies_leaves_a_line_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
