@@ -128,8 +128,7 @@ def _loaded(file: TensorFile, role: Role, made: type[nn.Module]) -> Any:
     with torch.device("meta"):
         net = made(config)
     net.load_state_dict(copied, assign=True)
-    # In this order of its numbers the convolutions of a processor need no other.
-    return net.to(memory_format=torch.channels_last).requires_grad_(False).eval()
+    return net.requires_grad_(False).eval()
 
 
 def _compare(

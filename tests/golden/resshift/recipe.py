@@ -48,25 +48,24 @@ def weights(config: UNetConfig | AutoencoderConfig) -> dict[str, Tensor]:
     return found
 
 
-def _filled(net: nn.Module, config: UNetConfig | AutoencoderConfig, dtype: torch.dtype) -> Any:
-    net.load_state_dict({key: value.to(dtype) for key, value in weights(config).items()}, assign=True)
+def _filled(made: type[nn.Module], config: UNetConfig | AutoencoderConfig, dtype: torch.dtype) -> Any:
+    with torch.inference_mode(False):  # it is kept, for tests of both modes
+        with torch.device("meta"):
+            net = made(config)
+        net.load_state_dict({key: value.to(dtype) for key, value in weights(config).items()}, assign=True)
     return net.requires_grad_(False).eval()
 
 
 @lru_cache(maxsize=4)
 def unet(config: UNetConfig = TINY, dtype: torch.dtype = torch.float64) -> UNet:
     """A U-Net with the golden weights."""
-    with torch.device("meta"):
-        net = UNet(config)
-    return _filled(net, config, dtype)
+    return _filled(UNet, config, dtype)
 
 
 @lru_cache(maxsize=4)
 def autoencoder(config: AutoencoderConfig = TINY_AUTOENCODER, dtype: torch.dtype = torch.float64) -> Autoencoder:
     """An autoencoder with the golden weights."""
-    with torch.device("meta"):
-        net = Autoencoder(config)
-    return _filled(net, config, dtype)
+    return _filled(Autoencoder, config, dtype)
 
 
 def images(height: int, width: int, *seeds: int, dtype: torch.dtype = torch.float64) -> Tensor:
