@@ -100,7 +100,10 @@ def test_every_tensor_of_a_file_is_accounted_for(tmp_path: Path, change: Any, me
 
 
 def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
-    for value, message in ((torch.tensor([1.0, float("nan"), 0]), "not finite"), (torch.ones(3).long(), "not of floats")):
+    for value, message in (
+        (torch.tensor([1.0, float("nan"), 0]), "not finite"),
+        (torch.ones(3).long(), "not of floats"),
+    ):
         path = written(tmp_path / "net.safetensors", weights(SMALL) | {"out.2.bias": value})
         with pytest.raises(UserError, match=message) as error:
             load_unet(read_tensors(path))
