@@ -49,7 +49,8 @@ def test_published_files_are_known_by_the_names_in_them(tmp_path: Path, prefix: 
 @pytest.mark.parametrize("inside", [None, "state_dict"])
 def test_a_file_is_its_network(tmp_path: Path, inside: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """With buffers, which are not read, and with what is called otherwise; or by a file that says its shape."""
-    monkeypatch.setattr(checkpoint, "_stored", lambda path, metadata, role: config)
+    shapes = {"unet": SMALL, "autoencoder": SMALL_AUTOENCODER}  # which a .pth file does not say
+    monkeypatch.setattr(checkpoint, "_stored", lambda path, metadata, role: shapes[role])
     for config, load, net in (
         (SMALL, load_unet, unet(SMALL, torch.float32)),
         (SMALL_AUTOENCODER, load_autoencoder, autoencoder(SMALL_AUTOENCODER, torch.float32)),

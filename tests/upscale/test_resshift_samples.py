@@ -246,7 +246,9 @@ def counting(function: Callable[..., Tensor], calls: list[int]) -> Callable[...,
 
 
 def test_an_image_is_encoded_once_for_all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    coder, encoded, decoded = autoencoder(SMALL_AUTOENCODER, torch.float32), [], []
+    coder = autoencoder(SMALL_AUTOENCODER, torch.float32)
+    encoded: list[int] = []
+    decoded: list[int] = []
     monkeypatch.setattr(coder, "encode", counting(coder.encode, encoded))
     monkeypatch.setattr(coder, "decode", counting(coder.decode, decoded))
     with torch.inference_mode():

@@ -53,7 +53,8 @@ class Config:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Any:
         """What `as_dict` gave; raises an exception of any kind if it is something else."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()})
+        shape: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in stored.items()}
+        return cls(**shape)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ __all__ = [
 
 HARMLESS = ("variant", "tile", "stride", "chop", "batch", "licence")
 AUTOENCODER = "resshift.autoencoder"
-BYTES = 4000.0  # per HR pixel of a tile: what the decoder takes at full size decides
+BYTES = 6000.0  # per HR pixel of a tile, as measured: what the decoder takes at full size decides
 LEAST_OVERLAP = 16
 File = Literal["unet", "autoencoder"]
 
