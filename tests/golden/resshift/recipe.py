@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import zlib
@@ -22,7 +21,7 @@ from ida_rd.models.resshift.layout import autoencoder_shapes, unet_shapes
 from ida_rd.models.resshift.network import UNet
 
 HERE = Path(__file__).resolve().parent
-KEYS: dict[str, dict[str, list[int]]] = json.loads(gzip.decompress((HERE / "keys.json.gz").read_bytes()))
+KEYS: dict[str, dict[str, list[int]]] = json.loads((HERE / "keys.json").read_text())
 META: dict[str, dict[str, Any]] = json.loads((HERE / "meta.json").read_text())
 SCHEDULES: dict[str, Any] = json.loads((HERE / "schedules.json").read_text())
 TINY = UNetConfig(32, (1, 2, 2), 2, 64, 16, 2)
