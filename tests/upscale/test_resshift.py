@@ -71,7 +71,7 @@ def test_defaults_are_the_published_ones() -> None:
 def test_it_says_what_it_is(variant: str, steps: int, blind: bool, file: str) -> None:
     described = resshift.describe(Parameters.model_validate({"variant": variant}), 4)
     assert (described.kind, described.stochastic, described.blind) == ("diffusion", True, blind)
-    assert described.marks() == ["non-commercial"] if blind else ["not blind", "non-commercial"]
+    assert described.marks() == ([] if blind else ["not blind"]) + ["non-commercial"]
     assert described.weights == {f"resshift.{variant}": None, "resshift.autoencoder": None}
     assert described.settings["steps"] == steps
     assert described.settings["stride"] == 448
