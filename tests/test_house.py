@@ -113,6 +113,7 @@ def test_methods_are_found_by_their_file() -> None:
         "gaussian",
         "irn",
         "pulse",
+        "resshift",
         "spandrel",
         "sr3",
         "srflow",
