@@ -162,7 +162,10 @@ def test_the_files_are_loaded_by_the_upscaler_and_searched(
     pd.testing.assert_frame_equal(pd.read_csv(out / "reach.csv"), rows, check_exact=False)
     text = (out / "reach.md").read_text()
     assert "| own" in text
-    assert "* x4, 3 held-out images: `return: " in text
+    told = json.loads((out / "reach.json").read_text())
+    assert f"By the held-out images: {told['verdict']}" in text
+    assert told["groups"] == reach.numbers(rows, "higher")
+    assert told["return"] in ("last", "best")
     assert Image.open(out / "sheet.png").size == (4 * 20 + 4, 12 * 20 + 4)
     # The searches are the upscaler's own: the same LR image and draw give the same last and best image.
     hr = reach.held_out_crops(photos, 16, 4, 3)
@@ -174,11 +177,3 @@ def test_the_files_are_loaded_by_the_upscaler_and_searched(
         found = upscaler.sample(lr, [Draw(0, name, 0)])
         assert found.columns["residual"][0] == pytest.approx(mine[column], rel=1e-3)
         assert bool(found.columns["converged"][0]) == mine.converged
-
-
-def test_a_verdict_is_for_the_best_only_where_it_is_clearly_nearer() -> None:
-    verdict = script("pulse/reach.py")._verdict
-    assert verdict(-0.1, 0.001, "lower").startswith("`return: best`")
-    assert verdict(0.1, 0.001, "higher").startswith("`return: best`")
-    assert verdict(0.1, 0.001, "lower").startswith("`return: last`: it is nearer")
-    assert verdict(-0.1, 0.2, "lower").startswith("`return: last`, as published")
