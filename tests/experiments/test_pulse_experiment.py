@@ -22,6 +22,7 @@ from training_photos import write_photos
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.seeds import Draw
+from ida_rd.distort import pixel
 from ida_rd.upscale import pulse
 from ida_rd.upscale.contract import Problem
 from ida_rd.upscale.pulse import Parameters, fit
@@ -169,11 +170,13 @@ def test_the_files_are_loaded_by_the_upscaler_and_searched(
     assert Image.open(out / "sheet.png").size == (4 * 20 + 4, 12 * 20 + 4)
     # The searches are the upscaler's own: the same LR image and draw give the same last and best image.
     hr = reach.held_out_crops(photos, 16, 4, 3)
-    name = next(iter(hr))
-    lr = reach.reduced_to_lr(hr[name], 4)
-    mine = rows[(rows.kind == "held-out") & (rows.factor == 4) & (rows.image_id == name)].iloc[0]
-    for keep, column in (("last", "residual_last"), ("best", "residual_best")):
-        upscaler = pulse.load(Parameters.model_validate(entry | {"return": keep}), Problem(4), "cpu")
+    mine = rows[(rows.kind == "held-out") & (rows.residual_best < rows.residual_last)].iloc[0]
+    name, factor = mine.image_id, int(mine.factor)
+    lr, pixels = reach.reduced_to_lr(hr[name], factor), pixel.load(pixel.Parameters(), "cpu")
+    for keep in ("last", "best"):
+        upscaler = pulse.load(Parameters.model_validate(entry | {"return": keep}), Problem(factor), "cpu")
         found = upscaler.sample(lr, [Draw(0, name, 0)])
-        assert found.columns["residual"][0] == pytest.approx(mine[column], rel=1e-3)
+        assert found.columns["residual"][0] == pytest.approx(mine[f"residual_{keep}"], rel=1e-3)
         assert bool(found.columns["converged"][0]) == mine.converged
+        distance = pixels.distance(pixels.reference(hr[name]), found.sr)[0]
+        assert distance == pytest.approx(mine[f"distance_{keep}"], rel=1e-3)
