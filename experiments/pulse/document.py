@@ -1,7 +1,7 @@
 """Write the default of ``return``, and the numbers that speak for it, into the documentation: ``python document.py``.
 
-The sentence is that of ``reach.json``, from `reach`. It stands between two marks in ``docs/pulse.md``. If the upscaler has
-another default than the results speak for, nothing is written.
+The sentence is that of ``reach.json``, from `reach`. It stands between two marks in ``docs/pulse.md``. If the upscaler
+has another default than the results speak for, nothing is written.
 """
 
 from __future__ import annotations

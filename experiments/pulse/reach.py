@@ -7,8 +7,8 @@ never saw. LR images are those of PULSE's own operator, in 8 bits. Every image i
 own parts and the draws of its sample 0; the last image and that of least L2 are of the same search. Works for any
 generator that ``method: pulse`` takes, the published one on faces included: ``return`` is what the verdict says.
 
-Writes ``reach.csv`` (a row per image), ``reach.json`` (what follows from the rows, and the verdict), ``reach.md`` (the same
-as tables) and ``sheet.png``. `document.py` writes the verdict into the documentation of the upscaler.
+Writes ``reach.csv`` (a row per image), ``reach.json`` (what follows from the rows, and the verdict), ``reach.md`` (the
+same as tables) and ``sheet.png``. `document.py` writes the verdict into the documentation of the upscaler.
 """
 
 from __future__ import annotations
@@ -222,7 +222,8 @@ def verdict(groups: Sequence[dict[str, Any]], label: str, better: str) -> str:
         why = "which is nearer depends on the factor"
     elif told != {None} and None in told:
         why += " at some factor, and clearly farther at none"
-    return f"`return: {choice(groups)}`, since {why} ({label} of the last image and of the best, {better} is better; {each})."
+    what = f"{label} of the last image and of the best, {better} is better"
+    return f"`return: {choice(groups)}`, since {why} ({what}; {each})."
 
 
 def _difference(group: dict[str, Any]) -> str:

@@ -115,5 +115,5 @@ def test_a_run_with_pulse_is_published_verified_and_computed_again(
     # Who has another generator under its name is told so, and does not take the publisher for a liar.
     net.torgb.weight.data.neg_()
     torch.save(net.state_dict(), cache / NAMES["stylegan.synthesis"])
-    with pytest.raises(UserError, match="weights stylegan.synthesis is another file here: put the publisher's there"):
+    with pytest.raises(UserError, match=r"weights stylegan\.synthesis is another file here: put the publisher's there"):
         rerun(checked, 1, files=images)

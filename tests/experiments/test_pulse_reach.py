@@ -72,7 +72,9 @@ def test_the_best_is_chosen_only_where_it_is_clearly_nearer(
     groups = reach.numbers(_rows(shift), better)
     assert reach.choice(groups) == chosen
     said = reach.verdict(groups, "LPIPS", better)
-    assert said.startswith(f"`return: {chosen}`, since {why}LPIPS of the last image and of the best, {better} is better;")
+    assert said.startswith(
+        f"`return: {chosen}`, since {why}LPIPS of the last image and of the best, {better} is better;"
+    )
     assert f"x4: 0.5000 and {groups[2]['best']:.4f}, best - last " in said
     assert "own" not in said
     assert said in reach.summary(groups, "LPIPS", 2e-3, better)
