@@ -32,6 +32,8 @@ def export(run: Path, out: Path) -> None:
                    if key.startswith(f"{name}.")}
             for name in NETWORKS
         }  # fmt: skip
+    if odd := [name for name, tensors in files.items() if not tensors]:
+        raise UserError(f"{path} has no {odd[0]} network: --run takes the --out of train.py")
     if not done:
         raise UserError(f"{path}: the run has not reached its last step yet; let it continue")
     for name, tensors in files.items():

@@ -7,7 +7,8 @@ never saw. LR images are those of PULSE's own operator, in 8 bits. Every image i
 own parts and the draws of its sample 0; the last image and that of least L2 are of the same search. Works for any
 generator that ``method: pulse`` takes, the published one on faces included: ``return`` is what the verdict says.
 
-Writes ``reach.csv`` (a row per image), ``reach.md`` and ``sheet.png``.
+Writes ``reach.csv`` (a row per image), ``reach.json`` (what follows from the rows, and the verdict), ``reach.md`` (the
+same as tables) and ``sheet.png``. `document.py` writes the verdict into the documentation of the upscaler.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tqdm import tqdm
 
 from ida_rd.aggregate.statistics import mean_interval, sign_flip_p
 from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.core.files import atomic_path, write_text
+from ida_rd.core.files import atomic_path, write_json, write_text
 from ida_rd.core.images import ImageError, image_files, read_image
 from ida_rd.core.methods import OpenedMethod, method_recipe, open_method
 from ida_rd.core.seeds import Draw, generator
@@ -48,6 +49,7 @@ OWN, CROPS = "own", "held-out"
 CONFIDENCE, RESAMPLES = 0.95, 10_000
 SHOWN = 4  # images of each kind and factor on the sheet
 GAP = 4  # pixels between its pictures
+RESIDUALS = ("residual_last", "residual_best", "residual_8_bit")
 LPIPS = '{"method": "lpips", "backbone": "alex"}'
 Pixels = NDArray[np.uint8]
 
@@ -137,7 +139,7 @@ def searched(
         some = names[i : i + batch]
         lr = [reduced_to_lr(hr[name], factor) for name in some]
         result, best, least, first = _searched(upscaler, lr, [Draw(seed, name, 0) for name in some])
-        last_8, best_8 = to_samples(result.images).sr, to_samples(best).sr
+        last_8, best_8, finite = to_samples(result.images).sr, to_samples(best).sr, to_samples(result.images).finite
         for k, name in enumerate(some):
             both = distance.distance(distance.reference(hr[name]), np.stack([last_8[k], best_8[k]]))
             small = bicubic(factor)(torch.from_numpy(last_8[k])[None].double() / 255)
@@ -145,6 +147,7 @@ def searched(
                 "kind": kind,
                 "factor": factor,
                 "image_id": name,
+                "finite": bool(finite[k]),
                 "converged": bool(result.converged[k]),
                 "first_step": int(first[k]),
                 "residual_last": float(result.residual[k]),
@@ -156,25 +159,90 @@ def searched(
             yield Searched(hr[name], lr[k], last_8[k], best_8[k], row)
 
 
-def summary(rows: pd.DataFrame, label: str, eps: float, better: str) -> str:
+def numbers(rows: pd.DataFrame, better: str) -> list[dict[str, Any]]:
+    """What follows from the rows, per kind and factor: plain values.
+
+    An image whose search ended in numbers that are not finite is counted, and not compared.
+    """
+    found = []
+    for (kind, factor), group in rows.groupby(["kind", "factor"], sort=False):
+        steps, both = group.first_step[group.first_step >= 0], group[group.finite]
+        if len(both) < 2:
+            raise UserError(f"{kind} x{factor}: fewer than two searches ended in finite numbers: lower rate, by --set")
+        difference = (both.distance_best - both.distance_last).to_numpy(np.float64)
+        low, high = mean_interval(difference, CONFIDENCE)
+        p = float(sign_flip_p(difference, resamples=RESAMPLES, seed=0))
+        found.append(
+            {
+                "kind": str(kind),
+                "factor": int(factor),
+                "images": len(group),
+                "finite": len(both),
+                "converged": int(group.converged.sum()),
+                "first_step": float(steps.median()) if len(steps) else None,
+                **{column: float(both[column].median()) for column in RESIDUALS},
+                "last": float(both.distance_last.mean()),
+                "best": float(both.distance_best.mean()),
+                "difference": float(difference.mean()),
+                "low": low,
+                "high": high,
+                "p": p,
+                "return": _nearer(float(difference.mean()), p, better),
+            }
+        )
+    return found
+
+
+def _nearer(difference: float, p: float, better: str) -> str | None:
+    """Which of the two is clearly nearer to the HR image; None: neither."""
+    if p >= 1 - CONFIDENCE or difference == 0:
+        return None
+    return "best" if (difference < 0) == (better == "lower") else "last"
+
+
+def choice(groups: Sequence[dict[str, Any]]) -> str:
+    """What ``return`` should be by the held-out images: as published, unless the best is clearly nearer at some factor,
+    and the last at none.
+    """
+    found = {group["return"] for group in groups if group["kind"] == CROPS}
+    return "best" if "best" in found and "last" not in found else "last"
+
+
+def verdict(groups: Sequence[dict[str, Any]], label: str, better: str) -> str:
+    """The choice as one sentence, with its numbers."""
+    held_out = [group for group in groups if group["kind"] == CROPS]
+    each = "; ".join(
+        f"x{group['factor']}: {group['last']:.4f} and {group['best']:.4f}, best - last {_difference(group)},"
+        f" p = {p_value(group['p'])}, {group['finite']} images"
+        for group in held_out
+    )
+    told = {group["return"] for group in held_out}
+    why = "the two do not differ clearly" if told == {None} else "it is nearer to HR"
+    if len(told - {None}) > 1:
+        why = "which is nearer depends on the factor"
+    elif told != {None} and None in told:
+        why += " at some factor, and clearly farther at none"
+    what = f"{label} of the last image and of the best, {better} is better"
+    return f"`return: {choice(groups)}`, since {why} ({what}; {each})."
+
+
+def _difference(group: dict[str, Any]) -> str:
+    return interval(group["difference"], group["low"], group["high"], places=4, signed=True)
+
+
+def summary(groups: Sequence[dict[str, Any]], label: str, eps: float, better: str) -> str:
     """Two tables and a verdict, as Markdown."""
     reached, compared = [], []
-    verdict = ""
-    for (kind, factor), group in rows.groupby(["kind", "factor"], sort=False):
-        share = f"{int(group.converged.sum())} of {len(group)} ({group.converged.mean():.0%})"
-        steps = group.first_step[group.first_step >= 0]
-        median = f"{steps.median():.0f}" if len(steps) else ""
-        columns = ("residual_last", "residual_best", "residual_8_bit")
-        reached.append([str(kind), f"x{factor}", share, median, *(f"{group[c].median():.2e}" for c in columns)])
-        difference = (group.distance_best - group.distance_last).to_numpy(np.float64)
-        p = float(sign_flip_p(difference, resamples=RESAMPLES, seed=0))
-        low, high = mean_interval(difference, CONFIDENCE)
-        means = (f"{group.distance_last.mean():.4f}", f"{group.distance_best.mean():.4f}")
-        shown = interval(float(difference.mean()), low, high, places=4, signed=True)
-        compared.append([str(kind), f"x{factor}", *means, shown, p_value(p)])
-        if kind == CROPS:
-            verdict += f"* x{factor}, {len(group)} {CROPS} images: {_verdict(float(difference.mean()), p, better)}\n"
+    for group in groups:
+        names = [group["kind"], f"x{group['factor']}"]
+        share = f"{group['converged']} of {group['images']} ({group['converged'] / group['images']:.0%})"
+        median = "" if group["first_step"] is None else f"{group['first_step']:.0f}"
+        reached.append([*names, share, median, *(f"{group[column]:.2e}" for column in RESIDUALS)])
+        means = (f"{group['last']:.4f}", f"{group['best']:.4f}")
+        clear = "" if group["return"] is None else group["return"]
+        compared.append([*names, *means, _difference(group), p_value(group["p"]), clear])
     head = ["HR images", "factor", "reached eps", "first step", "L2 of the last", "of the best", "of the last, 8 bits"]
+    lost = sum(group["images"] - group["finite"] for group in groups)
     lines = [
         f"# What the search reached (eps = {eps:g})",
         "",
@@ -182,25 +250,19 @@ def summary(rows: pd.DataFrame, label: str, eps: float, better: str) -> str:
         "",
         "Reached: within eps of the LR image at some step; the first such step and L2, of values in [0, 1], as"
         f" medians. {OWN}: images that the generator made; {CROPS}: crops of photographs that it never saw.",
+        *([f"{lost} searches ended in numbers that are not finite, and are left out below."] if lost else []),
         "",
         f"# The last image, or the best? ({label}, {better} is better)",
         "",
-        *markdown_table(["HR images", "factor", "last", "best", "best - last", "p"], compared),
+        *markdown_table(["HR images", "factor", "last", "best", "best - last", "p", "clearly nearer"], compared),
         "",
         f"Means over images, and the paired difference [{CONFIDENCE:.0%} interval]; p by sign flips, not corrected."
         " Last and best are of the same search.",
         "",
-        verdict,
+        f"By the {CROPS} images: {verdict(groups, label, better)}",
+        "",
     ]
     return "\n".join(lines)
-
-
-def _verdict(difference: float, p: float, better: str) -> str:
-    """What ``return`` should be by these images: the published way, unless the other is clearly nearer."""
-    nearer = difference < 0 if better == "lower" else difference > 0
-    if p >= 1 - CONFIDENCE:
-        return "`return: last`, as published: the two do not differ significantly"
-    return "`return: best`: it is nearer to the HR image" if nearer else "`return: last`: it is nearer to the HR image"
 
 
 def sheet(shown: Sequence[Searched], path: Path) -> None:
@@ -248,6 +310,8 @@ def reach(
     if count < 2 or batch < 1:
         raise UserError("--count is at least 2, and --batch at least 1")
     parameters = open_method(method_recipe("upscale", "pulse", {"method": "pulse", **entry})).parameters
+    for factor in factors:  # before anything takes hours
+        pulse.describe(parameters, factor)
     told: OpenedMethod = open_method(method_recipe("distort", "distortion", distortion))
     described, distance = told.module.describe(told.parameters), told.module.load(told.parameters, "cpu")
     if parameters.resolution < described.minimum_side:
@@ -255,7 +319,6 @@ def reach(
     crops = held_out_crops(validation, parameters.resolution, scale, count)
     found: list[Searched] = []
     for factor in factors:
-        pulse.describe(parameters, factor)  # refuses what does not divide
         upscaler = PulseUpscaler(parameters, Problem(factor), "cpu")
         for kind, images in ((OWN, own_images(upscaler, count, seed)), (CROPS, crops)):
             found += searched(upscaler, images, kind, distance, batch=batch, seed=seed)
@@ -263,7 +326,11 @@ def reach(
     some = [one for _, group in rows.groupby(["kind", "factor"], sort=False) for one in group.index[:SHOWN]]
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / "reach.csv", rows)
-    write_text(out / "reach.md", summary(rows, described.label, parameters.eps, described.better))
+    groups, words = numbers(rows, described.better), (described.label, described.better)
+    told = {"distortion": words[0], "better": words[1], "eps": parameters.eps, "steps": parameters.steps}
+    told |= {"groups": groups, "return": choice(groups), "verdict": verdict(groups, *words)}
+    write_json(out / "reach.json", told)
+    write_text(out / "reach.md", summary(groups, words[0], parameters.eps, words[1]))
     sheet([found[i] for i in some], out / "sheet.png")
     return rows
 
@@ -289,6 +356,8 @@ def main() -> None:
         more, distortion = json.loads(given.set), json.loads(given.distortion)
     except json.JSONDecodeError as error:
         raise UserError(f"--set and --distortion are JSON objects: {error}") from None
+    if not isinstance(more, dict) or not isinstance(distortion, dict):
+        raise UserError('--set and --distortion are JSON objects, such as {"eps": 0.001}')
     if given.scale < 1:
         raise UserError(f"--scale {given.scale:g}: from 1 up, since photographs are not enlarged")
     paths = {name: str(given.weights / f"{name}.safetensors") for name in ("mapping", "synthesis")}

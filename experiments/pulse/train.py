@@ -184,7 +184,9 @@ class Crops:
                     images.append(np.asarray(whole.resize(size, Image.Resampling.LANCZOS)))
         self.images = [images for images in self.images if images]
         if not self.images:
-            raise UserError(f"no photograph has {side} x {side} pixels when it is reduced: give smaller --scales")
+            raise UserError(
+                f"{files[0].parent}: no photograph has {side} x {side} pixels when it is reduced: give smaller --scales"
+            )
 
     def batch(self, count: int, *key: str | int) -> Tensor:
         """Squares in [-1, 1], (B, 3, side, side), half of them mirrored; they depend on nothing but the key."""

@@ -147,7 +147,11 @@ def _branch(
                 f" on the average, more than {tolerance.mean:g}"
             )
     problems += _rates(checked, branch, rates, tolerance)
-    notes = _code(checked, project, branch) + _ranks(checked, branch, both, names, tolerance)
+    others = _others(checked, project, branch)
+    if problems and others:  # then rows differ in good faith
+        problems.append(f"{', '.join(others)} is another file here: put the publisher's there, or name it by --file")
+    notes = [f"{name} is another file here" for name in others] + _code(checked, project, branch)
+    notes += _ranks(checked, branch, both, names, tolerance)
     return Branched(branch.title, largest, worst, where, shift, shifted, same, tolerance, notes), problems
 
 
@@ -181,17 +185,34 @@ def _rates(
     return [f"rate_bpp of {odd[0][2]} is {checked.rates[odd[0]]:.6g}, here {rates[odd[0]]:.6g}"]
 
 
-def _code(checked: Verified, project: Project, branch: Branch) -> list[str]:
-    """Where the code that computed the branch differs here."""
-    if not of_this_program(checked.results):
-        return [f"the code was that of {checked.results.program}"]
+def _recipes(checked: Verified, project: Project, branch: Branch) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The recipes of the branch's images by their paths: the published ones, and those made here."""
     files = version_of(checked.results).files(checked.recipe["recipes"])
     paths = [
         f"downscale/x{branch.factor}/{branch.downscaler}",
         f"upscale/x{branch.factor}/{branch.upscaler}/{branch.downscaler}",
     ]
-    published = {path: files[path] for path in paths}
-    fresh = {path: read_json(project.plan / f"{path}.json", hint="") for path in paths}
+    return {path: files[path] for path in paths}, {
+        path: read_json(project.plan / f"{path}.json", hint="") for path in paths
+    }
+
+
+def _others(checked: Verified, project: Project, branch: Branch) -> list[str]:
+    """Weights, and files that methods read, that have another hash here."""
+    published, fresh = _recipes(checked, project, branch)
+    found = []
+    for path, recipe in fresh.items():
+        for kind, word in (("weights", "weights "), ("files", "")):
+            before, now = published[path].get(kind) or {}, recipe.get(kind) or {}
+            found += [f"{word}{name}" for name in sorted(before.keys() & now.keys()) if before[name] != now[name]]
+    return found
+
+
+def _code(checked: Verified, project: Project, branch: Branch) -> list[str]:
+    """Where the code that computed the branch differs here."""
+    if not of_this_program(checked.results):
+        return [f"the code was that of {checked.results.program}"]
+    published, fresh = _recipes(checked, project, branch)
     distort = read_json(project.plan / "distort.json", hint="")["distortions"]
     published |= {name: checked.recipe["recipes"]["distort"]["distortions"][name] for name in distort}
     odd = code_differences(published, fresh | distort)

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from ida_rd.core.code import PACKAGE
 from ida_rd.core.ending import stop_programs
 from ida_rd.core.errors import UserError
+from ida_rd.core.foreign import reason
 from ida_rd.core.key import private_name, user_key
 from ida_rd.engine.attempts import ALONE, MOST
 from ida_rd.engine.device import devices
@@ -191,6 +192,9 @@ async def answer(order: Order) -> dict[str, str]:
                 return {"problem": "", "device": _opened(order)[1], **_self()}
             except UserError as error:
                 return {"problem": str(error), "device": "", **_self()}
+            except OSError as error:  # raised, it would be taken for a worker that is gone
+                why = f"it cannot load what this run needs ({reason(error)}): mend that there"
+                return {"problem": why, "device": "", **_self()}
 
     return await asyncio.to_thread(look)
 
@@ -211,8 +215,9 @@ def marks(folder: Path) -> dict[int, int]:
     found: dict[int, int] = {}
     with suppress(OSError):
         for name in os.listdir(folder / RUNNING):
-            number = int(name.partition("-")[0])
-            found[number] = found.get(number, 0) + 1
+            number = name.partition("-")[0]
+            if number.isdecimal():  # a file system may keep files of its own there
+                found[int(number)] = found.get(int(number), 0) + 1
     return found
 
 

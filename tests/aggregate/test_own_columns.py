@@ -244,6 +244,10 @@ def test_a_run_shows_publishes_and_verifies_them_and_that_its_images_were_reduce
         (_half_a_value, "own_columns.csv: own x4 .*: happy: is neither True nor False everywhere"),
         (_declare_less, "own_columns.csv: has rows of happy of own, which no upscaler declares"),
         (lambda bundle: (bundle / "own_columns.csv").unlink(), "own_columns.csv: missing"),
+        (_rename_a_column, "own_columns.csv: its columns are not upscaler, factor, downscaler, "),
+        (_words, "own_columns.csv: own x4 .*: (happy|far): holds something else than numbers"),
+        (_another_kind, "recipes/aggregate.json: own: happy is neither a share nor a mean"),
+        (_declare_many, "recipes/aggregate.json: own declares more than 20 columns"),
     ):
         changed = tmp_path / "changed"
         shutil.rmtree(changed, ignore_errors=True)
@@ -273,11 +277,33 @@ def _half_a_value(bundle: Path) -> None:
     _rows(bundle, lambda table, first: table.assign(value=table.value.where(table.index != first, 0.5)))
 
 
-def _declare_less(bundle: Path) -> None:
-    """Rows of a column that the recipes no longer declare."""
+def _rename_a_column(bundle: Path) -> None:
+    _rows(bundle, lambda table, first: table.rename(columns={"value": "values"}))
+
+
+def _words(bundle: Path) -> None:
+    """In all rows: a column of a table is read as one type."""
+    _rows(bundle, lambda table, first: table.assign(value="often"))
+
+
+def _declare(bundle: Path, change: Any) -> None:
+    """Change what the recipes declare of columns."""
     for path in [bundle / "recipes/aggregate.json", bundle / "recipes/report.json", bundle / "provenance.json"]:
         data = json.loads(path.read_text())
         for known in data["upscalers"].values():
             if "columns" in known:
-                known["columns"].pop("happy")
+                change(known["columns"])
         path.write_text(json.dumps(data))
+
+
+def _declare_less(bundle: Path) -> None:
+    """Rows of a column that the recipes no longer declare."""
+    _declare(bundle, lambda columns: columns.pop("happy"))
+
+
+def _another_kind(bundle: Path) -> None:
+    _declare(bundle, lambda columns: columns["happy"].update(kind="sum"))
+
+
+def _declare_many(bundle: Path) -> None:
+    _declare(bundle, lambda columns: columns.update({f"c{i}": columns["happy"] for i in range(20)}))

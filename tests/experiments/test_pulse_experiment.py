@@ -22,6 +22,7 @@ from training_photos import write_photos
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.seeds import Draw
+from ida_rd.distort import pixel
 from ida_rd.upscale import pulse
 from ida_rd.upscale.contract import Problem
 from ida_rd.upscale.pulse import Parameters, fit
@@ -162,23 +163,20 @@ def test_the_files_are_loaded_by_the_upscaler_and_searched(
     pd.testing.assert_frame_equal(pd.read_csv(out / "reach.csv"), rows, check_exact=False)
     text = (out / "reach.md").read_text()
     assert "| own" in text
-    assert "* x4, 3 held-out images: `return: " in text
+    told = json.loads((out / "reach.json").read_text())
+    assert f"By the held-out images: {told['verdict']}" in text
+    assert told["groups"] == reach.numbers(rows, "higher")
+    assert told["return"] in ("last", "best")
     assert Image.open(out / "sheet.png").size == (4 * 20 + 4, 12 * 20 + 4)
     # The searches are the upscaler's own: the same LR image and draw give the same last and best image.
     hr = reach.held_out_crops(photos, 16, 4, 3)
-    name = next(iter(hr))
-    lr = reach.reduced_to_lr(hr[name], 4)
-    mine = rows[(rows.kind == "held-out") & (rows.factor == 4) & (rows.image_id == name)].iloc[0]
-    for keep, column in (("last", "residual_last"), ("best", "residual_best")):
-        upscaler = pulse.load(Parameters.model_validate(entry | {"return": keep}), Problem(4), "cpu")
+    mine = rows[(rows.kind == "held-out") & (rows.residual_best < rows.residual_last)].iloc[0]
+    name, factor = mine.image_id, int(mine.factor)
+    lr, pixels = reach.reduced_to_lr(hr[name], factor), pixel.load(pixel.Parameters(), "cpu")
+    for keep in ("last", "best"):
+        upscaler = pulse.load(Parameters.model_validate(entry | {"return": keep}), Problem(factor), "cpu")
         found = upscaler.sample(lr, [Draw(0, name, 0)])
-        assert found.columns["residual"][0] == pytest.approx(mine[column], rel=1e-3)
+        assert found.columns["residual"][0] == pytest.approx(mine[f"residual_{keep}"], rel=1e-3)
         assert bool(found.columns["converged"][0]) == mine.converged
-
-
-def test_a_verdict_is_for_the_best_only_where_it_is_clearly_nearer() -> None:
-    verdict = script("pulse/reach.py")._verdict
-    assert verdict(-0.1, 0.001, "lower").startswith("`return: best`")
-    assert verdict(0.1, 0.001, "higher").startswith("`return: best`")
-    assert verdict(0.1, 0.001, "lower").startswith("`return: last`: it is nearer")
-    assert verdict(-0.1, 0.2, "lower").startswith("`return: last`, as published")
+        distance = pixels.distance(pixels.reference(hr[name]), found.sr)[0]
+        assert distance == pytest.approx(mine[f"distance_{keep}"], rel=1e-3)

@@ -197,6 +197,7 @@ def test_what_a_network_was_trained_on_is_written_and_read() -> None:
     for trained in (TINY, Trained(COMPACT, 4, ("bicubic", "bilinear"))):
         assert Trained.from_dict(trained.as_dict()) == trained
     wrong: list[dict[str, Any]] = [{"factor": "4"}, {"factor": 1}, {"filters": []}, {"filters": [1]}, {"depth": 3}]
+    wrong.append({"filters": "bicubic"})  # one filter, and not seven: it would be called blind
     for odd in wrong:
         with pytest.raises((TypeError, ValueError)):
             Trained.from_dict(TINY.as_dict() | odd)

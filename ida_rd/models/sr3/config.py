@@ -92,13 +92,15 @@ class Trained:
             Of any kind, if it is something else.
         """
         values = dict(stored)
-        factor, filters = values.pop("factor"), tuple(values.pop("filters"))
-        if type(factor) is not int or factor < 2 or not filters or not all(isinstance(one, str) for one in filters):
-            raise ValueError("neither a factor nor names of filters")
+        factor, filters = values.pop("factor"), values.pop("filters")
+        if type(factor) is not int or factor < 2 or not isinstance(filters, list):  # a text has letters, not filters
+            raise ValueError("neither a factor nor a list of filters")
+        if not filters or not all(isinstance(one, str) for one in filters):
+            raise ValueError("no names of filters")
         shape: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
-        return Trained(SR3Config(**shape), factor, filters)
+        return Trained(SR3Config(**shape), factor, tuple(filters))
 
 
 # Two are published; the third has the first one's blocks, for whoever trained it. Attention was placed by a nominal

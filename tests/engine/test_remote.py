@@ -1,0 +1,42 @@
+"""A worker's side of a cluster, without one."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ida_rd.engine import remote
+from ida_rd.engine.remote import RUNNING, Order, answer, marks
+
+
+def test_a_worker_that_cannot_read_what_it_needs_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An OSError that it raised would be that of a worker which is gone, and such are passed over in silence."""
+
+    def broken(order: Order) -> None:
+        raise OSError("libcudart.so.12: cannot open shared object file")
+
+    monkeypatch.setattr(remote, "_opened", broken)
+    told = asyncio.run(answer(Order("folder", "0" * 64)))
+    assert "it cannot load what this run needs (" in told["problem"]
+    assert "libcudart.so.12: cannot open shared object file): mend that there" in told["problem"]
+    assert told["device"] == ""
+    assert told["host"]
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    told = asyncio.run(answer(Order(str(tmp_path / "store/run"), "0" * 64)))
+    assert told["problem"].startswith(f"it does not see the folder {tmp_path / 'store'} (")
+    for name in ("job.json", "job.pickle"):
+        (tmp_path / name).write_text("{}")
+    told = asyncio.run(answer(Order(str(tmp_path), "0" * 64)))
+    assert "is another folder: mount the run's there" in told["problem"]
+
+
+def test_marks_are_counted_by_unit_and_files_of_others_are_none(tmp_path: Path) -> None:
+    assert marks(tmp_path) == {}
+    (tmp_path / RUNNING).mkdir()
+    for name in ("3-0a", "3-0b", "12-0c", ".nfs0000001", "notes.txt", "-4"):
+        (tmp_path / RUNNING / name).touch()
+    assert marks(tmp_path) == {3: 2, 12: 1}
