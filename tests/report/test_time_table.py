@@ -9,8 +9,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ida_rd.core.project import Project
 from ida_rd.engine.times import SCHEMA, Took, costs, read_times
 from ida_rd.report.stage import write_report
