@@ -16,7 +16,7 @@ from ida_rd.core.errors import UserError
 from ida_rd.engine import times
 from ida_rd.engine.shards import in_a_stage
 from ida_rd.engine.store import Record, Store
-from ida_rd.engine.times import SCHEMA, Took, costs, read_times
+from ida_rd.engine.times import SCHEMA, Place, Spent, Took, costs, read_times
 from ida_rd.engine.units import Timed, Unit, Work, run
 
 PAUSE_S = 0.05
@@ -138,6 +138,10 @@ def test_a_file_of_somebody_else_is_read_with_care(store: Store, tmp_path: Path)
     file.symlink_to(tmp_path / "letter")
     list(run(WORK, {}, _units(store, range(2, 4), 1), store))
     assert (tmp_path / "letter").read_text() == "precious"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")
+    list(run(WORK, {}, _units(store, range(4, 6), 1), Store(store.root, tmp_path / "linked/times.jsonl")))
+    assert not list((tmp_path / "elsewhere").iterdir()), "a line would leave the project"
 
 
 def test_a_file_that_cannot_be_written_ends_no_run(store: Store, tmp_path: Path) -> None:
@@ -153,4 +157,21 @@ def test_the_file_stays_bounded_and_keeps_the_newest(store: Store, monkeypatch: 
         list(run(work, {}, _units(store, range(1), 1, heat), store))
     found = _lines(store)
     assert 2 < len(found) < 12
-    assert found[-1].branch == "b19"
+    assert [took.branch for took in found] == [f"b{i}" for i in range(20 - len(found), 20)]
+
+
+def test_a_gpu_is_waited_for_before_the_clock_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    asked: list[str] = []
+    for name in ("synchronize", "reset_peak_memory_stats", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda device, name=name: asked.append(f"{name} {device}") or 7)
+    monkeypatch.setattr(time, "perf_counter", lambda: asked.append("clock") or 1.0)
+    begun = times.begin("cuda:1")
+    place = Place.here("cuda:1", {"gpu": "H", "processor": "P"}, times.now("cuda:1") - begun, torch=True)
+    assert (place.device, place.processor, place.threads) == ("cuda", "H", torch.get_num_threads())
+    assert Spent.since(times.now("cuda:1"), 1, place, "cuda:1").gpu_memory == 7
+    waited = ["synchronize cuda:1", "clock"]
+    assert asked == ["clock", "reset_peak_memory_stats cuda:1", *waited * 3, "max_memory_allocated cuda:1"]
+    assert times.now("cpu") == 1.0
+    assert asked[-1] == "clock", "and nothing is waited for without one"

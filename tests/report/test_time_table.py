@@ -53,18 +53,23 @@ def test_the_page_is_the_same_whatever_it_took_and_the_table_beside_it_is_not(wa
         assert path.read_bytes() == (finished / path.relative_to(walked)).read_bytes(), path
     for name in ("times.svg", "times.md"):
         assert (walked / ".ida-rd" / name).read_text() != (finished / ".ida-rd" / name).read_text()
-    shutil.rmtree(walked / ".ida-rd")
-    write_times(Project())
-    assert not (walked / ".ida-rd").exists(), "nothing is known"
 
 
-def test_nothing_is_written_through_a_link(walked: Path, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    shutil.move(walked / ".ida-rd/times.jsonl", tmp_path / "elsewhere")
-    shutil.rmtree(walked / ".ida-rd")
-    (walked / ".ida-rd").symlink_to(tmp_path / "elsewhere")
-    write_times(Project())
-    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["times.jsonl"]
+def test_nothing_is_written_through_a_link_or_where_nothing_is_known(tmp_path: Path) -> None:
+    for name in ("none", "linked", "known"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "known/.ida-rd").mkdir()
+    (tmp_path / "known/.ida-rd/times.jsonl").write_text(json.dumps({"schema": SCHEMA, **asdict(UPSCALE)}))
+    write_times(Project(tmp_path / "none"))
+    assert not (tmp_path / "none/.ida-rd").exists()
+    (tmp_path / "linked/.ida-rd").symlink_to(tmp_path / "known/.ida-rd")
+    write_times(Project(tmp_path / "linked"))
+    assert [path.name for path in (tmp_path / "known/.ida-rd").iterdir()] == ["times.jsonl"]
+    write_times(Project(tmp_path / "known"))
+    assert "| upscale flow | 10 | 3 | 2 | 5 | 1 s | 26 s |" in (tmp_path / "known/.ida-rd/times.md").read_text()
+    (tmp_path / "known/.ida-rd/times.svg").unlink()
+    (tmp_path / "known/.ida-rd/times.svg").mkdir()
+    write_times(Project(tmp_path / "known"))
 
 
 def test_the_page_shows_it_where_the_run_is_and_says_so_where_it_is_not(finished: Path, tmp_path: Path) -> None:
