@@ -117,7 +117,7 @@ def score(
     factor = _factor(factor)
     with ExitStack() as stack:
         project = Project(stack.enter_context(temporary_folder(Path(tempfile.gettempdir()), PROGRAM)))
-        store = store_of(Project())
+        store = Store(store_of(Project()).root)  # without its times: they are those of the project's own run
         if isinstance(upscaler, Mapping | str):
             upscalers = _upscaler(upscaler)
         else:

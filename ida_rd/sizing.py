@@ -8,13 +8,15 @@ from typing import Any
 from ida_rd.aggregate.power import components, paired_rows, photographs_needed
 from ida_rd.aggregate.results import check_rows, photographs_in, rows_in
 from ida_rd.core.errors import UserError, did_you_mean
-from ida_rd.core.project import Branch
+from ida_rd.core.project import Branch, Project
 from ida_rd.core.readers import read_json
 from ida_rd.core.tables import read_table
 from ida_rd.core.typeset import counted, markdown_table
+from ida_rd.engine.times import costs, read_times
 
-__all__ = ["plan_size", "sizing_markdown"]
+__all__ = ["more_images", "plan_size", "sizing_markdown"]
 
+MORE = 100  # images whose cost is told
 SAMPLES = (1, 2, 3, 5, 10)
 
 
@@ -81,8 +83,58 @@ def plan_size(
         "std_between_images": None if parts.tiles is None else parts.tiles**0.5,
         "std_between_samples": None if parts.within is None else parts.within**0.5,
         "design_effect": parts.design_effect(),
+        "more_images": more_images(Project(root), [Branch.of(x) for x in branches]),
         "photographs_needed": {str(k): photographs_needed(parts, k, power=power, level=level) for k in counts},
     }
+
+
+def more_images(project: Project, branches: list[Branch], count: int = MORE) -> dict[str, Any] | None:
+    """Estimate what so many images more would take in all branches of a run, from what the last ones took.
+
+    Attributes are left out, since the candidates are described already; so are weights that are adapted, of which more
+    images adapt no more, and the tables and the page.
+
+    Returns
+    -------
+    dict or None
+        ``seconds`` for `images`, and of how many of the run's parts times are known; None where none of upscaling are.
+    """
+    found = costs(read_times(project.times))
+    levels = dict.fromkeys((branch.downscaler, branch.factor) for branch in branches)
+    wanted = [("downscale", f"x{factor}/{name}") for name, factor in levels]
+    wanted += [(stage, branch.path) for branch in branches for stage in ("upscale", "distort")]
+    known = [key for key in wanted if key in found]
+    if not any(stage == "upscale" for stage, _ in known):
+        return None
+    seconds = sum(found[key].of(count) for key in known)
+    for upscaler, factor in dict.fromkeys((branch.upscaler, branch.factor) for branch in branches):
+        if surprise := found.get(("surprise", f"{upscaler}/x{factor}")):  # a unit of it is an LR image
+            seconds += surprise.of(count * sum(of == factor for _, of in levels))
+    last = [found[key].last for key in known]
+    return {
+        "images": count,
+        "seconds": seconds,
+        "samples": max(took.samples or 1 for took in last if took.stage == "upscale"),
+        "workers": max(took.workers for took in last),
+        "device": ", ".join(sorted({took.device for took in last})),
+        "known": len(known),
+        "of": len(wanted),
+    }
+
+
+def _cost(more: dict[str, Any]) -> str:
+    """A sentence or two about `more_images`."""
+    minutes = more["seconds"] / 60
+    told = "less than a minute" if minutes < 1 else f"about {minutes:.2g} minutes"
+    if minutes >= 99.5:
+        told = f"about {minutes / 60:.2g} hours"
+    text = (
+        f"{more['images']} more images cost {told} in all branches of this run, with K = {more['samples']}, as fast as"
+        f" it ran last ({more['device']}, at most {more['workers']} worker{'s' if more['workers'] > 1 else ''})."
+    )
+    if more["known"] < more["of"]:
+        text += f" Times are known of {more['known']} of its {more['of']} parts alone, so it is more."
+    return text
 
 
 def _pick(option: str, value: Any, known: list[Any]) -> Any:
@@ -122,6 +174,8 @@ def sizing_markdown(plan: dict[str, Any]) -> str:
         for k, count in plan["photographs_needed"].items()
     ]
     lines += ["", *markdown_table(["samples K", head, "reconstructions"], rows)]
+    if plan["more_images"]:
+        lines += ["", _cost(plan["more_images"])]
     lines += [
         "",
         "If the true difference is as large as the pilot's, which is itself uncertain; for a single comparison, without"

@@ -52,6 +52,8 @@ def test_a_run_without_dvc_gives_the_same_bytes(finished: Path, walked: Path) ->
     wanted, found = _files(finished), _files(walked)
     assert found.keys() == wanted.keys()
     assert [name for name in wanted if wanted[name] != found[name]] == []
+    both = [(folder / ".ida-rd/times.jsonl").read_text() for folder in (finished, walked)]
+    assert both[0] != both[1], "what it took differs, and is in no output"
 
 
 def test_what_is_finished_is_not_computed_again(walked: Path) -> None:

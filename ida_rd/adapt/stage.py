@@ -22,7 +22,7 @@ from ida_rd.core.recipes import read_recipe
 from ida_rd.core.tables import read_table
 from ida_rd.engine.environment import environment
 from ida_rd.engine.store import Finished, Store
-from ida_rd.engine.units import Unit, Work, run
+from ida_rd.engine.units import Timed, Unit, Work, run
 
 __all__ = ["adapt_to_file", "write_adapted"]
 
@@ -47,7 +47,7 @@ def write_adapted(project: Project, branch: Branch, store: Store) -> None:
     # Weights, LR images and checkpoints are taken up from there: a folder that came from elsewhere must not have any.
     out = (project.state / "adapt" / private_name(user_key(), key)).absolute()
     unit = Unit(branch.title, {PART: key}, out)
-    work = Work(open_work, f"adapt {branch.title}", here=True, packages=PACKAGES)
+    work = Work(open_work, f"adapt {branch.title}", here=True, packages=PACKAGES, timed=Timed("adapt", branch.path))
     for _, parts in run(work, recipe, [unit], store):
         _write(target, branch.title, recipe, key, _content(parts[PART]), parts[PART].value, parts[PART].environment)
     shutil.rmtree(out, ignore_errors=True)

@@ -23,7 +23,7 @@ from ida_rd.core.project import Project
 from ida_rd.core.recipes import check_source_files, identity, read_recipe
 from ida_rd.core.tables import write_table
 from ida_rd.engine.store import Store
-from ida_rd.engine.units import Unit, Work, run
+from ida_rd.engine.units import Timed, Unit, Work, run
 
 __all__ = ["PLACE", "attribute_table", "join", "write_attributes"]
 
@@ -112,7 +112,7 @@ def _measured(recipe: dict[str, Any], files: list[File], store: Store) -> pd.Dat
     together = max([getattr(method.module, "BATCH", None) or 1 for method in sources.values()], default=1)
     label = "attributes" if together == 1 else f"attributes, {together} images at a time"
     torch = any(getattr(method.module, "USES_TORCH", False) for method in sources.values())
-    work = Work(open_work, label, torch=torch, packages=PACKAGES)
+    work = Work(open_work, label, torch=torch, packages=PACKAGES, timed=Timed("attributes"))
     rows: list[dict] = []
     bad: list[str] = []
     here = recipe["images"] | {"path": _absolute(recipe["images"].get("path"))}

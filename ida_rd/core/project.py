@@ -116,6 +116,11 @@ class Project:
         """What a run keeps for later runs: finished units, hashes. It can be removed at any time."""
         return self.root / ".ida-rd"
 
+    @property
+    def times(self) -> Path:
+        """What finished units took, a line per call of a stage: no output, see `ida_rd.engine.times`."""
+        return self.state / "times.jsonl"
+
     def lr_of(self, downscaler: str, factor: int) -> Path:
         """Folder of a downscaler's LR images."""
         return self.lr / f"x{factor}" / downscaler

@@ -24,7 +24,7 @@ from ida_rd.core.temporary import PROGRAM, temporary_folder
 from ida_rd.distort.work import Compared, open_work, part_name, squared
 from ida_rd.engine.environment import joined
 from ida_rd.engine.store import Store
-from ida_rd.engine.units import Unit, Work, run
+from ida_rd.engine.units import Timed, Unit, Work, run
 
 __all__ = ["ROW", "distort_folder", "write_distances"]
 
@@ -107,7 +107,9 @@ def distort_folder(
                 keys |= {part_name(name, k): store.key(what[name], original, [sha]) for k, sha in content.items()}
         shas = {hr_path: original, **{path: content[k] for k, path in paths.items()}}
         units.append(Unit(image_id, keys, Compared(image_id, hr_path, paths, shas), _size(hr_path)))
-    work = Work(open_work, f"distort {'/'.join(sr_folder.parts[-3:])}", torch=True, packages=PACKAGES)
+    branch = "/".join(sr_folder.parts[-3:])
+    timed = Timed("distort", branch, max((len(unit.given.samples) for unit in units), default=0))
+    work = Work(open_work, f"distort {branch}", torch=True, packages=PACKAGES, timed=timed)
     found: dict[tuple[str, int, str], float] = {}
     environments = []
     for unit, parts in run(work, recipe, units, store):

@@ -15,7 +15,7 @@ from ida_rd.core.recipes import check_user_files, identity, read_recipe
 from ida_rd.core.software import write_skip_note
 from ida_rd.downscale.work import open_work
 from ida_rd.engine.store import Store
-from ida_rd.engine.units import Unit, Work, run
+from ida_rd.engine.units import Timed, Unit, Work, run
 
 __all__ = ["downscale_folder", "write_lr"]
 
@@ -62,7 +62,8 @@ def downscale_folder(recipe: dict[str, Any], hr_folder: Path, target: Path, stor
         )
         for image_id, path in images.items()
     ]
-    work = Work(open_work, f"downscale {recipe['name']} x{factor}", packages=PACKAGES)
+    timed = Timed("downscale", f"x{factor}/{recipe['name']}")
+    work = Work(open_work, f"downscale {recipe['name']} x{factor}", packages=PACKAGES, timed=timed)
     drawn = {}
     for unit, parts in run(work, recipe, units, store):
         parts["lr"].link(target / f"{unit.name}.png")

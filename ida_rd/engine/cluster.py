@@ -159,13 +159,13 @@ def _tolerate(client: Any) -> None:
         client.run_on_scheduler(raise_limit)
 
 
-def _by_name() -> Callable[..., None]:
+def _by_name() -> Callable[..., Any]:
     """What a task calls: it finds `remote.compute` where it runs, since the scheduler looks into it and has no such."""
 
-    def compute(*arguments: Any) -> None:
+    def compute(*arguments: Any) -> Any:
         import importlib
 
-        importlib.import_module("ida_rd.engine.remote").compute(*arguments)
+        return importlib.import_module("ida_rd.engine.remote").compute(*arguments)
 
     return compute
 
@@ -266,8 +266,10 @@ def _show(client: Any, workers: int) -> None:
             )
 
 
-def run_on_cluster(work: Work, recipe: Any, waiting: list[Task], store: Store) -> Iterator[Unit]:
-    """Yield units as what was missing of them is in the store.
+def run_on_cluster(
+    work: Work, recipe: Any, waiting: list[Task], store: Store, told: Callable[[str, Any], None]
+) -> Iterator[Unit]:
+    """Yield units as what was missing of them is in the store; `told` hears what each took, where that can be asked.
 
     Raises
     ------
@@ -285,7 +287,7 @@ def run_on_cluster(work: Work, recipe: Any, waiting: list[Task], store: Store) -
         order = _order(folder, work, recipe, store)
         kind = _meet(client, order, work.label)
         bar = Progress(work.label, len(waiting))
-        run = _Run(client, order, kind, waiting, limit, bar)
+        run = _Run(client, order, kind, waiting, limit, bar, told)
         bar.workers = len(workers)
         try:
             yield from run.units()
@@ -296,8 +298,9 @@ def run_on_cluster(work: Work, recipe: Any, waiting: list[Task], store: Store) -
 
 class _Run:
     def __init__(
-        self, client: Any, order: remote.Order, kind: str, waiting: list[Task], limit: float, bar: Progress
+        self, client: Any, order: remote.Order, kind: str, waiting: list[Task], limit: float, bar: Progress, told: Any
     ) -> None:
+        self.told, self.spent = told, None  # what the last unit took
         self.client, self.order, self.kind, self.waiting = client, order, kind, waiting
         self.limit, self.bar = limit, bar
         self.compute = _by_name()
@@ -314,6 +317,7 @@ class _Run:
             with suppress(queue.Empty):
                 number, future = self.ended.get(timeout=LOOK_S)
                 if self._take(number, future):
+                    self.told(name_of(self.waiting[number]), self.spent)
                     yield self.waiting[number][0]
                     if not self.flying:  # the last line tells all
                         self.bar.again = self._died()
@@ -349,6 +353,9 @@ class _Run:
             return False
         if future.status == "finished":
             self.flying.pop(number)
+            self.spent = None
+            with suppress(Exception):  # its worker may be gone: the unit is in the store all the same
+                self.spent = future.result(timeout=LOOK_S)
             future.release()
             return True
         if future.status != "error":

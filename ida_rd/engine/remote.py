@@ -33,6 +33,7 @@ from ida_rd.engine.attempts import ALONE, MOST
 from ida_rd.engine.device import devices
 from ida_rd.engine.local import keep_freed_memory
 from ida_rd.engine.store import Store
+from ida_rd.engine.times import Spent
 from ida_rd.engine.units import Task, open_worker
 
 __all__ = [
@@ -77,7 +78,7 @@ class Met(Exception):
 
 
 _lock = threading.Lock()
-_jobs: dict[str, tuple[str, Callable[[Task], None], str, Store]] = {}  # by the job's hash; the last ones
+_jobs: dict[str, tuple[str, Callable[[Task], Spent], str, Store]] = {}  # by the job's hash; the last ones
 _seen: dict[
     Path, str
 ] = {}  # hashes of files when they were first asked about: what is loaded may be older than the file
@@ -149,7 +150,7 @@ def _device(work: Any) -> str:
     return found[0]
 
 
-def _opened(order: Order) -> tuple[Callable[[Task], None], str, Store]:
+def _opened(order: Order) -> tuple[Callable[[Task], Spent], str, Store]:
     """The function of one unit, the device and the store; loaded once per job, if this process is as it is to be."""
     if order.sha256 not in _jobs:
         folder = Path(order.folder)
@@ -221,8 +222,8 @@ def marks(folder: Path) -> dict[int, int]:
     return found
 
 
-def compute(folder: str, sha256: str, number: int, task: bytes, device: str, alone: bool) -> None:
-    """Compute what is missing of a unit, and keep it.
+def compute(folder: str, sha256: str, number: int, task: bytes, device: str, alone: bool) -> Spent | None:
+    """Compute what is missing of a unit, and keep it; say what that took, if anything was computed here.
 
     Parameters
     ----------
@@ -262,11 +263,12 @@ def compute(folder: str, sha256: str, number: int, task: bytes, device: str, alo
             mark.touch()
         except FileNotFoundError:  # the run has ended
             _marks.discard(mark)
-            return
+            return None
         try:
             unit, missing = pickle.loads(task)
             if missing := [part for part in missing if store.get(unit.keys[part]) is None]:
-                worker((unit, missing))  # else another has kept it meanwhile, or this one, and was not heard
+                return worker((unit, missing))  # else another has kept it meanwhile, or this one, and was not heard
+            return None
         except UserError as error:
             raise UserError(str(error)) from None  # some kinds of it cannot be sent
         finally:

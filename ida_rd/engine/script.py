@@ -20,8 +20,8 @@ OUTPUTS = ("data", "metrics")
 
 
 def store_of(project: Project) -> Store:
-    """The store of a project's finished units."""
-    return Store(project.state / "store")
+    """The store of a project's finished units, beside which it is kept what they took."""
+    return Store(project.state / "store", project.times)
 
 
 def run_stage(main: Callable[[], None], *, shares: bool = False) -> None:

@@ -107,6 +107,8 @@ class Store:
     ----------
     root : Path
         The folder; created when the first unit is kept.
+    times : Path, optional
+        File in which it is kept what its units took; see `ida_rd.engine.times`. Without it, that is not kept.
 
     Attributes
     ----------
@@ -114,8 +116,9 @@ class Store:
         How many entries were left out, because this user did not write them or they were changed.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, times: Path | None = None) -> None:
         self.root = Path(root).absolute()
+        self.times = None if times is None else Path(times).absolute()
         self.refused = 0
         self._secret = user_key()
         self._environments: dict[str, dict[str, str]] = {}

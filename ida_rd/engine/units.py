@@ -23,8 +23,9 @@ from ida_rd.engine.local import run_units
 from ida_rd.engine.memory import out_of_memory, too_large
 from ida_rd.engine.shards import Shard, ShareEnds, shard
 from ida_rd.engine.store import Finished, Record, Store
+from ida_rd.engine.times import Clock, Place, Spent, Timed, begin, now
 
-__all__ = ["Function", "Task", "Unit", "Work", "name_of", "open_worker", "run"]
+__all__ = ["Function", "Task", "Timed", "Unit", "Work", "name_of", "open_worker", "run"]
 
 LATE_S = 90.0  # that a network file system may take to show a file that was not there when it was last asked for
 
@@ -74,6 +75,8 @@ class Work:
         Whose versions are recorded with every unit.
     memory : float or None
         Bytes that a unit takes per pixel of its `Unit.size`; None: not known.
+    timed : Timed or None
+        What it is called in `ida_rd.engine.times`; None: its times are not kept.
     """
 
     open: Callable[[Any, str], Function]
@@ -82,6 +85,7 @@ class Work:
     here: bool = False
     packages: tuple[str, ...] = ()
     memory: float | None = None
+    timed: Timed | None = None
 
     def need(self, unit: Unit) -> float | None:
         """Bytes that a unit takes, where that is known."""
@@ -112,20 +116,25 @@ def run(work: Work, recipe: Any, units: Iterable[Unit], store: Store) -> Iterato
         finished, whichever process did it, they are yielded.
     """
     share, refused = shard(), store.refused
+    clock = Clock(work.timed, store.times, str(share or ""))
     waiting: list[Task] = []
     count = 0
     if share is not None:
         units = list(units)
         waiting = [task for position, unit in enumerate(units) if share.has(position) and (task := _open(unit, store))]
         if waiting or any(_open(unit, store) for unit in units):
-            for _ in _computed(work, recipe, waiting, store):
-                pass
+            for unit, missing in waiting:
+                clock.met(len(unit.keys), len(missing))
+            with clock.running():
+                for _ in _computed(work, recipe, waiting, store, clock):
+                    pass
             _say_share(work.label, share, len(waiting), len(units))
             raise ShareEnds
     for unit in units:
         count += 1
         found = {part: store.get(key) for part, key in unit.keys.items()}
         missing = [part for part, finished in found.items() if finished is None]
+        clock.met(len(found), len(missing))
         if missing:
             waiting.append((unit, missing))
         else:
@@ -141,8 +150,9 @@ def run(work: Work, recipe: Any, units: Iterable[Unit], store: Store) -> Iterato
             file=sys.stderr,
             flush=True,
         )
-    for unit in _computed(work, recipe, waiting, store):
-        yield unit, _whole(unit, store)
+    with clock.running():
+        for unit in _computed(work, recipe, waiting, store, clock):
+            yield unit, _whole(unit, store)
 
 
 def _open(unit: Unit, store: Store) -> Task | None:
@@ -161,14 +171,14 @@ def _say_share(label: str, share: Shard, computed: int, count: int) -> None:
     )
 
 
-def _computed(work: Work, recipe: Any, waiting: list[Task], store: Store) -> Iterator[Unit]:
+def _computed(work: Work, recipe: Any, waiting: list[Task], store: Store, clock: Clock) -> Iterator[Unit]:
     """Yield units as what was missing of them is in the store."""
     if not waiting:
         return
     if engine_name() == "dask" and not work.here:
         from ida_rd.engine.cluster import run_on_cluster  # the only way to it: dask may not be installed
 
-        yield from run_on_cluster(work, recipe, waiting, store)
+        yield from run_on_cluster(work, recipe, waiting, store, clock.add)
         return
     found = devices() if work.torch else ["cpu"]
     makers = [partial(open_worker, work, recipe, device, store) for device in found]
@@ -184,7 +194,8 @@ def _computed(work: Work, recipe: Any, waiting: list[Task], store: Store) -> Ite
         if len(found) > 1 and not work.here
         else (),
     )
-    for (unit, _), _ in done:
+    for (unit, _), spent in done:
+        clock.add(unit.name, spent)
         yield unit
 
 
@@ -193,7 +204,7 @@ def name_of(task: Task) -> str:
     return task[0].name
 
 
-def _on_device(device: str, maker: Callable[[], Callable[[Task], None]]) -> Callable[[Task], None]:
+def _on_device(device: str, maker: Callable[[], Callable[[Task], Spent]]) -> Callable[[Task], Spent]:
     """Make a worker that has one GPU of several: methods that ask for a device themselves get that one, too."""
     import torch
 
@@ -202,24 +213,28 @@ def _on_device(device: str, maker: Callable[[], Callable[[Task], None]]) -> Call
     return maker()
 
 
-def open_worker(work: Work, recipe: Any, device: str, store: Store) -> Callable[[Task], None]:
-    """Load what a recipe asks for; return the function that computes what is missing of a unit, and keeps it.
+def open_worker(work: Work, recipe: Any, device: str, store: Store) -> Callable[[Task], Spent]:
+    """Load what a recipe asks for; return the function that computes what is missing of a unit, keeps it, and says what
+    that took.
 
     Called once in each process. What computes it is recorded there, too: it may be another machine.
     """
+    begun = begin(device)
     with _no_collector():
         if work.torch and device == "cpu" and not work.here:
             import torch
 
             torch.set_num_threads(1)  # one worker per core, and the same order of sums for any number of workers
-        made = store.put_environment(environment(device, work.packages))
+        known = environment(device, work.packages)
+        made = store.put_environment(known)
         try:
             function = work.open(recipe, device)
         except (MemoryError, OSError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
             raise too_large(error, work.label, "what it loads", None, None) from None
-    return partial(_one, work, function, store, made)
+    place = Place.here(device, known, now(device) - begun, torch=work.torch)
+    return partial(_one, work, function, store, made, device, place)
 
 
 @contextmanager
@@ -234,9 +249,10 @@ def _no_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _one(work: Work, function: Function, store: Store, made: str, task: Task) -> None:
+def _one(work: Work, function: Function, store: Store, made: str, device: str, place: Place, task: Task) -> Spent:
     """Compute what is missing of a unit, and keep it."""
     unit, missing = task
+    begun = now(device)
     try:
         found = function(unit.given, missing)
         for part, record in found.items() if isinstance(found, Mapping) else found:
@@ -245,6 +261,7 @@ def _one(work: Work, function: Function, store: Store, made: str, task: Task) ->
         if not out_of_memory(error):
             raise
         raise too_large(error, work.label, f"image {unit.name}", unit.size, work.need(unit)) from None
+    return Spent.since(begun, len(missing), place, device)
 
 
 def _whole(unit: Unit, store: Store) -> dict[str, Finished]:

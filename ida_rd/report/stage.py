@@ -8,6 +8,7 @@ from ida_rd.core.recipes import read_recipe
 from ida_rd.core.tables import read_table
 from ida_rd.report.draw import draw
 from ida_rd.report.page import write_page
+from ida_rd.report.times import write_times
 
 __all__ = ["write_report"]
 
@@ -15,7 +16,7 @@ TABLES = ("ida_rd", "images", "differences", "ranks")
 
 
 def write_report(project: Project) -> None:
-    """Write ``metrics/plots/`` and ``metrics/report/``."""
+    """Write ``metrics/plots/`` and ``metrics/report/``, and outside them, for the page, where the time went."""
     recipe = read_recipe(project, "report")
     tables = {name: read_table(project.tables / f"{name}.csv", hint="run `dvc repro aggregate`") for name in TABLES}
     # What is said of decoders is there where any has a likelihood, is adapted, or has columns of its own.
@@ -28,3 +29,4 @@ def write_report(project: Project) -> None:
         figures = draw(project, recipe, tables, folder)
     with atomic_folder(project.page) as folder:
         write_page(project, recipe, tables, figures, folder)
+    write_times(project)

@@ -12,7 +12,7 @@ from ida_rd.core.rows import write_rows
 from ida_rd.core.software import skip_note
 from ida_rd.engine.environment import joined
 from ida_rd.engine.store import Store
-from ida_rd.engine.units import Unit, Work, run
+from ida_rd.engine.units import Timed, Unit, Work, run
 from ida_rd.surprise.recipe import SIDE
 from ida_rd.surprise.work import PART, open_work
 
@@ -61,7 +61,8 @@ def _read(
             key = store.key(what, image_id, sha256, content)
             given = (image_id, path.absolute(), sha256, lr.absolute(), content)
             units.append(Unit(f"{name}/{image_id}", {PART: key}, given, (SIDE, SIDE)))
-    work = Work(open_work, f"surprise {model['name']} x{model['factor']}", torch=True, packages=PACKAGES)
+    timed = Timed("surprise", f"{model['name']}/x{model['factor']}")
+    work = Work(open_work, f"surprise {model['name']} x{model['factor']}", torch=True, packages=PACKAGES, timed=timed)
     values = {}
     for unit, parts in run(work, model, units, store):
         values[unit.name] = parts[PART].value

@@ -16,7 +16,7 @@ from ida_rd.core.rows import write_rows
 from ida_rd.core.software import skip_note, write_skip_note
 from ida_rd.engine.environment import joined
 from ida_rd.engine.store import Store
-from ida_rd.engine.units import Unit, Work, run
+from ida_rd.engine.units import Timed, Unit, Work, run
 from ida_rd.upscale.contract import memory_of
 from ida_rd.upscale.recipe import remedy, unit_identity, with_adapted
 from ida_rd.upscale.work import ROW, open_work
@@ -75,7 +75,8 @@ def upscale_folder(recipe: dict[str, Any], lr_folder: Path, target: Path, store:
     label = f"upscale {recipe['name']} x{recipe['factor']} {lr_folder.name}"
     here = getattr(method.module, "IN_THIS_PROCESS", False)
     memory = memory_of(method, recipe["factor"], recipe["samples"])
-    work = Work(open_work, label, torch=True, here=here, packages=PACKAGES, memory=memory)
+    timed = Timed("upscale", f"{recipe['name']}/x{recipe['factor']}/{lr_folder.name}", recipe["samples"])
+    work = Work(open_work, label, torch=True, here=here, packages=PACKAGES, memory=memory, timed=timed)
     rows: dict[str, list[dict[str, Any]]] = {}
     environments = []
     with atomic_folder(target) as folder:

@@ -19,7 +19,9 @@ from ida_rd import score
 from ida_rd.commands import commands, main
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import ENTRY, known_methods
+from ida_rd.core.project import Project
 from ida_rd.core.weights import catalogue
+from ida_rd.engine.times import costs, read_times
 from ida_rd.inventory import health, methods, weights
 from ida_rd.scoring import DISTORTIONS
 from ida_rd.sizing import plan_size, sizing_markdown
@@ -250,11 +252,39 @@ def test_power_asks_the_rows_of_the_run(
     assert plan["pilot"] == {"photographs": 4, "images": 4, "images_each": 1.0, "samples": 2.0}
     assert plan["photographs_needed"]["1"] >= plan["photographs_needed"]["10"]
     assert "| 5 | " in sizing_markdown(plan)
+    more = plan["more_images"]
+    assert (more["images"], more["samples"], more["device"]) == (100, 2, "cpu")
+    assert more["known"] == more["of"] == 6, "two downscalers, each reduced, enlarged and compared"
+    found = costs(read_times(Project(finished).times))
+    surprise = found.pop(("surprise", "flow-compact/x4")).of(200)
+    assert ("attributes", "") in found
+    wanted = sum(cost.of(100) for (stage, _), cost in found.items() if stage != "attributes")
+    assert more["seconds"] == pytest.approx(wanted + surprise)
     monkeypatch.chdir(finished)
     out = json.loads(_cli("power", "bicubic", "mine", "--distortion", "psnr", "--json", capsys=capsys))
     assert out["distortion"] == "psnr"
     assert "has dss, psnr" in _cli("power", "bicubic", "mine", "--distortion", "fsim", code=2, capsys=capsys)
     assert "did you mean 'bicubic'" in _cli("power", "bicubik", "mine", code=2, capsys=capsys)
+
+
+def test_power_says_what_more_images_cost_where_that_is_known(finished: Path, tmp_path: Path) -> None:
+    for name in ("data/plan", "data/distortion"):
+        shutil.copytree(finished / name, tmp_path / name)
+    shutil.copyfile(finished / "data/subset.csv", tmp_path / "data/subset.csv")
+    assert plan_size(tmp_path, "bicubic", "mine")["more_images"] is None
+    assert "more images" not in sizing_markdown(plan_size(tmp_path, "bicubic", "mine"))
+    line = {
+        "schema": 1, "stage": "upscale", "branch": "flow-compact/x4/mine", "samples": 2, "ended": 0, "whole": True,
+        "share": "", "units": 10, "stored": 0, "parts": 20, "parts_stored": 0, "parts_each": 2, "busy_s": 60,
+        "wall_s": 30, "load_s": 0, "workers": 2, "threads": 1, "device": "cpu", "processor": "", "memory": None,
+        "gpu_memory": None, "seconds": [],
+    }  # fmt: skip
+    (tmp_path / ".ida-rd").mkdir()
+    for seconds, told in ((60, "about 5 minutes"), (6, "less than a minute"), (3600, "about 5 hours")):
+        (tmp_path / ".ida-rd/times.jsonl").write_text(json.dumps(line | {"busy_s": seconds}))
+        text = sizing_markdown(plan_size(tmp_path, "bicubic", "mine"))
+        assert f"100 more images cost {told} in all branches of this run, with K = 2" in text
+        assert "(cpu, at most 2 workers). Times are known of 1 of its 6 parts alone, so it is more." in text
 
 
 @pytest.mark.parametrize("command", ["", *commands()])

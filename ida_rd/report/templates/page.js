@@ -1,5 +1,18 @@
 "use strict";
 
+// Times: a picture outside this folder, asked for only when somebody wants to see it.
+const times = document.getElementById("times");
+times.addEventListener("toggle", () => {
+  if (!times.open || times.querySelector(".scroll")) return;
+  const frame = document.createElement("div"), picture = new Image();
+  frame.className = "scroll";
+  picture.alt = "Table of what each stage took; .ida-rd/times.md has the same as text";
+  picture.addEventListener("error", () => frame.replaceChildren("The times are not here: they stayed with the run."));
+  frame.append(picture);
+  times.append(frame);
+  picture.src = times.dataset.times;
+});
+
 // Tables: a click on a head sorts by it, a second click the other way round.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
