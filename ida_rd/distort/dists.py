@@ -109,8 +109,8 @@ class DISTS:
             side = min(x.shape[2:])
             if side > SIDE:
                 x = interpolate(x, scale_factor=SIDE / side, recompute_scale_factor=False, mode="bilinear")
-            # Variances as differences of large means: in float64, so that identical images give 0.
-            return [f.double() for f in self.network.get_features(x)]
+            found: list[Tensor] = self.network.get_features(x)
+            return found
 
     def reference(self, hr: NDArray[np.uint8]) -> list[Tensor]:
         """Features of the HR image (3, H, W), uint8."""
