@@ -107,10 +107,9 @@ class ShiftTolerant(nn.Module):
                 elif layer[0] == "max":
                     made = nn.MaxPool2d(int(layer[1]), stride=1)
                 else:
-                    _, wide, side = layer
-                    padding = FIRST if side == 11 else int(side) // 2
-                    made = nn.Conv2d(channels, int(wide), int(side), padding=padding)
-                    channels = int(wide)
+                    wide, side = (int(size) for size in layer[1:])
+                    made = nn.Conv2d(channels, wide, side, padding=FIRST if side == 11 else side // 2)
+                    channels = wide
                 part.add_module(str(number), made)
                 number += 1
             self.net.add_module(f"slice{i + 1}", part)

@@ -30,6 +30,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for part in features:
         if isinstance(part, torch.nn.Conv2d):  # as torchvision begins its training, so that features do not vanish
             torch.nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+            assert part.bias is not None
             torch.nn.init.normal_(part.bias, std=0.01)
     torch.save(features.state_dict(prefix="features."), folder / "vgg16.pth")
     alpha, beta = torch.rand(2, 1, sum(CHANNELS), 1, 1)
