@@ -47,7 +47,11 @@ FILTERS = ("box", "bilinear", "hamming", "bicubic", "lanczos", "nearest")
 
 
 def named_distortion(name: str) -> dict[str, Any]:
-    """Parameters of a distortion by its usual name: ``lpips-alex``, ``fsim``, ``psnr``, ..."""
+    """Parameters of a distortion by its usual name: ``lpips-alex``, ``st-lpips-alex``, ``fsim``, ``psnr``, ..."""
+    if name == "dists":
+        return {"method": "dists"}
+    if name.startswith("st-lpips-"):
+        return {"method": "st-lpips", "backbone": name.removeprefix("st-lpips-")}
     if name.startswith("lpips-"):
         return {"method": "lpips", "backbone": name.removeprefix("lpips-")}
     if name in ("psnr", "mse"):

@@ -118,7 +118,7 @@ def test_methods_are_found_by_their_file() -> None:
         "sr3",
         "srflow",
     ]
-    assert known_methods("distort") == ["lpips", "pixel", "structural"]
+    assert known_methods("distort") == ["dists", "lpips", "pixel", "st-lpips", "structural"]
     assert known_methods("quality") == ["brisque", "niqe"]
     assert known_methods("attributes") == ["deepface", "ffhq-features", "image-statistics", "table"]
     for stage, entry in ENTRY.items():

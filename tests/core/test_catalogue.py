@@ -24,15 +24,16 @@ def test_every_method_brings_its_weights() -> None:
     found = catalogue()
     assert set(found) == {
         "firn-plus.x4", "firn.x4", "flow-compact.x4", "flow-compact.x8", "irn-plus.x4", "irn.x2", "irn.x4", "irn.x8",
-            "brisque.model", "brisque.range", "niqe.pristine", "niqe.released",
+            "brisque.model", "brisque.range", "dists.channels", "niqe.pristine", "niqe.released",
         "resshift.autoencoder", "resshift.bicsr", "resshift.v1", "resshift.v2", "resshift.v3",
         "sr3.ffhq_16_128", "sr3.ffhq_64_512", "srflow.celeba_x8", "srflow.df2k_x4", "srflow.df2k_x8",
+        "st-lpips.alex", "st-lpips.vgg",
         "stylegan.mapping", "stylegan.synthesis", "torchvision.alexnet", "torchvision.squeezenet1_1",
         "torchvision.vgg16", "torchvision.vgg19",
     }  # fmt: skip
     for key, weight in found.items():
         assert weight.id == key
-        assert sum(source is not None for source in (weight.file, weight.url, weight.archive)) == 1
+        assert sum(source is not None for source in (weight.file, weight.url, weight.archive, weight.package)) == 1
         assert weight.file is None or weight.sha256 == (sha256_file(weight.file),)
         if weight.url is None or key in UNKNOWN:
             continue
@@ -64,8 +65,8 @@ def test_weights_lie_in_the_folder_of_their_list(tmp_path: Path, monkeypatch: py
         (ENTRY.format("b") + URL.replace("url", "archive").replace("https", "http"), "weights b: archive 'http://"),
         (ENTRY.format("b").replace(SHA, SHA[:8]) + URL, "weights b: sha256 '01234567' is not a whole hash"),
         (ENTRY.format("b").replace(SHA, SHA.upper()) + URL, "weights b: sha256 '0123.*' is not a whole hash"),
-        (ENTRY.format("b") + URL + 'file = "a"\n', "weights b: give one of file, url and archive"),
-        (ENTRY.format("b"), "weights b: give one of file, url and archive"),
+        (ENTRY.format("b") + URL + 'file = "a"\n', "weights b: give one of file, url, archive and package"),
+        (ENTRY.format("b"), "weights b: give one of file, url, archive and package"),
         (ENTRY.format("b") + URL + "size = 0\n", "weights b: size 0 is not a number of bytes"),
         ("b = 1\n", "two.toml: weights b: "),
         ("a = " + "[" * 100_000, "two.toml: not valid TOML"),
