@@ -112,6 +112,7 @@ def test_methods_are_found_by_their_file() -> None:
         "flow",
         "gaussian",
         "irn",
+        "ldm",
         "pulse",
         "spandrel",
         "sr3",

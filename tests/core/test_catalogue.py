@@ -22,6 +22,7 @@ def test_every_method_brings_its_weights() -> None:
     found = catalogue()
     assert set(found) == {
         "firn-plus.x4", "firn.x4", "flow-compact.x4", "flow-compact.x8", "irn-plus.x4", "irn.x2", "irn.x4", "irn.x8",
+            "ldm.unet", "ldm.vqvae",
             "brisque.model", "brisque.range", "niqe.pristine", "niqe.released",
         "sr3.ffhq_16_128", "sr3.ffhq_64_512", "srflow.celeba_x8", "srflow.df2k_x4", "srflow.df2k_x8",
         "stylegan.mapping", "stylegan.synthesis", "torchvision.alexnet", "torchvision.squeezenet1_1",
