@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +75,7 @@ def state_of(
     state: dict[str, Tensor] = {}
     for name, value in tensors.items():
         targets = names(name)
-        parts = value.chunk(len(targets)) if len(targets) > 1 else [value]
+        parts = _parts(value, targets, expected)
         for target, part in zip(targets, parts, strict=False):
             matrix = expected.get(target) == tuple(part.shape[:2]) and part.shape[2:].numel() == 1
             state[target] = part.flatten(1) if matrix and part.ndim > 2 else part
@@ -87,6 +87,15 @@ def state_of(
     if odd := [name for name, value in copied.items() if not torch.isfinite(value).all()]:
         raise UserError(f"{path}: {odd[0]} holds numbers that are not finite: {RIGHT}")
     return copied
+
+
+def _parts(value: Tensor, targets: tuple[str, ...], expected: Shapes) -> Sequence[Tensor]:
+    """One tensor as several, along the side that is longer than the first of them should have."""
+    if len(targets) == 1:
+        return [value]
+    sides = zip(value.shape, expected.get(targets[0], ()), strict=False) if targets else ()
+    along = next((i for i, (side, wanted) in enumerate(sides) if side != wanted), 0)
+    return value.chunk(max(len(targets), 1), along) if value.ndim else [value]
 
 
 def _compare(path: Path, what: str, expected: Shapes, found: Shapes) -> None:

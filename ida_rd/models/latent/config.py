@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["LDM_SR_UNET", "LDM_SR_VQ", "AutoencoderConfig", "UNetConfig"]
+__all__ = [
+    "LDM_SR_UNET",
+    "LDM_SR_VQ",
+    "SD2_AUTOENCODER",
+    "SD2_TEXT",
+    "SD2_UNET",
+    "AutoencoderConfig",
+    "TextConfig",
+    "UNetConfig",
+]
 
 MOST = 100_000  # channels, codes: more are no network's
 MOST_LEVELS = 8
@@ -43,6 +52,8 @@ class UNetConfig:
         Channels of a head of attention.
     groups : int
         Of normalisation.
+    context : int or None
+        Channels of a text that attention looks at besides, by transformers; None: at other pixels alone.
     """
 
     inside: int
@@ -52,9 +63,10 @@ class UNetConfig:
     blocks: int = 2
     head: int = 32
     groups: int = 32
+    context: int | None = None
 
     def __post_init__(self) -> None:
-        _check((self.inside, self.outside, self.blocks, self.head), self.widths, self.groups)
+        _check((self.inside, self.outside, self.blocks, self.head, self.context or 1), self.widths, self.groups)
         if not set(self.attention) <= set(range(len(self.widths))):
             raise ValueError("attention at a level that is not there")
         if any(self.widths[level] % self.head for level in (*self.attention, -1)):
@@ -68,7 +80,7 @@ class UNetConfig:
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """An autoencoder whose latents are of a finite set of vectors.
+    """An autoencoder, of one of two kinds.
 
     Attributes
     ----------
@@ -76,8 +88,9 @@ class AutoencoderConfig:
         Channels of each level, the first at the image's size.
     latent : int
         Channels of a latent.
-    codes : int
-        Vectors that a latent's pixels are rounded to before they are decoded.
+    codes : int or None
+        Vectors that a latent's pixels are rounded to before they are decoded; None: they are not, and the encoder gives
+        mean and variance of them.
     blocks : int
         Residual blocks of a level of the encoder; one more of the decoder.
     groups : int
@@ -86,12 +99,12 @@ class AutoencoderConfig:
 
     widths: tuple[int, ...]
     latent: int
-    codes: int
+    codes: int | None
     blocks: int = 2
     groups: int = 32
 
     def __post_init__(self) -> None:
-        _check((self.latent, self.codes, self.blocks), self.widths, self.groups)
+        _check((self.latent, self.codes or 1, self.blocks), self.widths, self.groups)
 
     @property
     def factor(self) -> int:
@@ -99,6 +112,32 @@ class AutoencoderConfig:
         return 2 ** (len(self.widths) - 1)
 
 
+@dataclass(frozen=True)
+class TextConfig:
+    """A transformer that turns the numbers of words into a text's channels.
+
+    Attributes
+    ----------
+    width, inside : int
+        Channels of a word, and within a layer.
+    layers, heads : int
+    words, positions : int
+        How many different ones there are, and how many in a text.
+    """
+
+    width: int
+    inside: int
+    layers: int
+    heads: int
+    words: int = 49408
+    positions: int = 77
+
+
 # Those of CompVis/ldm-super-resolution-4x-openimages.
 LDM_SR_UNET = UNetConfig(6, 3, (160, 320, 320, 640), (3,))
 LDM_SR_VQ = AutoencoderConfig((128, 256, 512), 3, 8192)
+
+# Those of Stable Diffusion 2. Its text encoder has a layer more, which is not used.
+SD2_UNET = UNetConfig(4, 4, (320, 640, 1280, 1280), (0, 1, 2), head=64, context=1024)
+SD2_AUTOENCODER = AutoencoderConfig((128, 256, 512, 512), 4, None)
+SD2_TEXT = TextConfig(1024, 4096, 23, 16)

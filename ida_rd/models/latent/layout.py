@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ida_rd.models.latent.config import AutoencoderConfig, UNetConfig
+from ida_rd.models.latent.config import AutoencoderConfig, TextConfig, UNetConfig
 
-__all__ = ["autoencoder_shapes", "plain_name", "unet_shapes"]
+__all__ = ["OLD", "Shapes", "autoencoder_shapes", "control_shapes", "plain_name", "text_shapes", "unet_shapes"]
 
 IMAGE = 3  # channels of an image
 # What layers of attention were called until diffusers 0.18, as in the published files.
@@ -20,10 +20,10 @@ def plain_name(name: str) -> str:
     return ".".join(parts)
 
 
-def unet_shapes(config: UNetConfig) -> Shapes:
-    """Name and shape of each tensor of a U-Net."""
+def _way_down(config: UNetConfig) -> tuple[Shapes, list[int]]:
+    """The part that a U-Net and its control have in common, and the channels of what is passed across."""
     found: Shapes = {}
-    widths, first, deepest = config.widths, config.widths[0], config.widths[-1]
+    widths, first = config.widths, config.widths[0]
     time = 4 * first
     _add(found, "conv_in", first, config.inside, 3, 3)
     _add(found, "time_embedding.linear_1", time, first)
@@ -35,23 +35,41 @@ def unet_shapes(config: UNetConfig) -> Shapes:
             _resnet(found, f"{name}.resnets.{j}", channels, width, time)
             channels = width
             if level in config.attention:
-                _attention(found, f"{name}.attentions.{j}", width)
+                _attention(found, f"{name}.attentions.{j}", width, config.context)
             skips.append(width)
         if level < len(widths) - 1:
             _add(found, f"{name}.downsamplers.0.conv", width, width, 3, 3)
             skips.append(width)
-    _middle(found, "mid_block", deepest, time)
+    _middle(found, "mid_block", widths[-1], time, config.context)
+    return found, skips
+
+
+def unet_shapes(config: UNetConfig) -> Shapes:
+    """Name and shape of each tensor of a U-Net."""
+    found, skips = _way_down(config)
+    widths, first = config.widths, config.widths[0]
+    channels, time = widths[-1], 4 * first
     for i, level in enumerate(reversed(range(len(widths)))):
         name, width = f"up_blocks.{i}", widths[level]
         for j in range(config.blocks + 1):
             _resnet(found, f"{name}.resnets.{j}", channels + skips.pop(), width, time)
             channels = width
             if level in config.attention:
-                _attention(found, f"{name}.attentions.{j}", width)
+                _attention(found, f"{name}.attentions.{j}", width, config.context)
         if level:
             _add(found, f"{name}.upsamplers.0.conv", width, width, 3, 3)
     _add(found, "conv_norm_out", first)
     _add(found, "conv_out", config.outside, first, 3, 3)
+    return found
+
+
+def control_shapes(config: UNetConfig) -> Shapes:
+    """Name and shape of each tensor of a control, which sees a second latent beside that of its U-Net."""
+    found, skips = _way_down(config)
+    found["controlnet_cond_embedding.weight"] = (config.widths[0], config.inside, 3, 3)
+    for i, width in enumerate(skips):
+        _add(found, f"controlnet_down_blocks.{i}", width, width, 1, 1)
+    _add(found, "controlnet_mid_block", config.widths[-1], config.widths[-1], 1, 1)
     return found
 
 
@@ -70,9 +88,11 @@ def autoencoder_shapes(config: AutoencoderConfig) -> Shapes:
             _add(found, f"{name}.downsamplers.0.conv", width, width, 3, 3)
     _middle(found, "encoder.mid_block", deepest)
     _add(found, "encoder.conv_norm_out", deepest)
-    _add(found, "encoder.conv_out", latent, deepest, 3, 3)
-    _add(found, "quant_conv", latent, latent, 1, 1)
-    found["quantize.embedding.weight"] = (config.codes, latent)
+    encoded = latent if config.codes else 2 * latent
+    _add(found, "encoder.conv_out", encoded, deepest, 3, 3)
+    _add(found, "quant_conv", encoded, encoded, 1, 1)
+    if config.codes:
+        found["quantize.embedding.weight"] = (config.codes, latent)
     _add(found, "post_quant_conv", latent, latent, 1, 1)
     _add(found, "decoder.conv_in", deepest, latent, 3, 3)
     _middle(found, "decoder.mid_block", deepest)
@@ -86,6 +106,25 @@ def autoencoder_shapes(config: AutoencoderConfig) -> Shapes:
             _add(found, f"{name}.upsamplers.0.conv", width, width, 3, 3)
     _add(found, "decoder.conv_norm_out", first)
     _add(found, "decoder.conv_out", IMAGE, first, 3, 3)
+    return found
+
+
+def text_shapes(config: TextConfig) -> Shapes:
+    """Name and shape of each tensor of a text encoder."""
+    width = config.width
+    found: Shapes = {
+        "embeddings.token_embedding.weight": (config.words, width),
+        "embeddings.position_embedding.weight": (config.positions, width),
+    }
+    for layer in range(config.layers):
+        name = f"encoder.layers.{layer}"
+        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            _add(found, f"{name}.self_attn.{part}", width, width)
+        _add(found, f"{name}.layer_norm1", width)
+        _add(found, f"{name}.mlp.fc1", config.inside, width)
+        _add(found, f"{name}.mlp.fc2", width, config.inside)
+        _add(found, f"{name}.layer_norm2", width)
+    _add(found, "final_layer_norm", width)
     return found
 
 
@@ -105,13 +144,31 @@ def _resnet(found: Shapes, name: str, inside: int, outside: int, time: int | Non
         _add(found, f"{name}.conv_shortcut", outside, inside, 1, 1)
 
 
-def _attention(found: Shapes, name: str, width: int) -> None:
+def _attention(found: Shapes, name: str, width: int, context: int | None = None) -> None:
+    if context is not None:
+        _transformer(found, name, width, context)
+        return
     _add(found, f"{name}.group_norm", width)
     for layer in OLD.values():
         _add(found, f"{name}.{layer}", width, width)
 
 
-def _middle(found: Shapes, name: str, width: int, time: int | None = None) -> None:
+def _transformer(found: Shapes, name: str, width: int, context: int) -> None:
+    _add(found, f"{name}.norm", width)
+    _add(found, f"{name}.proj_in", width, width)
+    block = f"{name}.transformer_blocks.0"
+    for part, seen in (("attn1", width), ("attn2", context)):
+        found[f"{block}.{part}.to_q.weight"] = (width, width)
+        found[f"{block}.{part}.to_k.weight"] = found[f"{block}.{part}.to_v.weight"] = (width, seen)
+        _add(found, f"{block}.{part}.to_out.0", width, width)
+    _add(found, f"{block}.ff.net.0.proj", 8 * width, width)
+    _add(found, f"{block}.ff.net.2", width, 4 * width)
+    for i in (1, 2, 3):
+        _add(found, f"{block}.norm{i}", width)
+    _add(found, f"{name}.proj_out", width, width)
+
+
+def _middle(found: Shapes, name: str, width: int, time: int | None = None, context: int | None = None) -> None:
     _resnet(found, f"{name}.resnets.0", width, width, time)
-    _attention(found, f"{name}.attentions.0", width)
+    _attention(found, f"{name}.attentions.0", width, context)
     _resnet(found, f"{name}.resnets.1", width, width, time)
