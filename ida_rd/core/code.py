@@ -29,6 +29,7 @@ PLUMBING = (
     "ida_rd.core.foreign",
     "ida_rd.core.hashes",
     "ida_rd.core.headers",
+    "ida_rd.core.instructions",
     "ida_rd.core.key",
     "ida_rd.core.methods",
     "ida_rd.core.names",
