@@ -76,3 +76,42 @@ def tiny(shared: Path, name: str) -> nn.Module:
     state = weights(part(shared, name, "_tiny"), PREFIXES.get(name, ""))
     names = NAMES.get(name, partial(text_names, layers=2))
     return build(config, state_of(Path(f"{name}.pth"), state, name, shapes(config), names))
+
+
+def swinir(
+    *, depths: list[int] | None = None, width: int = 12, heads: int = 2, scale: int = 8, unshuffle: int = 8
+) -> dict[str, Tensor]:
+    """Tensors of a network of stage 1: a small one, or of another size."""
+    from spandrel.architectures.SwinIR import SwinIR
+
+    depths = depths or [2]
+    torch.manual_seed(0)
+    found = SwinIR(
+        upscale=scale, img_size=64, window_size=8, depths=depths, embed_dim=width, num_heads=len(depths) * [heads],
+        mlp_ratio=2, upsampler="nearest+conv", resi_connection="1conv", start_unshuffle=unshuffle,
+    ).state_dict()  # fmt: skip
+    if unshuffle == 1:
+        return found
+    # In files the layer comes after one that has no tensors.
+    return {name.replace("conv_first.", "conv_first.1."): value for name, value in found.items()}
+
+
+def whole(shared: Path, path: Path) -> Path:
+    """A file with all tiny networks, as the complete one is laid out, and with what is not used of it."""
+    state = {"cond_encoder.encoder.conv_in.bias": torch.zeros(1), "betas": torch.zeros(1000)}
+    for name, prefix in (PREFIXES | {"control": "control_model."}).items():
+        filled = weights(part(shared, name, "_tiny"), PREFIXES.get(name, ""))
+        state |= {f"{prefix}{key}": value for key, value in filled.items()}
+    state |= {f"preprocess_model.{key}": value for key, value in swinir().items()}
+    torch.save({"state_dict": state, "global_step": 3}, path)
+    return path
+
+
+def hollow(shared: Path, path: Path, *, without: str = "nothing") -> Path:
+    """A small file with all names of the complete one, but for some, and none of its numbers."""
+    found = dict(keys(shared)["sd"])
+    found |= {f"control_model.{key}": shape for key, shape in keys(shared)["control"].items()}
+    found |= {f"preprocess_model.{key}": shape for key, shape in keys(shared)["swinir"].items()}
+    state = {key: torch.zeros(()).expand(shape) for key, shape in found.items() if not key.startswith(without)}
+    torch.save({"state_dict": state}, path)
+    return path

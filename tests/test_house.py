@@ -109,6 +109,7 @@ def test_methods_are_found_by_their_file() -> None:
     assert known_methods("upscale") == [
         "cascade",
         "command",
+        "diffbir",
         "flow",
         "gaussian",
         "irn",

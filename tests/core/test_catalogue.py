@@ -21,6 +21,7 @@ URL = 'url = "https://127.0.0.1/other.pth"\n'
 def test_every_method_brings_its_weights() -> None:
     found = catalogue()
     assert set(found) == {
+        "diffbir.general_full_v1", "diffbir.general_swinir_v1",
         "firn-plus.x4", "firn.x4", "flow-compact.x4", "flow-compact.x8", "irn-plus.x4", "irn.x2", "irn.x4", "irn.x8",
             "ldm.unet", "ldm.vqvae",
             "brisque.model", "brisque.range", "niqe.pristine", "niqe.released",

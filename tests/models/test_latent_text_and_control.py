@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ import pytest
 import torch
 from golden.pulse.recipe import image, normal
 
-from ida_rd.models.latent.checkpoint import Names
+from ida_rd.models.latent.checkpoint import Names, state_of
 from ida_rd.models.latent.config import SD2_AUTOENCODER, SD2_TEXT, SD2_UNET
 from ida_rd.models.latent.layout import autoencoder_shapes, control_shapes, text_shapes, unet_shapes
 from ida_rd.models.latent.names import autoencoder_names, text_names, unet_names
 
 pytest.importorskip("diffusers", reason="needs the package diffusers: pip install 'ida-rd[diffusion]'")
 
-from diffbirs import NAMES, part, tiny
+from diffbirs import NAMES, PREFIXES, part, tiny, weights
 
 from ida_rd.models.latent.networks import (
     autoencoder_of,
@@ -113,6 +114,35 @@ def test_latents_and_their_images_equal_the_golden_ones(shared: Path, golden: An
     near(encoded(vae, picture) * SCALE, golden["cond_latent"])
     z = normal(4, 1, 4, 16, 24, dtype=torch.float32)
     near(decoded(vae, z / SCALE)[:, :, :64], golden["vae_decode_rows0_64"])
+
+
+@pytest.mark.slow
+@PARITY
+@torch.inference_mode()
+def test_networks_of_the_official_size_equal_the_golden_ones(shared: Path) -> None:
+    """1.2 billion parameters: takes 11 GB and some minutes."""
+    folder = shared / "golden" / "diffbir"
+    golden, meta = (
+        np.load(folder / "golden_official_size.npz"),
+        json.loads((folder / "meta_official_size.json").read_text()),
+    )
+    nets = {}
+    for name in ("unet", "control"):
+        build, shapes, names, _ = OFFICIAL[name]
+        state = weights(part(shared, name), PREFIXES.get(name, ""))
+        nets[name] = build(SD2_UNET, state_of(Path(name), state, name, shapes, names))
+        del state
+    x, condition = normal(101, 1, 4, 64, 64, dtype=torch.float32), normal(102, 1, 4, 64, 64, dtype=torch.float32)
+    text, time = normal(103, 1, 77, 1024, dtype=torch.float32), torch.tensor([500])
+    options: dict[str, Any] = {"encoder_hidden_states": text, "return_dict": False}
+    across, middle = nets["control"](x, time, controlnet_cond=condition, **options)
+    for found, told in zip((*across, middle), meta["control"], strict=True):
+        assert list(found.shape) == told["shape"]
+        assert [float(found.mean()), float(found.std()), float(found[0, 3, 0, 0])] == pytest.approx(
+            [told["mean"], told["std"], told["at_0_3_0_0"]], abs=5e-5
+        )
+    near(nets["unet"](x, time, **options)[0][:, :, 24:40, 24:40], golden["eps_plain_crop"])
+    near(controlled(nets["unet"], nets["control"], x, 500, text, condition), golden["eps"])
 
 
 def test_what_is_not_used_is_not_asked_for(shared: Path) -> None:
