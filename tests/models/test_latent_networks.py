@@ -80,7 +80,7 @@ def test_a_network_is_built_as_its_configuration_says() -> None:
     from diffusers import UNet2DModel
 
     mine = unet_of(UNET, filled(unet_shapes(UNET)))
-    theirs = UNet2DModel(
+    theirs: Any = UNet2DModel(
         in_channels=6, out_channels=3, block_out_channels=(16, 32, 32), layers_per_block=1, norm_num_groups=8,
         down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"), attention_head_dim=8,

@@ -60,7 +60,7 @@ class FromTorch(Draw):
 def test_samples_equal_those_of_the_packages_pipeline(steps: int, eta: float) -> None:
     """With the same numbers: the latent that is decoded, and the image of it."""
     unet, autoencoder = nets()
-    pipeline = diffusers.LDMSuperResolutionPipeline(
+    pipeline: Any = diffusers.LDMSuperResolutionPipeline(
         vqvae=autoencoder,
         unet=unet,
         scheduler=diffusers.DDIMScheduler(

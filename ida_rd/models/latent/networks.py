@@ -38,7 +38,7 @@ def control_of(config: UNetConfig, state: Mapping[str, Tensor]) -> nn.Module:
 
     kinds = tuple(f"{_attention(config, level)}DownBlock2D" for level in range(len(config.widths)))
     with torch.device("meta"):
-        net = ControlNetModel(in_channels=config.inside, down_block_types=kinds, **_common(config))
+        net: Any = ControlNetModel(in_channels=config.inside, down_block_types=kinds, **_common(config))
         net.controlnet_cond_embedding = nn.Conv2d(config.inside, config.widths[0], 3, padding=1, bias=False)
     return _filled(net, state)
 
@@ -93,7 +93,7 @@ def text_of(config: TextConfig, state: Mapping[str, Tensor]) -> nn.Module:
         hidden_act="gelu",
     )
     with torch.device("meta"):
-        net = CLIPTextModel(told)
+        net: Any = CLIPTextModel(told)
     net.load_state_dict(state, assign=True)
     net.embeddings.position_ids = torch.arange(config.positions)[None]  # which no file has
     return net.requires_grad_(False).eval()

@@ -56,9 +56,12 @@ class Canvas:
     def __init__(self, height: int, width: int) -> None:
         self.final = height * FACTOR, width * FACTOR
         short = min(self.final)
-        # Whole numbers: in floating point a side of 512 may become 513.
-        self.size = tuple(-(-side * LEAST // short) for side in self.final) if short < LEAST else self.final
+        scale = (LEAST, short) if short < LEAST else (1, 1)
+        self.size = self._scaled(0, *scale), self._scaled(1, *scale)
         self.padding = tuple(-side % MULTIPLE for side in self.size)
+
+    def _scaled(self, axis: int, up: int, down: int) -> int:
+        return -(-self.final[axis] * up // down)  # whole numbers: in floating point a side of 512 may become 513
 
     def reduced(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """An image of the final size, of one (3, H, W) of the size at which it is made."""
