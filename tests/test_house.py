@@ -109,9 +109,11 @@ def test_methods_are_found_by_their_file() -> None:
     assert known_methods("upscale") == [
         "cascade",
         "command",
+        "diffbir",
         "flow",
         "gaussian",
         "irn",
+        "ldm",
         "pulse",
         "resshift",
         "spandrel",

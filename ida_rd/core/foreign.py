@@ -12,10 +12,11 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ida_rd.core.errors import UserError
 
-__all__ = ["MEBIBYTE", "decoding", "read_bytes", "reason"]
+__all__ = ["MEBIBYTE", "decoding", "opened", "read_bytes", "reason"]
 
 MEBIBYTE = 2**20
 LONGEST_REASON = 200
@@ -99,3 +100,19 @@ def read_bytes(path: Path | str, limit: int, *, links: bool = True) -> bytes:
         size = max(status.st_size, len(content))
         raise UserError(f"{path} has {size:,} bytes, more than the {limit:,} that are read")
     return content
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """An ordinary file, of which a part is read; errors as those of `read_bytes`."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise UserError(f"{path} is a folder, expected a file")
+        if not stat.S_ISREG(mode):
+            raise UserError(f"{path} is not an ordinary file")
+        with open(handle, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(handle)

@@ -11,14 +11,13 @@ import pickletools
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.foreign import MEBIBYTE, decoding, read_bytes
+from ida_rd.core.foreign import MEBIBYTE, decoding, opened
 
 __all__ = ["Header", "read_header"]
 
-LARGEST_FILE = 1024 * MEBIBYTE
 LARGEST_HEADER = 8 * MEBIBYTE
 LEGACY_PICKLES = 4  # magic, version, system, and the tensors' names, before torch 1.6
 
@@ -51,31 +50,33 @@ def read_header(path: Path) -> Header:
         It is not there, or no such file.
     """
     try:
-        content = read_bytes(path, LARGEST_FILE)
+        with opened(path) as file, decoding(f"{path}: not a file of tensors", "give the file of a network"):
+            if path.suffix.lower() == ".safetensors":
+                return _safetensors(file)
+            return Header(_texts(_pickled_header(file)))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}): correct the path") from None
-    with decoding(f"{path}: not a file of tensors", "give the file of a network"):
-        if path.suffix.lower() == ".safetensors":
-            return _safetensors(content)
-        return Header(_texts(_pickled_header(content)))
 
 
-def _safetensors(content: bytes) -> Header:
-    size = int.from_bytes(content[:8], "little")
-    if not 0 < size <= min(LARGEST_HEADER, len(content) - 8):
+def _safetensors(file: BinaryIO) -> Header:
+    length = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    size = int.from_bytes(file.read(8), "little")
+    if not 0 < size <= min(LARGEST_HEADER, length - 8):
         raise ValueError("it has no header")
-    header: dict[str, Any] = json.loads(content[8 : 8 + size])
+    header: dict[str, Any] = json.loads(file.read(size))
     metadata = header.pop("__metadata__", None) or {}
     ends = [entry["data_offsets"][1] for entry in header.values()]
-    if max(ends, default=0) != len(content) - 8 - size:
+    if max(ends, default=0) != length - 8 - size:
         raise ValueError("it ends too early")
     return Header(set(header), {name: tuple(entry["shape"]) for name, entry in header.items()}, dict(metadata))
 
 
-def _pickled_header(content: bytes) -> io.BytesIO:
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        return io.BytesIO(content[:LARGEST_HEADER])
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+def _pickled_header(file: BinaryIO) -> io.BytesIO:
+    if not zipfile.is_zipfile(file):
+        file.seek(0)
+        return io.BytesIO(file.read(LARGEST_HEADER))
+    with zipfile.ZipFile(file) as archive:
         (found,) = [info for info in archive.infolist() if info.filename.rsplit("/", 1)[-1] == "data.pkl"]
         if found.file_size > LARGEST_HEADER:
             raise ValueError("its header is too large")

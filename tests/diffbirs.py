@@ -1,0 +1,117 @@
+"""The tiny networks that the golden values of DiffBIR were computed with."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ida_rd.models.latent.checkpoint import Names, state_of
+from ida_rd.models.latent.config import AutoencoderConfig, TextConfig, UNetConfig
+from ida_rd.models.latent.layout import autoencoder_shapes, control_shapes, text_shapes, unet_shapes
+from ida_rd.models.latent.names import autoencoder_names, text_names, unet_names
+from ida_rd.models.latent.networks import autoencoder_of, control_of, text_of, unet_of
+
+WIDTHS = (32, 64, 128, 128)
+UNET = UNetConfig(4, 4, WIDTHS, (0, 1, 2), head=8, context=32)
+AUTOENCODER = AutoencoderConfig(WIDTHS, 4, None)
+TEXT = TextConfig(32, 128, 2, 4)
+PREFIXES = {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "text": "cond_stage_model.model."}
+NAMES: dict[str, Names] = {
+    "unet": unet_names,
+    "control": partial(unet_names, control=True),
+    "vae": partial(autoencoder_names, levels=4),
+}
+
+
+@cache
+def keys(shared: Path) -> dict[str, dict[str, list[int]]]:
+    """Names and shapes of the official files, and of the tiny ones."""
+    return json.loads(gzip.decompress((shared / "golden" / "diffbir" / "keys.json.gz").read_bytes()))
+
+
+def part(shared: Path, name: str, size: str = "") -> dict[str, list[int]]:
+    """Keys of a part without what comes before them; `size` is empty or ``_tiny``."""
+    found = keys(shared)["control" if name == "control" else "sd"] if not size else keys(shared)[f"{_file(name)}{size}"]
+    prefix = PREFIXES.get(name, "")
+    return {key.removeprefix(prefix): shape for key, shape in found.items() if key.startswith(prefix)}
+
+
+def _file(name: str) -> str:
+    return "control" if name == "control" else "sd"
+
+
+def weights(keys: dict[str, list[int]], prefix: str = "") -> dict[str, Tensor]:
+    """A part's tensors as the recipe of the golden values fills them, float32."""
+    found = {}
+    for key, shape in keys.items():
+        n = np.random.RandomState(zlib.crc32(f"{prefix}{key}".encode())).standard_normal(shape)
+        if len(shape) == 1:
+            n = 1 + 0.1 * n if key.endswith("weight") else 0.05 * n
+        elif "embedding" in key:
+            n = 0.1 * n
+        else:
+            n = n / np.sqrt(np.prod(shape[1:]))
+        found[key] = torch.from_numpy(np.asarray(n, np.float32))
+    return found
+
+
+@cache
+def tiny(shared: Path, name: str) -> nn.Module:
+    """A tiny network."""
+    builds: dict[str, Any] = {
+        "unet": (unet_of, UNET, unet_shapes),
+        "control": (control_of, UNET, control_shapes),
+        "vae": (autoencoder_of, AUTOENCODER, autoencoder_shapes),
+        "text": (text_of, TEXT, text_shapes),
+    }
+    build, config, shapes = builds[name]
+    state = weights(part(shared, name, "_tiny"), PREFIXES.get(name, ""))
+    names = NAMES.get(name, partial(text_names, layers=2))
+    return build(config, state_of(Path(f"{name}.pth"), state, name, shapes(config), names))
+
+
+def swinir(
+    *, depths: list[int] | None = None, width: int = 12, heads: int = 2, scale: int = 8, unshuffle: int = 8
+) -> dict[str, Tensor]:
+    """Tensors of a network of stage 1: a small one, or of another size."""
+    from spandrel.architectures.SwinIR import SwinIR
+
+    depths = depths or [2]
+    torch.manual_seed(0)
+    found = SwinIR(
+        upscale=scale, img_size=64, window_size=8, depths=depths, embed_dim=width, num_heads=len(depths) * [heads],
+        mlp_ratio=2, upsampler="nearest+conv", resi_connection="1conv", start_unshuffle=unshuffle,
+    ).state_dict()  # fmt: skip
+    if unshuffle == 1:
+        return found
+    # In files the layer comes after one that has no tensors.
+    return {name.replace("conv_first.", "conv_first.1."): value for name, value in found.items()}
+
+
+def whole(shared: Path, path: Path) -> Path:
+    """A file with all tiny networks, as the complete one is laid out, and with what is not used of it."""
+    state = {"cond_encoder.encoder.conv_in.bias": torch.zeros(1), "betas": torch.zeros(1000)}
+    for name, prefix in (PREFIXES | {"control": "control_model."}).items():
+        filled = weights(part(shared, name, "_tiny"), PREFIXES.get(name, ""))
+        state |= {f"{prefix}{key}": value for key, value in filled.items()}
+    state |= {f"preprocess_model.{key}": value for key, value in swinir().items()}
+    torch.save({"state_dict": state, "global_step": 3}, path)
+    return path
+
+
+def hollow(shared: Path, path: Path, *, without: str = "nothing") -> Path:
+    """A small file with all names of the complete one, but for some, and none of its numbers."""
+    found = dict(keys(shared)["sd"])
+    found |= {f"control_model.{key}": shape for key, shape in keys(shared)["control"].items()}
+    found |= {f"preprocess_model.{key}": shape for key, shape in keys(shared)["swinir"].items()}
+    state = {key: torch.zeros(()).expand(shape) for key, shape in found.items() if not key.startswith(without)}
+    torch.save({"state_dict": state}, path)
+    return path
