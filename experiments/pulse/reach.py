@@ -327,9 +327,14 @@ def reach(
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / "reach.csv", rows)
     groups, words = numbers(rows, described.better), (described.label, described.better)
-    told = {"distortion": words[0], "better": words[1], "eps": parameters.eps, "steps": parameters.steps}
-    told |= {"groups": groups, "return": choice(groups), "verdict": verdict(groups, *words)}
-    write_json(out / "reach.json", told)
+    written: dict[str, Any] = {
+        "distortion": words[0],
+        "better": words[1],
+        "eps": parameters.eps,
+        "steps": parameters.steps,
+    }
+    written |= {"groups": groups, "return": choice(groups), "verdict": verdict(groups, *words)}
+    write_json(out / "reach.json", written)
     write_text(out / "reach.md", summary(groups, words[0], parameters.eps, words[1]))
     sheet([found[i] for i in some], out / "sheet.png")
     return rows
