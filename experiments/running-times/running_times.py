@@ -19,8 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,8 @@ class Timing(Parameters):
         return sorted(set(counts))
 
 
-class Run(NamedTuple):
+@dataclass(frozen=True)
+class Run:
     """One run, and which of its repetitions."""
 
     upscaler: str
@@ -185,7 +187,7 @@ def timed(timing: Timing, run: Run, tiles: Path, folder: Path) -> tuple[list[dic
     prepare(timing, run, tiles, folder)
     stages = []
     for name, *arguments in commands(timing, run.upscaler):
-        row: dict[str, Any] = {**run._asdict(), "stage": name, "load_before": os.getloadavg()[0]}
+        row: dict[str, Any] = {**asdict(run), "stage": name, "load_before": os.getloadavg()[0]}
         row["seconds"] = call(folder, STAGES / f"{name}.py", *arguments, workers=run.workers)
         stages.append(row | {"ended": round(time.time())})
     project, units = Project(folder), []
@@ -201,7 +203,7 @@ def timed(timing: Timing, run: Run, tiles: Path, folder: Path) -> tuple[list[dic
                     "gpu_memory": took.gpu_memory,
                 }
         units += [
-            {**run._asdict(), "stage": took.stage, "image_id": name, "parts": parts, "seconds": seconds}
+            {**asdict(run), "stage": took.stage, "image_id": name, "parts": parts, "seconds": seconds}
             for name, parts, seconds in took.seconds
         ]
     plan = read_json(folder / "data/plan/aggregate.json", hint="")
@@ -245,7 +247,7 @@ def measure(timing: Timing, root: Path) -> tuple[dict[str, pd.DataFrame], dict[s
                 for count in timing.counts[:: -1 if repetition % 2 else 1]:
                     for name in names:
                         run = Run(name, size, workers, count, repetition)
-                        print(f"running times: {' '.join(map(str, run))}", file=sys.stderr, flush=True)
+                        print(f"running times: {' '.join(map(str, asdict(run).values()))}", file=sys.stderr, flush=True)
                         last[name] = root / f"{size}-{workers}-{repetition}-{count}-{name}"
                         stages, units = timed(timing, run, tiles, last[name])
                         rows["runs"] += stages

@@ -30,7 +30,7 @@ def write_times(project: Project) -> None:
     rows = time_rows(costs(read_times(project.times)))
     if not rows or project.state.is_symlink():
         return
-    with suppress(OSError, UserError):
+    with suppress(UserError):
         write_text(project.state / "times.svg", times_svg(rows))
         write_text(project.state / "times.md", times_markdown(rows))
 

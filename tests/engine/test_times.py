@@ -164,14 +164,19 @@ def test_a_gpu_is_waited_for_before_the_clock_is_read(monkeypatch: pytest.Monkey
     import torch
 
     asked: list[str] = []
+
+    def note(name: str, *device: str) -> int:
+        asked.append(" ".join((name, *device)))
+        return 7
+
     for name in ("synchronize", "reset_peak_memory_stats", "max_memory_allocated"):
-        monkeypatch.setattr(torch.cuda, name, lambda device, name=name: asked.append(f"{name} {device}") or 7)
-    monkeypatch.setattr(time, "perf_counter", lambda: asked.append("clock") or 1.0)
+        monkeypatch.setattr(torch.cuda, name, partial(note, name))
+    monkeypatch.setattr(time, "perf_counter", partial(note, "clock"))
     begun = times.begin("cuda:1")
     place = Place.here("cuda:1", {"gpu": "H", "processor": "P"}, times.now("cuda:1") - begun, torch=True)
     assert (place.device, place.processor, place.threads) == ("cuda", "H", torch.get_num_threads())
     assert Spent.since(times.now("cuda:1"), 1, place, "cuda:1").gpu_memory == 7
     waited = ["synchronize cuda:1", "clock"]
     assert asked == ["clock", "reset_peak_memory_stats cuda:1", *waited * 3, "max_memory_allocated cuda:1"]
-    assert times.now("cpu") == 1.0
+    assert times.now("cpu") == 7
     assert asked[-1] == "clock", "and nothing is waited for without one"

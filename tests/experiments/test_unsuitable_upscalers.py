@@ -32,7 +32,10 @@ NETWORKS: dict[str, Any] = yaml.safe_load((HERE / "networks.yaml").read_text())
 # The same network under the names of three repositories: of 2018, of 2019, and BasicSR's.
 PLAIN = ("conv_first", "RRDB_trunk", "trunk_conv", "upconv1", "upconv2", "HRconv", "conv_last")
 BASIC = ("conv_first", "body", "conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last")
-STYLES = {"RRDB_ESRGAN_x4.pth": (PLAIN, "RDB", None), "BSRGAN.pth": (PLAIN, "RDB", None)}
+STYLES: dict[str, tuple[tuple[str, ...], str, str | None]] = {
+    "RRDB_ESRGAN_x4.pth": (PLAIN, "RDB", None),
+    "BSRGAN.pth": (PLAIN, "RDB", None),
+}
 STYLES |= {"RealESRGAN_x4plus.pth": (BASIC, "rdb", "params_ema"), "RSR.pth": (BASIC, "rdb", "params")}
 
 

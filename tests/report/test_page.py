@@ -192,3 +192,25 @@ def test_without_javascript_the_tables_and_sheets_are_there(finished: Path) -> N
     assert re.search(r'<div id="browser"[^>]* hidden>', text)
     assert "<noscript>" in text
     assert "contact_sheet-flow-compact-x4-1.png" in text
+
+
+def test_the_page_shows_where_the_time_went_where_the_run_is_and_says_so_where_it_is_not(
+    finished: Path, tmp_path: Path
+) -> None:
+    for name in ("metrics/report", ".ida-rd"):
+        shutil.copytree(finished / name, tmp_path / "run" / name, ignore=shutil.ignore_patterns("store"))
+    shutil.copytree(finished / "metrics/report", tmp_path / "sent/report")
+    browser = _browser(WIDE)
+    try:
+        for page, shown in (("run/metrics/report", True), ("sent/report", False)):
+            browser.get((tmp_path / page / "index.html").as_uri())
+            times = browser.find_element("css selector", "#times")
+            assert not times.find_elements("css selector", "img"), "nothing outside is asked for unasked"
+            times.find_element("css selector", "summary").click()
+            wide = "const i = document.querySelector('#times img'); return !!i && i.complete && i.naturalWidth > 300"
+            gone = "return document.querySelector('#times').textContent.includes('The times are not here')"
+            found = any(browser.execute_script(wide if shown else gone) for _ in range(200))
+            assert found
+            assert browser.execute_script(wide) == shown
+    finally:
+        browser.quit()

@@ -7,7 +7,6 @@ import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from ida_rd.core.project import Project
 from ida_rd.engine.times import SCHEMA, Took, costs, read_times
@@ -70,25 +69,3 @@ def test_nothing_is_written_through_a_link_or_where_nothing_is_known(tmp_path: P
     (tmp_path / "known/.ida-rd/times.svg").unlink()
     (tmp_path / "known/.ida-rd/times.svg").mkdir()
     write_times(Project(tmp_path / "known"))
-
-
-def test_the_page_shows_it_where_the_run_is_and_says_so_where_it_is_not(finished: Path, tmp_path: Path) -> None:
-    from test_page import WIDE, _browser
-
-    for name in ("metrics/report", ".ida-rd"):
-        shutil.copytree(finished / name, tmp_path / "run" / name, ignore=shutil.ignore_patterns("store"))
-    shutil.copytree(finished / "metrics/report", tmp_path / "sent/report")
-    browser: Any = _browser(WIDE)
-    try:
-        for page, shown in (("run/metrics/report", True), ("sent/report", False)):
-            browser.get((tmp_path / page / "index.html").as_uri())
-            times = browser.find_element("css selector", "#times")
-            assert not times.find_elements("css selector", "img"), "nothing outside is asked for unasked"
-            times.find_element("css selector", "summary").click()
-            wide = "const i = document.querySelector('#times img'); return !!i && i.complete && i.naturalWidth > 300"
-            gone = "return document.querySelector('#times').textContent.includes('The times are not here')"
-            found = any(browser.execute_script(wide if shown else gone) for _ in range(200))
-            assert found
-            assert browser.execute_script(wide) == shown
-    finally:
-        browser.quit()
