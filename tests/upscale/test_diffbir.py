@@ -259,6 +259,7 @@ def test_an_image_that_is_none_is_told(shared: Path) -> None:
     assert chain.end(good).max() > 1
     canvas.final = (32, 32)
     assert chain.end(good).shape == (1, 3, 32, 32)
+    assert torch.isnan(chain.end(good._replace(x=good.x * torch.nan))).all()
     assert chain.end(good).max() <= 1
 
 
