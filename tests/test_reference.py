@@ -21,7 +21,7 @@ from ida_rd.inventory import describe_fields, methods
 from ida_rd.plan.schema import RunParameters
 from ida_rd.reference import documents, main, page
 
-RUNS = [path for path in sorted(ROOT.glob("experiments/**/params.yaml")) if "upscalers:" in path.read_text()]
+RUNS = [path for path in sorted(ROOT.glob("experiments/**/params.yaml")) if "downscalers:" in path.read_text()]
 ROOMS = {"downscalers": "downscale", "upscalers": "upscale", "distortions": "distort"}
 SCHEMA = json.loads((ROOT / "docs/params.schema.json").read_text())
 
