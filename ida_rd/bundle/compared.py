@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -192,7 +193,8 @@ def _recipes(checked: Verified, project: Project, branch: Branch) -> tuple[dict[
         f"downscale/x{branch.factor}/{branch.downscaler}",
         f"upscale/x{branch.factor}/{branch.upscaler}/{branch.downscaler}",
     ]
-    return {path: files[path] for path in paths}, {
+    # Recipes of the first version are of an upscaler, whichever the downscaler.
+    return {path: files.get(path) or files.get(str(Path(path).parent)) or {} for path in paths}, {
         path: read_json(project.plan / f"{path}.json", hint="") for path in paths
     }
 

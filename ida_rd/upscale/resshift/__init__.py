@@ -73,6 +73,7 @@ class Parameters(Base):
     stride: int | None = Field(
         default=None,
         ge=1,
+        le=8192,
         description="from one tile to the next; null: as published, an eighth less than `tile`, and at least 16 pixels",
     )
     chop: Literal["field", "official"] = Field(
