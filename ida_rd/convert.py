@@ -79,9 +79,9 @@ def convert(path: Path, out: Path | None = None, key: str | None = None) -> dict
     UserError
         It is no such file, or damaged, or would run something, or holds no tensors; or `out` is there.
     """
-    target = path.with_suffix(".safetensors") if out is None else out
     if not path.is_file():
         raise UserError(f"{path}: {'is no ordinary file' if path.exists() else 'no such file'}: give a checkpoint")
+    target = path.with_suffix(".safetensors") if out is None else out
     if os.path.lexists(target):
         raise UserError(f"{target} is there: remove it, or choose another place by --out")
     if target.suffix != ".safetensors":

@@ -13,12 +13,15 @@ The settings are in no recipe, so they never invalidate a cache:
 
 from __future__ import annotations
 
+import gc
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ida_rd.core.errors import UserError
 
-__all__ = ["assigned", "device_name", "devices", "engine_name", "worker_count"]
+__all__ = ["assigned", "device_name", "devices", "engine_name", "no_collector", "worker_count"]
 
 ENGINES = ("local", "dask")
 
@@ -80,9 +83,22 @@ def assigned(setting: str, gpus: int) -> list[str]:
     return names
 
 
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """Nothing of what a framework loads is garbage: to look for some again and again takes an eighth of loading it."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
 def devices() -> list[str]:
     """Torch devices that this machine's processes use, one process each where they are GPUs. Imports torch."""
-    import torch
+    with no_collector():
+        import torch
 
     return assigned(os.environ.get("IDA_RD_DEVICE", ""), torch.cuda.device_count() if torch.cuda.is_available() else 0)
 

@@ -7,17 +7,15 @@ whole. Engines plug in here and nowhere else.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ida_rd.engine.device import devices, engine_name
+from ida_rd.engine.device import devices, engine_name, no_collector
 from ida_rd.engine.environment import environment
 from ida_rd.engine.local import run_units
 from ida_rd.engine.memory import out_of_memory, too_large
@@ -220,7 +218,7 @@ def open_worker(work: Work, recipe: Any, device: str, store: Store) -> Callable[
     Called once in each process. What computes it is recorded there, too: it may be another machine.
     """
     begun = begin(device)
-    with _no_collector():
+    with no_collector():
         if work.torch and device == "cpu" and not work.here:
             import torch
 
@@ -235,18 +233,6 @@ def open_worker(work: Work, recipe: Any, device: str, store: Store) -> Callable[
             raise too_large(error, work.label, "what it loads", None, None) from None
     place = Place.here(device, known, now(device) - begun, torch=work.torch)
     return partial(_one, work, function, store, made, device, place)
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Nothing of what a framework loads is garbage: to look for some again and again takes an eighth of loading it."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _one(work: Work, function: Function, store: Store, made: str, device: str, place: Place, task: Task) -> Spent:

@@ -80,7 +80,8 @@ def times_markdown(rows: Iterable[Sequence[str]]) -> str:
 ABOUT = (
     "As each stage and branch was computed last. Seconds each: of one worker for one image (adapt: one training), with"
     " all K samples or all distances. Loading: of every branch, before its first image. Wall: from the first image to"
-    " the last, with loading. Memory: the most that any one process, or a GPU, has had. What was taken from the store"
+    " the last, with loading. The start of each stage's program is in no column."
+    " Memory: the most that any one process, or a GPU, has had. What was taken from the store"
     " cost nothing and is in no other column."
 )
 

@@ -194,6 +194,7 @@ def test_the_command_says_what_is_wrong_and_writes_nothing(tmp_path: Path, capsy
     assert "there.safetensors is there" in line("convert", str(bomb), "--out", str(tmp_path / "there.safetensors"))
     assert "ends in .safetensors" in line("convert", str(bomb), "--out", str(tmp_path / "a.bin"))
     assert "no such file" in line("convert", str(tmp_path / "none.ckpt"))
+    assert ".: is no ordinary file" in line("convert", ".")
     assert "is no ordinary file" in line("convert", str(tmp_path))
     assert "give one file" in line("convert")
     assert "options of convert" in line("verify", "--key", "params")
