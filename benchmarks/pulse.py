@@ -1,6 +1,6 @@
 """PULSE's search: K samples together against one by one, and against its steps taken literally.
 
-    python benchmarks/pulse.py [--resolutions 64 256] [--samples 5] [--steps 4] [--factor 8] [--device cpu]
+    python benchmarks/pulse.py [--resolutions 64 256 1024] [--samples 5] [--steps 4] [--factor 8] [--device cpu]
 
 The peer scales the weights anew at every step, repeats each pixel four times before a convolution, and searches for
 one sample after the other. All are warmed up and timed in turn, in this process; the last line is JSON: seconds per
@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from golden.pulse.recipe import gaussian, image, synthesis  # the tests' weights: any would take as long
 
 from ida_rd.core.seeds import Draw
+from ida_rd.engine.local import keep_freed_memory
 from ida_rd.models.stylegan.layers import UpConv, fold
 from ida_rd.models.stylegan.network import Synthesis
 from ida_rd.upscale.pulse import Parameters
@@ -116,7 +117,7 @@ def measured(arguments: argparse.Namespace, resolution: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--resolutions", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--resolutions", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--factor", type=int, default=8)
@@ -124,6 +125,7 @@ def main() -> None:
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.backends.cudnn.allow_tf32 = False
+    keep_freed_memory()  # as in the workers of a run
     if arguments.one is not None:
         net = synthesis(arguments.one, torch.float32)
         fold(net)
