@@ -14,6 +14,7 @@ import pandas as pd
 from ida_rd.aggregate.own import own_markdown
 from ida_rd.aggregate.results import flat_images
 from ida_rd.aggregate.tables import differences_markdown, disagreement_note, flat_note, markdown_table
+from ida_rd.amounts import amounts_markdown
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, write_text
 from ida_rd.core.tables import write_table
@@ -22,7 +23,8 @@ from ida_rd.core.typeset import counted, interval
 __all__ = ["SAVED", "Result", "check_target"]
 
 TABLES, TEXT = ("scores", "differences", "images", "rows"), "scores.md"
-SAVED = (*(f"{name}.csv" for name in TABLES), TEXT)
+LADDER = "ladder"
+SAVED = (*(f"{name}.csv" for name in (*TABLES, LADDER)), TEXT)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Result:
         What was checked and run: parameters, hashes of code and weights, descriptions of the distortions.
     own : DataFrame
         What the upscalers say of their own samples, such as the share that converged; empty if they say nothing.
+    ladder : DataFrame
+        What bicubic with rising blurs loses, where blur-equivalents were asked for; otherwise empty.
     """
 
     scores: pd.DataFrame
@@ -53,9 +57,10 @@ class Result:
     skipped: dict[str, str]
     recipe: dict[str, Any]
     own: pd.DataFrame = field(default_factory=pd.DataFrame)
+    ladder: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def markdown(self) -> str:
-        """Return the table of scores, as Markdown; below it, what the upscalers say of their own samples."""
+        """Return the table of scores, as Markdown; below it, what they amount to, and what upscalers say of samples."""
         recipe = self.recipe
         flat = flat_images(self.images)
         distortions, confidence = recipe["distortions"], recipe["confidence"]
@@ -64,6 +69,8 @@ class Result:
             primary=recipe.get("primary"),
             disagreeing=disagreement_note(self.differences, distortions, recipe["distortion_order"], 1 - confidence),
         )
+        if len(self.ladder):
+            table += f"\n{amounts_markdown(self.scores, distortions, recipe['distortion_order'], confidence)}"
         return table + (f"\n{own_markdown(self.own, recipe['upscalers'])}" if len(self.own) else "")
 
     def differences_markdown(self) -> str:
@@ -120,11 +127,11 @@ class Result:
             return
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
             self._write(Path(partial))
-            for name in SAVED:
+            for name in sorted(path.name for path in Path(partial).iterdir()):
                 (Path(partial) / name).rename(folder / name)
 
     def _write(self, folder: Path) -> None:
-        for name in TABLES:
+        for name in (*TABLES, LADDER) if len(self.ladder) else TABLES:
             write_table(folder / f"{name}.csv", getattr(self, name))
         write_text(folder / TEXT, self.markdown() + "\n" + self.differences_markdown())
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from ida_rd.aggregate.own import own_rows, own_table
 from ida_rd.aggregate.rate import rates
 from ida_rd.aggregate.results import Results, aggregate, rows_in
+from ida_rd.aggregate.statistics import summarise
+from ida_rd.amounts import anchors, is_anchor, ladder_table, with_amounts
 from ida_rd.balance.structure import has_structure
 from ida_rd.core.candidates import photographs
 from ida_rd.core.errors import UserError, did_you_mean
@@ -72,6 +74,7 @@ def score(
     confidence: float = 0.95,
     resamples: int = 10000,
     photograph_before: str | None = None,
+    blur_equivalent: bool = False,
 ) -> Result:
     """Measure how much is lost: downscale, reconstruct K times, compare.
 
@@ -102,6 +105,9 @@ def score(
     photograph_before : str, optional
         Images whose names agree up to the last such text are tiles of one photograph, which then is the unit that
         intervals and tests are about; without it, every image is one.
+    blur_equivalent : bool
+        Say what each score amounts to: the Gaussian blur by which bicubic loses as much, and the share of the way to
+        nearest. `ida_rd.amounts.anchors` are scored, too: a dozen downscalers more.
 
     Returns
     -------
@@ -131,6 +137,8 @@ def score(
         ids = _write_images(images, factor, project.hr, exact=exact)
         own = project.root / "own-lr"
         methods = {name: _entry(name, d, project.hr, own, factor, seed) for name, d in named.items()}
+        if blur_equivalent:
+            methods |= anchors(methods)
         parameters = {
             "seed": seed,
             "images": {"source": "folder", "path": str(project.hr), "photograph_before": photograph_before},
@@ -147,11 +155,15 @@ def score(
         recipes = make_recipes(validate(RunParameters, parameters, where=""), download=True)
         of = {f"{i}.png": i for i in ids}
         tiles = {of[file]: name for name, files in photographs(of, photograph_before).items() for file in files}
-        results, rows = _run(recipes, tiles, project, store)
-        recipe = recipes["aggregate"]
+        recipe, results, rows = _run(recipes, tiles, project, store)
         own = own_rows(project.sr, recipe)
+        ladder = _anchor_means(recipes["aggregate"], tiles, project) if blur_equivalent else pd.DataFrame()
     told = own_table(own, tiles, recipe) if len(own) else pd.DataFrame()
-    return Result(results.scores, results.differences, results.images, rows, recipe["skipped"], recipe, told)
+    scores = results.scores
+    if blur_equivalent:
+        scores = with_amounts(scores, results.images, ladder, recipe)
+        ladder = ladder_table(ladder, results.images, recipe)
+    return Result(scores, results.differences, results.images, rows, recipe["skipped"], recipe, told, ladder)
 
 
 def _factor(factor: Any) -> int:
@@ -288,12 +300,17 @@ def _upscaler(upscaler: Mapping[str, Any] | str) -> dict[str, dict[str, Any]]:
 
 def _run(
     recipes: dict[str, Any], tiles: Mapping[str, str], project: Project, store: Store
-) -> tuple[Results, pd.DataFrame]:
-    """Compute every branch, and score it; `tiles` are the images, and of which photographs they are."""
-    recipe, ids = recipes["aggregate"], list(tiles)
-    branches = [Branch.of(record) for record in recipe["branches"]]
+) -> tuple[dict[str, Any], Results, pd.DataFrame]:
+    """Compute every branch, and score those that were asked for; `tiles`: the images, and of which photographs.
+
+    What scores are held against is no part of the recipe that is returned: it takes part in no test.
+    """
+    whole, ids = recipes["aggregate"], list(tiles)
+    branches = [Branch.of(record) for record in whole["branches"]]
     write_recipes(recipes, project.plan)
     compute_branches(project, branches, store)
+    recipe = whole | {"branches": [x for x in whole["branches"] if not is_anchor(x["downscaler"])]}
+    branches = [Branch.of(record) for record in recipe["branches"]]
     names = list(dict.fromkeys((branch.downscaler, branch.factor) for branch in branches))
     flat = [i for i in ids if not has_structure(read_image(project.hr / f"{i}.png"))]
     results = aggregate(recipe, tiles, rows_in(project.distortion), rates(project.lr, names, ids), flat)
@@ -301,4 +318,17 @@ def _run(
     for branch in branches:
         rows = read_table(project.rows_of(branch), hint="")
         tables.append(pd.DataFrame([asdict(branch)] * len(rows)).join(rows))
-    return results, pd.concat(tables, ignore_index=True)
+    return recipe, results, pd.concat(tables, ignore_index=True)
+
+
+def _anchor_means(recipe: dict[str, Any], tiles: Mapping[str, str], project: Project) -> pd.DataFrame:
+    """Image means of what scores are held against, one row per branch and image."""
+    read, tables = rows_in(project.distortion), []
+    for branch in (Branch.of(record) for record in recipe["branches"] if is_anchor(record["downscaler"])):
+        rows = read(branch)
+        means = {
+            name: summarise(rows, name, tiles, confidence=recipe["confidence"])[1]
+            for name in recipe["distortion_order"]
+        }
+        tables.append(pd.DataFrame(means).rename_axis("image_id").reset_index().assign(**asdict(branch)))
+    return pd.concat(tables, ignore_index=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ examples:
   ida-rd score --hr photos --lr my_lr                       how good are these LR images?
   ida-rd score --hr photos --lr mine=a --lr theirs=b        two sets, compared image by image
   ida-rd score --hr photos --downscaler dpid --downscaler nearest
+  ida-rd score --hr photos --lr my_lr --blur-equivalent     as much as which blur?
   ida-rd score --hr photos --lr my_lr --upscaler srflow --samples 5 --distortion lpips-alex --strict"""
 
 
@@ -48,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="images whose names agree up to the last TEXT (such as _s in 0001_s002.png) are tiles of one photograph",
     )
+    parser.add_argument(
+        "--blur-equivalent",
+        action="store_true",
+        help="say of each score by which Gaussian blur bicubic loses as much; scores a dozen downscalers more",
+    )
     parser.add_argument("--strict", action="store_true", help="fail if weights of a distortion are missing")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write all tables to this folder, new or without them")
 
@@ -60,10 +67,10 @@ def run(options: argparse.Namespace) -> None:
         check_target(options.save)
     given: dict[str, Any] = {}
     for text in options.lr:
-        _add(given, *_lr(text), "--lr")
+        _add(given, *lr_folder(text), "--lr")
     factor = options.factor
     if factor is None:
-        factor = _factor(options.hr, next(iter(given.values()))) if given else 4
+        factor = factor_of(options.hr, next(iter(given.values()))) if given else 4
     names = options.downscaler if options.downscaler is not None else (["bicubic"] if given else [])
     known = known_downscalers()
     for name in names:
@@ -72,6 +79,8 @@ def run(options: argparse.Namespace) -> None:
         _add(given, name, name, "--downscaler")
     if not given:
         raise UserError("score: give LR images (--lr) or downscalers (--downscaler)")
+    if options.blur_equivalent:
+        print(_cost(len(given)), file=sys.stderr, flush=True)
     result = score(
         given,
         options.hr,
@@ -82,11 +91,11 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         photograph_before=options.photograph_before,
         missing_weights="error" if options.strict else "skip",
+        blur_equivalent=options.blur_equivalent,
     )
     if options.json:
-        print_json(
-            {"skipped": result.skipped} | {name: records(getattr(result, name)) for name in ("scores", "differences")}
-        )
+        names = ("scores", "differences", *(["ladder"] if options.blur_equivalent else []))
+        print_json({"skipped": result.skipped} | {name: records(getattr(result, name)) for name in names})
     else:
         print(printable_lines(result.markdown()))
         if len(given) > 1:
@@ -95,7 +104,18 @@ def run(options: argparse.Namespace) -> None:
         result.save(options.save)
 
 
-def _lr(text: str) -> tuple[str, Path]:
+def _cost(asked: int) -> str:
+    """What blur-equivalents cost, before they do."""
+    from ida_rd.amounts import anchors
+
+    more = len(anchors(()))
+    return (
+        f"--blur-equivalent: {more} downscalers more than the {asked} asked for, so about {(asked + more) / asked:.0f}"
+        " times the work; what is finished is kept for the next time"
+    )
+
+
+def lr_folder(text: str, option: str = "--lr") -> tuple[str, Path]:
     """Name and folder of ``--lr``: what stands before the first ``=`` is a name if it may be one."""
     from ida_rd.core.methods import NAME
 
@@ -105,11 +125,11 @@ def _lr(text: str) -> tuple[str, Path]:
     if (folder if named else text) and path.is_dir():
         return name if named else _name(path), path
     if named and Path(text).is_dir():
-        raise UserError(f"--lr {text}: the folder {folder!r} does not exist; for the folder {text} write ./{text}")
+        raise UserError(f"{option} {text}: the folder {folder!r} does not exist; for the folder {text} write ./{text}")
     if separator and not named and Path(folder).expanduser().is_dir():
-        raise UserError(f"--lr {text}: the name {name!r} must consist of a-z, 0-9, - and _")
+        raise UserError(f"{option} {text}: the name {name!r} must consist of a-z, 0-9, - and _")
     shown = (folder if named else text) or repr(text)
-    raise UserError(f"--lr {shown}: is not a folder; give the folder of your LR images")
+    raise UserError(f"{option} {shown}: is not a folder; give the folder of your LR images")
 
 
 def _add(given: dict[str, Any], name: str, value: Any, option: str) -> None:
@@ -125,7 +145,7 @@ def _name(path: Path) -> str:
     return name if NAME.fullmatch(name) else "mine"
 
 
-def _factor(hr: Path, lr: Path) -> int:
+def factor_of(hr: Path, lr: Path) -> int:
     """The scale factor of two folders, from the first image that both have."""
     from ida_rd.core.images import image_files, read_image
 

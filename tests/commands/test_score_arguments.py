@@ -14,7 +14,7 @@ from PIL import Image
 
 from ida_rd import score
 from ida_rd.commands import main
-from ida_rd.commands.score import _lr
+from ida_rd.commands.score import lr_folder
 from ida_rd.core.errors import UserError
 
 NFC, NFD = "\N{LATIN SMALL LETTER E WITH ACUTE}", "e\u0301"
@@ -51,10 +51,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_lr_is_a_name_and_a_folder_or_a_folder(here: Path, text: str, name: str, folder: str) -> None:
     if text == "g=h/i":
         with pytest.raises(UserError, match=r"for the folder g=h/i write \./g=h/i"):
-            _lr(text)
+            lr_folder(text)
         text = f"./{text}"
         name = "i"
-    found, path = _lr(text)
+    found, path = lr_folder(text)
     assert found == name
     assert path.samefile(here / folder)
 
