@@ -58,6 +58,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 figures: $(VENV)/.installed
 	python docs/figures/make.py
 	python docs/figures/compare.py
+	python docs/figures/power.py
 
 experiments: $(VENV)/.installed
 	python experiments/sync.py

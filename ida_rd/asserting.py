@@ -16,13 +16,14 @@ from ida_rd.aggregate.ladder import beyond_ladder
 from ida_rd.aggregate.noninferiority import noninferiority_p, upper_bound
 from ida_rd.amounts import BLURS, rungs
 from ida_rd.core.errors import UserError
+from ida_rd.core.images import image_files
 from ida_rd.core.pairs import FEWEST
 from ida_rd.core.typeset import counted, number, p_value
 from ida_rd.photos import sample_photographs
 from ida_rd.scoring import Downscaler, Image, score
 from ida_rd.upscale.contract import Upscaler
 
-__all__ = ["BY", "LEVEL", "MARGINS", "Verdict", "not_worse", "parse_margin"]
+__all__ = ["BY", "LEVEL", "MARGINS", "Verdict", "judge", "not_worse", "parse_margin"]
 
 BY = "fsim"  # the first of `score`'s that needs no weights, so that CI needs no network
 LEVEL = 0.05
@@ -156,6 +157,8 @@ def not_worse(
     if not 0 < level < 0.5:
         raise UserError(f"--level {level}: give a number between 0 and 0.5")
     size, in_blur = parse_margin(margin, by)
+    if isinstance(images, Path | str):
+        _enough(len(image_files(Path(images).expanduser(), what="--hr")))  # before hours are spent on them
     given: dict[str, Downscaler] = {**downscale, **reference}
     if in_blur:
         given |= {f"{RUNG}{i}": entry for i, entry in enumerate(rungs())}
@@ -176,24 +179,16 @@ def not_worse(
     wide = losses(table.pivot_table(by, "image_id", "downscaler"), described["better"])[list(given)].dropna()
     tiles = dict(zip(table.image_id, table.photograph, strict=True))
     values = wide_by_photograph(wide, tiles).to_numpy(np.float64)
-    if len(values) < FEWEST:
-        raise UserError(f"--hr: {len(values)} photographs say nothing of others; give at least {FEWEST}")
-    difference = float((values[:, 0] - values[:, 1]).mean())
-    beyond, limit = _beyond(values, size, in_blur)
-    p = float(noninferiority_p(beyond))
-    return Verdict(
-        passes=p < level,
+    _enough(len(values))
+    return judge(
+        values,
+        size,
+        level,
+        in_blur=in_blur,
         downscaler=name,
         reference=against,
         by=by,
         label=described["label"],
-        difference=difference,
-        at_most=upper_bound(beyond, level) + limit,
-        margin=limit,
-        blur=size if in_blur else None,
-        p=p,
-        level=level,
-        photographs=len(values),
         images=len(wide),
         samples=int(table["samples"].max()),
         factor=int(factor),
@@ -201,9 +196,38 @@ def not_worse(
     )
 
 
-def _beyond(values: NDArray[np.float64], size: float, in_blur: bool) -> tuple[NDArray[np.float64], float]:
-    """How far photographs are beyond the limit, and the margin in the distortion's unit."""
-    mine, reference = values[:, 0], values[:, 1]
+def judge(values: NDArray[np.float64], size: float, level: float, *, in_blur: bool = False, **known: Any) -> Verdict:
+    """Judge what photographs lose.
+
+    Parameters
+    ----------
+    values : ndarray
+        (P, 2), of the downscaler and the reference; more is worse. With `in_blur` (P, 2 + R), of the rungs, too.
+    size, in_blur
+        The margin: see `parse_margin`.
+    level : float
+    known
+        The other fields of `Verdict`.
+    """
+    difference = float((values[:, 0] - values[:, 1]).mean())
     if in_blur:
-        return beyond_ladder(mine, reference, values[:, 2:], np.array(BLURS), size)
-    return mine - reference - size, size
+        beyond, margin = beyond_ladder(values[:, 0], values[:, 1], values[:, 2:], np.array(BLURS), size)
+    else:
+        beyond, margin = values[:, 0] - values[:, 1] - size, size
+    p = float(noninferiority_p(beyond))
+    return Verdict(
+        passes=p < level,
+        difference=difference,
+        at_most=upper_bound(beyond, level) + margin,
+        margin=margin,
+        blur=size if in_blur else None,
+        p=p,
+        level=level,
+        photographs=len(values),
+        **known,
+    )
+
+
+def _enough(photographs: int) -> None:
+    if photographs < FEWEST:
+        raise UserError(f"--hr: {photographs} photographs say nothing of others; give at least {FEWEST}")

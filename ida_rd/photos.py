@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ida_rd.core.candidates import candidate_files, source_path
 from ida_rd.core.errors import UserError
@@ -27,12 +28,15 @@ def sample_photographs() -> dict[str, NDArray[np.uint8]]:
     return found
 
 
-def write_photographs(folder: Path) -> int:
-    """Write them as PNG into a new folder, all or none; return how many."""
+def write_photographs(folder: Path, *, ppm: bool = False) -> int:
+    """Write them as PNG or PPM into a new folder, all or none; return how many."""
     if folder.exists() or folder.is_symlink():
         raise UserError(f"{folder} is there already: give a new folder")
     images = sample_photographs()
     with atomic_folder(folder) as made:
         for name, image in images.items():
-            write_png(made / f"{name}.png", image)
+            if ppm:
+                Image.fromarray(image).save(made / f"{name}.ppm")
+            else:
+                write_png(made / f"{name}.png", image)
     return len(images)

@@ -9,7 +9,7 @@ enlarge), and then by some distortions the ladder falls before it rises. Pooled,
 itself the blur at its end. The first crossing leaves rungs where they are: bicubic has 0, each rung above all before it
 has its own blur, and less than bicubic is what loses less than bicubic. Why straight lines: a point of the line is then
 a weighted mean of two rungs for each photograph, too, which a test of paired differences needs; rungs stand so close
-that a curve is hardly elsewhere (`experiments` in ``docs/ci.md``).
+that a curve is hardly elsewhere.
 """
 
 from __future__ import annotations

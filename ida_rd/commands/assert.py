@@ -11,7 +11,7 @@ from ida_rd.commands._output import json_option, print_json
 from ida_rd.commands.score import factor_of, lr_folder
 from ida_rd.core.errors import UserError, did_you_mean, printable
 
-PLACE = 16
+PLACE = 12
 ABOUT = "for CI: fail if a downscaler is worse than another by more than a margin"
 EXAMPLES = """\
 exit code: 0 it is not worse, 1 that is not shown, 2 something is wrong with the input

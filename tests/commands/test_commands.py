@@ -299,7 +299,8 @@ def test_the_help_names_every_command_in_its_place(capsys: pytest.CaptureFixture
     text = _cli("--help", capsys=capsys)
     names = [line.split()[0] for line in text.splitlines() if line.startswith("    ") and line[4] != " "]
     assert names == list(commands())
-    assert names[:9] == ["score", "list", "weights", "check", "doctor", "compare", "publish", "verify", "power"]
+    assert names[:6] == ["score", "assert", "photos", "list", "weights", "check"]
+    assert names[6:11] == ["doctor", "compare", "publish", "verify", "power"]
     places = [module.PLACE for module in commands().values()]
     assert places == sorted(set(places)), "no two commands share a place"
 
@@ -320,7 +321,7 @@ def run(options):
     (tmp_path / "_private.py").write_text("raise AssertionError('this is no command')")
     monkeypatch.setattr(ida_rd.commands, "__path__", [*ida_rd.commands.__path__, str(tmp_path)])
     assert _cli("greet", "you", capsys=capsys) == "hello, you\n"
-    assert list(commands())[:3] == ["score", "greet", "list"]
+    assert list(commands())[:5] == ["score", "assert", "photos", "greet", "list"]
     del sys.modules["ida_rd.commands.greet"]
 
 
