@@ -15,7 +15,7 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.tables import marked_name
 from ida_rd.core.typeset import markdown_table
 
-__all__ = ["BLURS", "amounts_markdown", "anchors", "is_anchor", "ladder_table", "rungs", "with_amounts"]
+__all__ = ["BLURS", "amount_words", "amounts_markdown", "anchors", "is_anchor", "ladder_table", "rungs", "with_amounts"]
 
 BLURS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.6)  # LR pixels
 PREFIX = "blur-ladder-"
@@ -116,7 +116,7 @@ def amounts_markdown(scores: pd.DataFrame, distortions: Mapping[str, Any], order
     cells = scores.set_index(["downscaler", "distortion"])
     rows = []
     for row in ranked.itertuples():
-        texts = [_words(cells.loc[(row.downscaler, name)]) for name in order]
+        texts = [amount_words(cells.loc[(row.downscaler, name)]) for name in order]
         rows.append([marked_name(row.upscaler, row.marks), f"x{row.factor}", row.downscaler, *texts])
     heads = [f"blur by {distortions[name]['label']}" for name in order]
     lines = markdown_table(["upscaler", "factor", "downscaler", *heads], rows)
@@ -128,7 +128,8 @@ def amounts_markdown(scores: pd.DataFrame, distortions: Mapping[str, Any], order
     return "\n".join(lines) + "\n"
 
 
-def _words(row: Any) -> str:
+def amount_words(row: Any) -> str:
+    """A row's blur-equivalent and percentage in words."""
     if row["place"] == "less":
         text = "less than bicubic"
     elif row["place"] == "more":

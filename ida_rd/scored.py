@@ -14,7 +14,7 @@ import pandas as pd
 from ida_rd.aggregate.own import own_markdown
 from ida_rd.aggregate.results import flat_images
 from ida_rd.aggregate.tables import differences_markdown, disagreement_note, flat_note, markdown_table
-from ida_rd.amounts import amounts_markdown
+from ida_rd.amounts import amount_words, amounts_markdown
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, write_text
 from ida_rd.core.tables import write_table
@@ -24,7 +24,7 @@ __all__ = ["SAVED", "Result", "check_target"]
 
 TABLES, TEXT = ("scores", "differences", "images", "rows"), "scores.md"
 LADDER = "ladder"
-SAVED = (*(f"{name}.csv" for name in (*TABLES, LADDER)), TEXT)
+SAVED = (*(f"{name}.csv" for name in TABLES), TEXT)  # and the ladder's, if there is one
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,9 @@ class Result:
                 for mean, low, high in zip(self.scores["mean"], self.scores.ci_low, self.scores.ci_high, strict=True)
             ]
         )
+        if len(self.ladder):
+            words = [amount_words(row) for row in self.scores.to_dict("records")]
+            cells["text"] += pd.Series(words, cells.index).map("; blur {}".format)
         index = ["upscaler", "factor", "downscaler"]
         wide = cells.pivot_table("text", index, "distortion", aggfunc="first", sort=False)[order]
         leading = self.scores[self.scores.distortion == lead].set_index(index)["mean"]
@@ -109,6 +112,8 @@ class Result:
         )
         if flat := flat_images(self.images):
             note += f" {flat_note(flat, count)}"
+        if len(self.ladder):
+            note += " blur: of so many LR pixels, by which bicubic loses as much; share of the way to nearest."
         return wide.to_html() + f"<p>{note}{notes}</p>"
 
     def save(self, folder: Path | str) -> None:
@@ -127,7 +132,7 @@ class Result:
             return
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
             self._write(Path(partial))
-            for name in sorted(path.name for path in Path(partial).iterdir()):
+            for name in [*([f"{LADDER}.csv"] if len(self.ladder) else []), *SAVED]:
                 (Path(partial) / name).rename(folder / name)
 
     def _write(self, folder: Path) -> None:
@@ -140,7 +145,7 @@ def check_target(folder: Path | str) -> None:
     """Refuse a folder for `Result.save` that is a file, or has a file that would be overwritten."""
     folder = Path(folder)
     if folder.is_dir():
-        if there := [name for name in SAVED if os.path.lexists(folder / name)]:
+        if there := [name for name in (*SAVED, f"{LADDER}.csv") if os.path.lexists(folder / name)]:
             raise UserError(f"{folder} has {' and '.join(there)} already: choose another folder, or move them away")
     elif os.path.lexists(folder):
         raise UserError(f"{folder} is a file: give a folder")

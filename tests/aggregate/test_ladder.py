@@ -35,7 +35,7 @@ def _photographs(rng: np.random.Generator, count: int, blur: float, dip: float =
     return joined(blur), loss(SIGMAS), level[:, 0] + 3 * slope[:, 0]
 
 
-def _amount(mine: Values, ladder: Values, nearest: Values, resamples: int = 300, seed: int = 0) -> Amount:
+def _amount(mine: Values, ladder: Values, nearest: Values, resamples: int = 200, seed: int = 0) -> Amount:
     settings = {"confidence": 0.95, "resamples": resamples, "seed": seed}
     return amounts(mine[:, None], ladder, nearest, SIGMAS, **settings)[0]  # type: ignore[arg-type]
 
@@ -87,7 +87,7 @@ def test_too_few_photographs_have_no_interval() -> None:
 @pytest.mark.parametrize("count", [13, 24])
 def test_the_interval_holds_the_truth_in_about_95_of_100_runs(count: int) -> None:
     rng = np.random.default_rng(count)
-    runs, held = 600, 0
+    runs, held = 500, 0
     for run in range(runs):
         found = _amount(*_photographs(rng, count, 0.5), seed=run)
         assert found.blur_low is not None
@@ -96,7 +96,7 @@ def test_the_interval_holds_the_truth_in_about_95_of_100_runs(count: int) -> Non
     assert 0.925 < held / runs < 0.975
 
 
-@pytest.mark.parametrize(("blur", "dip"), [(0.3, 0.0), (0.5, 0.0), (0.7, 0.0), (0.5, 0.3)])
+@pytest.mark.parametrize(("blur", "dip"), [(0.3, 0.0), (0.5, 0.3)])
 def test_what_is_worse_by_just_the_margin_in_blur_seldom_passes(blur: float, dip: float) -> None:
     """The limit is estimated from the same photographs, and that counts."""
     rng = np.random.default_rng(7)
