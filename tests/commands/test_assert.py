@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+import ida_rd.asserting
 import ida_rd.photos
 from ida_rd import score
 from ida_rd.amounts import BLURS
@@ -155,7 +156,13 @@ def test_whatever_is_wrong_is_one_line_and_exit_code_2(
     assert message in line
 
 
-def test_four_photographs_say_nothing_of_others(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_four_photographs_say_nothing_of_others_and_nothing_is_computed(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("computed")
+
+    monkeypatch.setattr(ida_rd.asserting, "score", never)
     Path("hr/p4.png").unlink()
     code, _, line = _assert("--hr", "hr", "--downscaler", "box", "--not-worse-than", "bicubic", *CHEAP, capsys=capsys)
     assert (code, line) == (2, "error: --hr: 4 photographs say nothing of others; give at least 5")
