@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -80,9 +81,9 @@ def wrongly(photographs: int) -> tuple[float, float]:
 def outcome(name: str) -> str:
     """What the command says of a filter and Lanczos."""
     wide = losses(BY)[[name, REFERENCE]].to_numpy(np.float64)
-    known = {"reference": REFERENCE, "by": BY, "label": "1 - FSIM", "upscaler": "flow-compact"}
-    counts = {"images": len(wide), "samples": 3, "factor": 4}
-    return str(judge(wide, MARGINS[BY], LEVEL, downscaler=name, **known, **counts))
+    known: dict[str, Any] = {"reference": REFERENCE, "by": BY, "label": "1 - FSIM", "upscaler": "flow-compact"}
+    known |= {"images": len(wide), "samples": 3, "factor": 4}
+    return str(judge(wide, MARGINS[BY], LEVEL, downscaler=name, **known))
 
 
 def document() -> str:
