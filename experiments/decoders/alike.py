@@ -66,7 +66,7 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Tau:
-    """Kendall's tau-b over `downscalers`, and its interval; None where there is no ranking, or photographs are too few."""
+    """Kendall's tau-b over `downscalers`, and its interval; None where nothing is ranked, or photographs are few."""
 
     value: float | None
     low: float | None
@@ -166,8 +166,7 @@ def tau_of(a: pd.DataFrame, b: pd.DataFrame | pd.Series, setting: Setting) -> Ta
     own, count = mine.to_numpy(np.float64), len(mine)
     if len(names) < 3 or not count:
         return Tau(None, None, None, len(names), count)
-    # Printed values are compared as they stand: a mean of equal numbers need not be that number.
-    given = other[:1] if fixed else other.mean(axis=0, keepdims=True)
+    given = other.mean(axis=0, keepdims=True)
     value = float(taus(own.mean(axis=0, keepdims=True), given)[0])
     if np.isnan(value):
         return Tau(None, None, None, len(names), count)
