@@ -10,8 +10,8 @@ alone, a step, and the end. Where K samples together are not 1.3 times as fast, 
 
 Peak memory is that of a fresh process that makes one sample. TFLOP are counted (a multiplication and an addition are
 two), and `hours on a GPU` are these divided by `--tflops`, of one sample of `--images` images; `hours here` are
-measured seconds of as many, one after the other. DiffBIR of official size needs 11 GB and minutes: it is asked for by a
-flag. The last line is JSON.
+measured seconds of as many, one after the other. DiffBIR of official size needs 11 GB and minutes: it is counted, and
+run where a flag asks for it. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ from ida_rd.upscale.resshift.sampler import ResShiftChain
 from ida_rd.upscale.sr3.sampler import SR3Chain
 
 WANTED = 1.3  # times as fast as one by one
-NETWORK_NAMES = ("sr3", "resshift", "ldm", "diffbir")
 LATENTS = 16, 64  # sides of DiffBIR's latents: of the tiny networks, and of the least image that it makes, 512 x 512
-DIFFBIR_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -89,21 +87,22 @@ class Case:
     library: Callable[[int], Tensor] | None = None
 
 
-def filled(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def filled(shapes: dict[str, tuple[int, ...]], device: torch.device) -> dict[str, Tensor]:
     """Random tensors, scaled so that numbers stay finite."""
     torch.manual_seed(0)
-    return {
-        name: torch.randn(shape) / math.sqrt(math.prod(shape[1:])) if len(shape) > 1 else torch.ones(shape) / 2
-        for name, shape in shapes.items()
-    }
+    with device:
+        return {
+            name: torch.randn(shape) / math.sqrt(math.prod(shape[1:])) if len(shape) > 1 else torch.ones(shape) / 2
+            for name, shape in shapes.items()
+        }
 
 
 def built(make: Callable[[], nn.Module], shapes: dict[str, tuple[int, ...]], device: torch.device) -> Any:
     """A network with random numbers, on a device."""
     with torch.device("meta"):
         net = make()
-    net.load_state_dict(filled(shapes), assign=True)
-    return net.requires_grad_(False).eval().to(device)
+    net.load_state_dict(filled(shapes, device), assign=True)
+    return net.requires_grad_(False).eval()
 
 
 def image(side: int, device: torch.device) -> Tensor:
@@ -158,8 +157,8 @@ def ldm_case(official: bool, device: torch.device) -> Case:
             LatentAutoencoder((8, 8, 16), 3, 64, 1, 4),
             32,
         )
-    unet = unet_of(config, filled(unet_shapes(config))).to(device)
-    autoencoder = autoencoder_of(codes, filled(autoencoder_shapes(codes))).to(device)
+    unet = unet_of(config, filled(unet_shapes(config), device))
+    autoencoder = autoencoder_of(codes, filled(autoencoder_shapes(codes), device))
     lr = image(side, device)
     schedule = diffusers.DDIMScheduler(
         beta_start=0.0015, beta_end=0.0155, beta_schedule="scaled_linear",
@@ -218,20 +217,19 @@ def diffbir_case(official: bool, device: torch.device) -> Case:
         widths = (32, 64, 128, 128)
         config = LatentUNet(4, 4, widths, (0, 1, 2), head=8, context=32)
         codes, width, depths, heads = LatentAutoencoder(widths, 4, None), 12, [2], 2
-    torch.manual_seed(0)
     stage1 = SwinIR(
         upscale=8, img_size=64, window_size=8, depths=depths, embed_dim=width, num_heads=len(depths) * [heads],
         mlp_ratio=2, upsampler="nearest+conv", resi_connection="1conv", start_unshuffle=8,
     ).requires_grad_(False).eval()  # fmt: skip
     nets = [
         stage1.to(device),
-        autoencoder_of(codes, filled(autoencoder_shapes(codes))).to(device),
-        control_of(config, filled(control_shapes(config))).to(device),
-        unet_of(config, filled(unet_shapes(config))).to(device),
+        autoencoder_of(codes, filled(autoencoder_shapes(codes), device)),
+        control_of(config, filled(control_shapes(config), device)),
+        unet_of(config, filled(unet_shapes(config), device)),
     ]
     side = 8 * LATENTS[official]
     given, text = (image(side, device) + 1) / 2, torch.zeros(1, 77, config.context or 1, device=device)
-    return Case(side // 4, side, DIFFBIR_STEPS, nets, lambda steps: Controlled(nets, given, text, steps))
+    return Case(side // 4, side, 50, nets, lambda steps: Controlled(nets, given, text, steps))
 
 
 CASES: dict[str, Callable[[bool, torch.device], Case]] = {
@@ -303,16 +301,13 @@ def compared(case: Case, device: torch.device, samples: int, steps: int) -> dict
 
 
 def measured(arguments: argparse.Namespace, name: str, official: bool) -> dict[str, Any]:
-    """What one network of one size takes."""
-    device, samples, steps = torch.device(arguments.device), arguments.samples, arguments.steps
+    """What one network of one size takes; of official DiffBIR, unless it is asked for, what can be counted."""
+    samples, steps = arguments.samples, arguments.steps
+    counted = name == "diffbir" and official and not arguments.official_diffbir
+    device = torch.device("meta" if counted else arguments.device)
     case = CASES[name](official, device)
-    each = parts(case, device, steps)
-    took = compared(case, device, samples, steps)
-    (before, before_flop), (step, step_flop), (end, end_flop) = (each[part] for part in ("before", "step", "end"))
-    whole = before + (case.steps - 1) * step + end
+    (before, before_flop), (step, step_flop), (end, end_flop) = parts(case, device, steps).values()
     tflop = before_flop + (case.steps - 1) * step_flop + end_flop
-    possible = samples * whole / (before + samples * (whole - before))
-    best = min(took["together"], took["one batch"])
     found = {
         "network": name,
         "size": "official" if official else "tiny",
@@ -320,17 +315,25 @@ def measured(arguments: argparse.Namespace, name: str, official: bool) -> dict[s
         "LR side": case.lr,
         "HR side": case.hr,
         "steps": case.steps,
-        "seconds": {"before": before, "step": step, "end": end, "a sample": whole},
         "TFLOP": {"before": before_flop, "step": step_flop, "end": end_flop, "a sample": tflop},
+        "hours on a GPU": arguments.images * tflop / arguments.tflops / 3600,
+    }
+    if counted:
+        return found
+    took = compared(case, device, samples, steps)
+    whole = before + (case.steps - 1) * step + end
+    possible = samples * whole / (before + samples * (whole - before))
+    ratio = took["peer"] / min(took["together"], took["one batch"])
+    found |= {
+        "hours here": arguments.images * whole / 3600,
+        "seconds": {"before": before, "step": step, "end": end, "a sample": whole},
         f"seconds of {samples} samples in {steps} steps": took,
         "peer": "the library's pipeline" if case.library else "the same chain, made anew for each sample",
-        "peer / ours": took["peer"] / best,
+        "peer / ours": ratio,
         "one by one / together, of the whole chain": possible,
-        "hours here": arguments.images * whole / 3600,
-        "hours on a GPU": arguments.images * tflop / arguments.tflops / 3600,
         "peak MB": peak(arguments, name, official),
     }
-    if min(possible, took["peer"] / best) < WANTED:
+    if min(possible, ratio) < WANTED:
         found["reason"] = (
             f"what depends on the LR image alone is {before / whole:.1%} of a sample: {samples} samples together can be"
             f" {possible:.2f} times as fast, if a batch is no faster per sample"
@@ -349,8 +352,7 @@ def peak(arguments: argparse.Namespace, name: str, official: bool) -> int:
 def one(arguments: argparse.Namespace) -> None:
     """Make one sample, and print the peak memory."""
     device = torch.device(arguments.device)
-    case = CASES[arguments.one](arguments.sizes == ["official"], device)
-    taken_through(case.chain(2), noise(0, 1, device))
+    taken_through(CASES[arguments.one](arguments.sizes == ["official"], device).chain(2), noise(0, 1, device))
     if device.type == "cuda":
         print(torch.cuda.max_memory_allocated() >> 20)
     else:
@@ -367,14 +369,14 @@ def rounded(value: Any) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=["tiny", "official"], default=["tiny", "official"])
-    parser.add_argument("--networks", nargs="+", choices=NETWORK_NAMES, default=list(NETWORK_NAMES))
+    parser.add_argument("--networks", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4, help="of what is compared, two or more")
     parser.add_argument("--tflops", type=float, default=30.0, help="what a GPU does in a second, sustained, in float32")
     parser.add_argument("--images", type=int, default=300)
-    parser.add_argument("--official-diffbir", action="store_true", help="needs 11 GB, and minutes per sample")
+    parser.add_argument("--official-diffbir", action="store_true", help="run it, not only count: 11 GB, minutes")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--one", choices=NETWORK_NAMES, help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=list(CASES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.steps < 2:
         parser.error("--steps: give two or more")
@@ -387,9 +389,7 @@ def main() -> None:
         results = []
         for size in arguments.sizes:
             for name in arguments.networks:
-                if name == "diffbir" and size == "official" and not arguments.official_diffbir:
-                    continue
-                results.append(rounded(measured(arguments, name, size == "official")))
+                results += [rounded(measured(arguments, name, size == "official"))]
                 print(json.dumps(results[-1], indent=1), flush=True)
     about = {"threads": torch.get_num_threads(), "device": arguments.device, "images": arguments.images}
     print(json.dumps(about | {"samples": arguments.samples, "GPU TFLOP/s": arguments.tflops, "results": results}))
