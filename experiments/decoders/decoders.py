@@ -95,6 +95,8 @@ def verdict(decoders: list[Decoder], pairs: list[Pair]) -> str:
             f" None of {_several(len(other), 'pair')} of {of} orders two downscalers the other way round, each of the"
             " two significantly: nothing here contradicts the claim, which does not prove it."
         )
+        if not all(decoder.order for decoder in asked):
+            text += " By some decoder no two downscalers differ significantly, so that nothing could contradict it."
     return text
 
 
