@@ -18,10 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ida_rd.core.converted import remember
 from ida_rd.core.errors import UserError, did_you_mean, exit_with_line, printable
 from ida_rd.core.files import atomic_path, sha256_file
 from ida_rd.core.foreign import decoding
 from ida_rd.core.tensors import LARGEST_HEADER
+from ida_rd.core.weights import catalogue
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,7 +74,9 @@ def convert(path: Path, out: Path | None = None, key: str | None = None) -> dict
     Returns
     -------
     dict
-        ``path``, ``tensors`` (how many), ``bytes``, ``key``, ``sha256`` (of `path`) and ``left_out``, keys beside them.
+        ``path``, ``tensors`` (how many), ``bytes``, ``key``, ``sha256`` (of `path`), ``left_out``, keys beside them,
+        and ``stands_for``, ids of weights that `out` is taken for from now on: those that `path` is, unless the
+        tensors were chosen by `key`, since others may be meant.
 
     Raises
     ------
@@ -88,7 +92,14 @@ def convert(path: Path, out: Path | None = None, key: str | None = None) -> dict
         raise UserError(f"--out {target}: give a name that ends in .safetensors")
     with atomic_path(target) as partial:
         found = _in_a_process(path, partial, key)
-    return found | {"path": str(target)}
+        # Not by the word of a process that a pickle may have got hold of.
+        source, made = sha256_file(path), sha256_file(partial)
+        if found["sha256"] != source:
+            raise UserError(f"{path} changed while it was read: leave it alone, and convert it again")
+    known = []
+    if key is None and remember(made, source):
+        known = [weight.id for weight in catalogue().values() if source in weight.sha256]
+    return found | {"path": str(target), "stands_for": known}
 
 
 def _in_a_process(path: Path, target: Path, key: str | None) -> dict[str, Any]:

@@ -62,5 +62,7 @@ def _convert(options: argparse.Namespace) -> None:
         return
     where = "" if found["key"] is None else f" of {found['key']}"
     print(printable(f"{found['path']}: {found['tensors']:,} tensors{where}, {found['bytes']:,} bytes"))
+    if found["stands_for"]:
+        print(printable(f"will be taken for {', '.join(found['stands_for'])} by this user's runs"))
     if found["left_out"]:
         print(printable(f"left out: {', '.join(found['left_out'])}"))

@@ -22,6 +22,7 @@ PLUMBING = (
     "ida_rd.core.arguments",
     "ida_rd.core.budget",
     "ida_rd.core.code",
+    "ida_rd.core.converted",
     "ida_rd.core.download",
     "ida_rd.core.ending",
     "ida_rd.core.errors",

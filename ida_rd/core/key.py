@@ -26,7 +26,7 @@ from typing import Any
 from ida_rd.core.errors import UserError, printable
 from ida_rd.core.temporary import temporary_file
 
-__all__ = ["private_name", "seal", "unseal", "user_key"]
+__all__ = ["private_name", "seal", "unseal", "user_folder", "user_key"]
 
 BYTES = 32
 VARIABLE = "IDA_RD_KEY_FILE"
@@ -65,6 +65,12 @@ def private_name(key: bytes, what: str) -> str:
 def user_key() -> bytes:
     """Return the key; see the module."""
     return _key(_place())
+
+
+def user_folder() -> Path | None:
+    """The folder of the key, for what is to be trusted as it is; None for a user who has none."""
+    place = _place()
+    return None if place is None else place.parent
 
 
 def _place() -> Path | None:

@@ -6,6 +6,9 @@ gives, in the package or in another that is installed (whose code is never impor
 (``TORCH_HOME``), and then downloaded into that cache. ``IDA_RD_OFFLINE=1``
 forbids the download, and what has no known hash is never downloaded.
 
+A file with another hash than the catalogue's is taken if this user made it of the right one by ``ida-rd weights
+convert`` (`ida_rd.core.converted`), whatever it says of itself.
+
 `locate` says where a file is and what its hash is: that is what a recipe says. `read_weights` reads it once, and
 compares the bytes that it decodes with the catalogue and with the recipe (`expecting`).
 """
@@ -25,10 +28,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from ida_rd.core.converted import source_of
 from ida_rd.core.errors import UserError, did_you_mean
 from ida_rd.core.files import atomic_path
 from ida_rd.core.foreign import decoding
 from ida_rd.core.hashes import file_hashes
+from ida_rd.core.headers import read_header
 from ida_rd.core.tensors import TensorFile, load_tensors, read_tensors
 
 __all__ = [
@@ -95,7 +100,8 @@ class Weight:
     size: int | None = None
 
     def accepts(self, digest: str) -> bool:
-        return not self.sha256 or digest in self.sha256
+        """Whether a file of this hash is the one that is meant, or what this user converted it to."""
+        return not self.sha256 or digest in self.sha256 or source_of(digest) in self.sha256
 
     def problem(self) -> str | None:
         """What is wrong with the entry."""
@@ -242,12 +248,27 @@ def _check(weight: Weight, path: Path, digest: str) -> None:
     if not own and not weight.accepts(digest):
         expected = " or ".join(weight.sha256)
         raise UserError(
-            f"{path} (weights {weight.id}) has sha256 {digest}, expected {expected}: a broken or different file;"
-            " remove it or give the right one"
+            f"{path} (weights {weight.id}) has sha256 {digest}, expected {expected}: "
+            + (
+                "it says that it was converted from that file, which anybody can write: convert the file itself, by"
+                " `ida-rd weights convert`, as the user who runs this"
+                if _said_source(path) in weight.sha256
+                else "a broken or different file; remove it or give the right one"
+            )
         )
     recipe = _expected.get()
     if recipe is not None and recipe[0].get(weight.id, digest) != digest:
         raise UserError(f"{path} (weights {weight.id}) changed since plan ran: run `dvc repro`")
+
+
+def _said_source(path: Path) -> str | None:
+    """Hash of the file that a converted file says it was made of: its word, and no more."""
+    if path.suffix.lower() != ".safetensors":
+        return None
+    try:
+        return read_header(path).metadata.get("source_sha256")
+    except UserError:
+        return None
 
 
 def _find(weight: Weight, path: str | None, download: bool) -> Path:

@@ -71,7 +71,7 @@ def _here() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def at_hand() -> ModuleType:
-    return script("unsuitable-upscalers/at_hand.py")
+    return script("at_hand.py")
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,8 @@ def entered(at_hand: ModuleType, files: Path, tmp_path: Path, monkeypatch: pytes
     """What the script enters, the working directory being a copy of the experiment's."""
     pytest.importorskip("spandrel")
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text((HERE / "params.yaml").read_text())
+    for name in ("params.yaml", "networks.yaml"):
+        Path(name).write_text((HERE / name).read_text())
     monkeypatch.setattr(sys, "argv", ["at_hand.py", str(files)])
     at_hand.main()
     return yaml.safe_load(Path("params.yaml").read_text())["upscalers"]

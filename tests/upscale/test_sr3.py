@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ CPU = torch.device("cpu")
 X4 = Trained(SMALL.config, 4)
 FEW: dict[str, Any] = {"steps": 3, "beta_start": 0.3, "beta_end": 0.9}
 DRAWS = [Draw(0, "image", k) for k in range(3)]
+SAMPLES = (".webp", ".csv")
 
 
 class Given(Draw):
@@ -306,6 +308,12 @@ def test_small_images_and_wrong_files_stop_the_plan(project: Path, tmp_path: Pat
         assert len(done.stderr.strip().splitlines()) == 1
 
 
+def _written(project: Path) -> dict[str, bytes]:
+    """Samples, and what is said of them."""
+    folder = project / "data/sr/theirs/x4/bicubic"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.suffix in SAMPLES}
+
+
 def test_it_runs_in_the_pipeline(project: Path, tmp_path: Path) -> None:
     path = saved(tmp_path / "net.safetensors", X4)
     text = (project / "params.yaml").read_text()
@@ -322,6 +330,19 @@ def test_it_runs_in_the_pipeline(project: Path, tmp_path: Path) -> None:
     assert {"ida_rd/models/sr3/network.py", "ida_rd/upscale/diffusion/chain.py"} <= recipe["code"].keys()
     rows = (project / "data/sr/theirs/x4/bicubic/samples.csv").read_text().splitlines()
     assert len(rows) == 1 + 4 * 2
+    whole = _written(project)
+    assert len(whole) == 4 * 2 + 1
+    # The same from nothing, by two workers, and in two parts: a sample alone, then the other one in a run of both.
+    shutil.rmtree(project / ".ida-rd/store")
+    shutil.rmtree(project / "data/sr")
+    text = (project / "params.yaml").read_text()
+    for samples in (1, 2):
+        (project / "params.yaml").write_text(text.replace("\nsamples: 2", f"\nsamples: {samples}"))
+        for stage, *arguments in [("plan",), ("upscale", "theirs", "4", "bicubic")]:
+            done = stage_here(stage, *arguments, cwd=project, env={"IDA_RD_WORKERS": "2"})
+            assert done.returncode == 0, done.stderr
+        assert len(_written(project)) == 4 * samples + 1
+    assert _written(project) == whole
     path.write_bytes(saved(tmp_path / "other.safetensors", X4, dtype=torch.float16).read_bytes())
     done = stage_here("upscale", "theirs", "4", "bicubic", cwd=project)
     assert done.returncode == 2

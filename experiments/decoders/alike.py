@@ -1,0 +1,213 @@
+"""How alike decoders rank downscalers: Kendall's tau of every two, and which downscalers they order otherwise.
+
+What is inferred is inferred from photographs, as everywhere. A photograph is drawn with all that the decoders make of
+it, so that an interval of tau is of both rankings together. Two decoders that were trained alike do not agree
+perfectly on so many photographs either: how alike halves of the photographs rank says how much can be expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ida_rd.aggregate.comparisons import differences, halves, wide_by_photograph
+from ida_rd.core.pairs import FEWEST
+from ida_rd.core.readers import read_json
+from ida_rd.core.seeds import generator
+from ida_rd.core.tables import read_table
+from ida_rd.study.again import from_images
+from ida_rd.study.judge import Result, Setting
+from ida_rd.study.settings import Study
+
+AT_ONCE = 4_000_000  # numbers of 8 bytes
+DETERMINISTIC = "deterministic"  # the mark of `ida_rd.upscale.contract.Descriptor`
+HINT = "run `dvc repro`"
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """An upscaler with its settings, at one factor.
+
+    Attributes
+    ----------
+    result : Result
+        Means and their intervals by downscaler, and what a reader must know.
+    network : tuple of str
+        Hashes of its files: decoders that have them in common are one network in several settings.
+    losses : DataFrame
+        (P photographs, D downscalers), more is worse.
+    order : set of tuple of str
+        Pairs of downscalers, of which the first is shown to lose less: Holm's method over all pairs.
+    halves : dict or None
+        How alike random halves of the photographs rank: see `ida_rd.aggregate.comparisons.halves`.
+    """
+
+    result: Result
+    network: tuple[str, ...]
+    losses: pd.DataFrame
+    order: frozenset[tuple[str, str]]
+    halves: Mapping[str, float] | None
+
+    @property
+    def name(self) -> str:
+        return self.result.upscaler
+
+    @property
+    def stochastic(self) -> bool:
+        return DETERMINISTIC not in self.result.marks
+
+
+@dataclass(frozen=True)
+class Tau:
+    """Kendall's tau-b over `downscalers`, and its interval; None where nothing is ranked, or photographs are few."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    downscalers: int
+    photographs: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two decoders.
+
+    Attributes
+    ----------
+    same : bool
+        They are one network.
+    otherwise : list of tuple of str
+        Pairs of downscalers that both order significantly, `a` as they stand here and `b` the other way round.
+    """
+
+    a: str
+    b: str
+    same: bool
+    tau: Tau
+    otherwise: list[tuple[str, str]]
+
+
+def decoders_of(study: Study, folder: Path) -> tuple[Setting, dict[int, list[Decoder]]]:
+    """Read the results of a study: its decoders by factor."""
+    setting, results = from_images(study, folder)
+    table = read_table(folder / "images.csv", hint=HINT)
+    photographs = dict(zip(table.image_id, table.photograph.astype(str), strict=True))
+    upscalers = read_json(folder / "provenance.json", hint=HINT)["upscalers"]
+    settings: dict[str, Any] = {key: getattr(setting, key) for key in ("confidence", "resamples", "seed")}
+    found: dict[int, list[Decoder]] = {}
+    for result in results:
+        images = pd.DataFrame({name: result.sign * c.means for name, c in result.conditions.items()})
+        tested = differences(images, photographs, **settings)
+        shown = tested[tested.p_holm < setting.level]
+        order = frozenset(zip(shown.loses_less, shown.loses_more, strict=True))
+        network = tuple(sorted(set(_hashes(upscalers.get(f"x{result.factor}/{result.upscaler}", {})))))
+        decoder = Decoder(
+            result,
+            network or (result.upscaler,),
+            wide_by_photograph(images, photographs),
+            order,
+            halves(images, photographs, setting.seed),
+        )
+        found.setdefault(result.factor, []).append(decoder)
+    return setting, found
+
+
+def _hashes(record: Mapping[str, Any]) -> list[str]:
+    """Hashes of the files that the record of a method names; one that was adapted has a record for each downscaler."""
+    found: list[str] = []
+    for key, value in record.items():
+        if isinstance(value, Mapping):  # the name of weights among parameters is no mapping
+            found += map(str, value.values()) if key in ("weights", "files") else _hashes(value)
+    return found
+
+
+def taus(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Kendall's tau-b row by row of (S, D); nan for a row all of whose values are alike."""
+    i, j = np.triu_indices(a.shape[1], 1)
+    x, y = (np.sign(values[:, i] - values[:, j]) for values in (a, b))
+    with np.errstate(invalid="ignore"):
+        found: NDArray[np.float64] = (x * y).sum(axis=1) / np.sqrt(np.square(x).sum(axis=1) * np.square(y).sum(axis=1))
+    return found
+
+
+def tau_of(a: pd.DataFrame, b: pd.DataFrame | pd.Series, setting: Setting) -> Tau:
+    """Agreement of two decoders, or of one with means that are given.
+
+    Parameters
+    ----------
+    a : DataFrame
+        (P, D), losses of photographs.
+    b : DataFrame or Series
+        The same of another decoder, or a value per downscaler, which is not drawn.
+    setting : Setting
+
+    Returns
+    -------
+    Tau
+        Over the downscalers that both have and the photographs on which all of these have a value; the interval is that
+        of the percentiles of ``resamples`` draws of the photographs.
+    """
+    fixed = isinstance(b, pd.Series)
+    names = [name for name in a if name in (b.index if fixed else b.columns)]
+    mine = a[names].dropna()
+    if fixed:
+        other = np.broadcast_to(b[names].to_numpy(np.float64), mine.shape)
+    else:
+        theirs = b[names].dropna()
+        mine = mine.loc[mine.index.intersection(theirs.index)]
+        other = theirs.loc[mine.index].to_numpy(np.float64)
+    own, count = mine.to_numpy(np.float64), len(mine)
+    if len(names) < 3 or not count:
+        return Tau(None, None, None, len(names), count)
+    given = other.mean(axis=0, keepdims=True)
+    value = float(taus(own.mean(axis=0, keepdims=True), given)[0])
+    if np.isnan(value):
+        return Tau(None, None, None, len(names), count)
+    if count < FEWEST:
+        return Tau(value, None, None, len(names), count)
+    rng, drawn, left = generator("decoders", setting.seed, count), [], setting.resamples
+    while left:
+        rows = min(left, max(1, AT_ONCE // (count * len(names))))
+        at = rng.integers(0, count, (rows, count))
+        means = own[at].mean(axis=1)
+        drawn.append(taus(means, np.broadcast_to(given, means.shape) if fixed else other[at].mean(axis=1)))
+        left -= rows
+    low, high = np.nanquantile(np.concatenate(drawn), [setting.level / 2, 1 - setting.level / 2])
+    return Tau(value, float(low), float(high), len(names), count)
+
+
+def pairs_of(decoders: list[Decoder], setting: Setting) -> list[Pair]:
+    """Every two decoders of a factor."""
+    return [
+        Pair(
+            a.name,
+            b.name,
+            a.network == b.network,
+            tau_of(a.losses, b.losses, setting),
+            sorted((less, more) for less, more in a.order if (more, less) in b.order),
+        )
+        for a, b in combinations(decoders, 2)
+    ]
+
+
+def printed_taus(columns: Mapping[str, Mapping[str, float]]) -> dict[tuple[str, str], float]:
+    """Kendall's tau of every two of the paper's rows."""
+    found = {}
+    for a, b in combinations(columns, 2):
+        names = [name for name in columns[a] if name in columns[b]]
+        both = [np.array([[column[name] for name in names]]) for column in (columns[a], columns[b])]
+        if len(names) > 2 and not np.isnan(value := float(taus(*both)[0])):
+            found[a, b] = value
+    return found
+
+
+def ranks_of(values: Mapping[str, float]) -> pd.Series:
+    """Ranks of downscalers, 1 for the one that loses least; ties share theirs."""
+    return pd.Series(values, dtype=float).rank()
