@@ -174,11 +174,8 @@ def health() -> list[dict[str, str]]:
         state = {"present": "ok"}.get(entry["state"], entry["state"])
         rows.append({"what": entry["id"], "state": state, "detail": entry.get("path") or entry["problem"]})
     here = Path("params.yaml").is_file() and Path("dvc.yaml").is_file()
-    detail = (
-        str(Path.cwd())
-        if here
-        else "no params.yaml and dvc.yaml here: `score`, `list` and `check` work all the same; `ida-rd new DIR` writes them"
-    )
+    none = "no params.yaml and dvc.yaml here; `ida-rd new DIR` writes them. `score`, `list` and `check` need none"
+    detail = str(Path.cwd()) if here else none
     rows.append({"what": "pipeline", "state": "ok" if here else "missing", "detail": detail})
     return rows
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRA = PROJECT["optional-dependencies"]["pipeline"]
 BUNDLE = ROOT / "tests/bundle/golden/0.1.0"
 BUILD = "import sys; from setuptools import build_meta as b; getattr(b, 'build_' + sys.argv[1])(sys.argv[2])"
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "ida_rd", "stages", "dvc.yaml", "params.yaml")
@@ -49,10 +51,10 @@ def _required(texts: list[str]) -> dict[str, importlib.metadata.Distribution]:
     return found
 
 
-def _packages(folder: Path, texts: list[str]) -> Path:
+def _packages(folder: Path, packages: Iterable[importlib.metadata.Distribution]) -> Path:
     """A folder with links to those packages alone: what an installer would have put there."""
     folder.mkdir()
-    for package in _required(texts).values():
+    for package in packages:
         for name in {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}:
             if not (folder / name).exists():
                 (folder / name).symlink_to(Path(str(package.locate_file(name))))
@@ -83,9 +85,11 @@ def _installed(folder: Path) -> tuple[Path, dict[str, str]]:
     to = ("--python", str(programs / "python"))
     run(sys.executable, "-m", "pip", *to, "install", "--quiet", "--no-index", "--no-deps", str(wheel), cwd=folder)
     (site,) = (folder / "venv").glob("lib/python*/site-packages")
-    (site / "required.pth").write_text(f"{_packages(folder / 'required', PROJECT['dependencies'])}\n")
-    more = _packages(folder / "pipeline", PROJECT["optional-dependencies"]["pipeline"])
-    return programs, {"PYTHONPATH": str(more)}
+    needed = _required(PROJECT["dependencies"])
+    more = {name: package for name, package in _required(EXTRA).items() if name not in needed}
+    assert len(more) > len(needed), "as docs/cli.md says"
+    (site / "required.pth").write_text(f"{_packages(folder / 'required', needed.values())}\n")
+    return programs, {"PYTHONPATH": str(_packages(folder / "pipeline", more.values()))}
 
 
 def _away(programs: Path) -> dict[str, str]:
