@@ -16,8 +16,8 @@ examples:
   ida-rd new my-benchmark
   cd my-benchmark && dvc repro                   params.yaml says what runs
 
-In a folder that does not exist yet, or is empty: params.yaml, dvc.yaml, a git repository (unless the folder lies in one)
-and what DVC keeps of its own."""
+In a folder that does not exist yet, or is empty: params.yaml, dvc.yaml, what DVC keeps of its own, and a git repository
+(unless the folder lies in one)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
