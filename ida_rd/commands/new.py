@@ -9,7 +9,7 @@ from pathlib import Path
 from ida_rd.commands._output import json_option, print_json
 from ida_rd.core.errors import printable
 
-PLACE = 65
+PLACE = 92
 ABOUT = "write a project, in which the pipeline runs without a clone of the repository"
 EXAMPLES = """\
 examples:
