@@ -26,6 +26,7 @@ def test_the_notebook_is_kept_without_outputs_and_its_links_lead_somewhere() -> 
             assert (PATH.parent / target).exists(), target
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_finds_that_every_fourth_pixel_loses_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
