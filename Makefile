@@ -48,7 +48,7 @@ dev: $(VENV)/.installed-dev
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable .
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable .[pipeline]
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

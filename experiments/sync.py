@@ -1,15 +1,16 @@
-"""Give every experiment the root pipeline: ``python experiments/sync.py`` (or ``make experiments``).
+"""Give every experiment, and `ida-rd new`, the root pipeline: ``python experiments/sync.py`` (or ``make experiments``).
 
 An experiment is a folder with its own ``params.yaml``; its ``dvc.yaml`` is that of the root, with the
 path of the code adjusted, so it runs by ``dvc repro`` in that folder and keeps its data there. If
 there is a ``study.yaml``, a last stage writes the experiment's own table and figure by ``ida_rd.study``; a
-stage of another kind is given in ``own.yaml``. With
-``--check`` nothing is written; exit code 1 names what is out of date.
+stage of another kind is given in ``own.yaml``. What ``ida-rd new`` writes for a project without the
+clone is ``ida_rd/new/pipeline.yaml``. With ``--check`` nothing is written; exit code 1 names what is out of date.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -63,10 +64,21 @@ def pipeline(folder: Path) -> str:
     return HEADER + head + text.rstrip("\n") + "\n" + (f"\n{stage}" if stage else "")
 
 
+def without_clone() -> str:
+    """The text of the ``dvc.yaml`` of a project whose code is installed.
+
+    DVC cannot see an installed package change: such a project's plan, which takes a second, runs each time instead,
+    and the stages whose recipes it finds as they were do not.
+    """
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8").replace("python stages/", "python -m ida_rd.stages.")
+    text = re.sub(r"(python -m ida_rd\.stages\.\w+)\.py\b", r"\1", text)
+    return text.replace("      - params.yaml\n      - ida_rd\n", "      - params.yaml\n    always_changed: true\n")
+
+
 def main() -> None:
     stale = []
-    for folder in experiments():
-        path, text = folder / "dvc.yaml", pipeline(folder)
+    wanted = {folder / "dvc.yaml": pipeline(folder) for folder in experiments()}
+    for path, text in (wanted | {ROOT / "ida_rd/new/pipeline.yaml": without_clone()}).items():
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         stale.append(str(path.relative_to(ROOT)))

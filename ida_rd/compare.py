@@ -16,10 +16,10 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.foreign import decoding
 from ida_rd.core.methods import validate
 from ida_rd.core.readers import parse_json, read_json
+from ida_rd.core.software import needs
 from ida_rd.core.tables import parse_table, read_table
 from ida_rd.core.typeset import interval, markdown_table, number, p_value, places_of
 from ida_rd.plan.schema import Aggregate
-from ida_rd.report.page import software
 
 __all__ = ["Comparison", "compare", "comparison_markdown"]
 
@@ -74,6 +74,7 @@ def compare(root: Path, revision: str, level: float | None = None) -> Comparison
     UserError
         No such revision, or it has no results.
     """
+    needs("jinja2")  # the page's own words for what differs
     new = read_table(root / IMAGES, hint="run `make repro` first")
     old = parse_table(_show(root, revision, IMAGES), f"{revision}:{IMAGES}", OTHER)
     provenance = read_json(root / PROVENANCE, hint="run `make repro` first")
@@ -183,6 +184,8 @@ def _causes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
             differ[differ.index("code")] = f"code ({shown})"
         if differ:
             found.append(f"{path}: {', '.join(differ)}")
+    from ida_rd.report.page import software
+
     environments = [software(record["environments"]) for record in (old, new)]
     for key in sorted(environments[0].keys() & environments[1].keys()):
         if environments[0][key] != environments[1][key]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import ENTRY, Parameters, find_method, known_methods
+from ida_rd.core.software import PIPELINE
 from ida_rd.core.weights import MissingWeights, catalogue, locate, torch_cache
 from ida_rd.engine.device import devices, engine_name, worker_count
 
@@ -23,7 +24,7 @@ __all__ = ["describe_fields", "health", "methods", "type_in_words", "weights"]
 FACTORS = (4, 8, 16)
 PROGRAMS = {
     "git": "compare and publish need it for other versions",
-    "dvc": "runs the pipeline",
+    "dvc": f"runs the pipeline: {PIPELINE}",
     "magick": "ImageMagick, for the experiment `libraries`",
 }
 
@@ -173,9 +174,8 @@ def health() -> list[dict[str, str]]:
         state = {"present": "ok"}.get(entry["state"], entry["state"])
         rows.append({"what": entry["id"], "state": state, "detail": entry.get("path") or entry["problem"]})
     here = Path("params.yaml").is_file() and Path("dvc.yaml").is_file()
-    detail = (
-        str(Path.cwd()) if here else "no params.yaml and dvc.yaml here: `score`, `list` and `check` work all the same"
-    )
+    none = "no params.yaml and dvc.yaml here; `ida-rd new DIR` writes them. `score`, `list` and `check` need none"
+    detail = str(Path.cwd()) if here else none
     rows.append({"what": "pipeline", "state": "ok" if here else "missing", "detail": detail})
     return rows
 
@@ -201,18 +201,22 @@ def _row(what: str, good: bool, detail: str, problem: str) -> dict[str, str]:
 
 
 def _packages() -> list[dict[str, str]]:
-    """Versions of the packages that the project requires, against the required ones."""
+    """Versions of the packages that the project requires, and its pipeline, against the required ones."""
     from packaging.requirements import Requirement
 
     rows = []
     for text in importlib.metadata.requires("ida-rd") or []:
         requirement = Requirement(text)
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+        here, pipeline = (
+            requirement.marker is None or requirement.marker.evaluate({"extra": extra}) for extra in ("", "pipeline")
+        )
+        if not (here or pipeline):
             continue
         try:
             version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            rows.append({"what": requirement.name, "state": "missing", "detail": f"required: {requirement}"})
+            detail = f"required: {requirement}" if here else f"the pipeline needs it: {PIPELINE}"
+            rows.append({"what": requirement.name, "state": "missing", "detail": detail})
             continue
         fits = requirement.specifier.contains(version, prereleases=True)
         rows.append(_row(requirement.name, fits, version, f"required: {requirement.specifier}"))

@@ -14,13 +14,13 @@ from ida_rd.aggregate.stage import write_results
 from ida_rd.attributes.stage import write_attributes
 from ida_rd.balance.stage import write_test_set
 from ida_rd.core.project import Branch, Project
+from ida_rd.core.software import needs
 from ida_rd.distort.stage import write_distances
 from ida_rd.downscale.stage import write_lr
 from ida_rd.engine.lock import working
 from ida_rd.engine.script import store_of
 from ida_rd.engine.store import Store
 from ida_rd.plan.stage import write_plan
-from ida_rd.report.stage import write_report
 from ida_rd.surprise.stage import write_surprise
 from ida_rd.upscale.stage import write_sr
 
@@ -68,6 +68,8 @@ def run(project: Project, *, store: Store | None = None, with_report: bool = Tru
     -------
     Results
     """
+    if with_report:
+        needs("jinja2")  # now, not after hours
     store = store or store_of(project)
     with working(project):
         recipes = write_plan(project)
@@ -76,5 +78,7 @@ def run(project: Project, *, store: Store | None = None, with_report: bool = Tru
         write_surprise(project, store)
         results = write_results(project)
         if with_report:
+            from ida_rd.report.stage import write_report  # whoever scores draws no page
+
             write_report(project)
     return results

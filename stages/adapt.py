@@ -1,17 +1,6 @@
-"""Adapt an upscaler's weights to a downscaler: write ``data/adapt/x<factor>/<upscaler>/<downscaler>.*``."""
+"""The stage ``adapt`` of the pipeline: see `ida_rd.stages.adapt`."""
 
-from ida_rd.adapt.stage import write_adapted
-from ida_rd.core.arguments import branch_argument
-from ida_rd.core.project import Project
-from ida_rd.engine.lock import working
-from ida_rd.engine.script import run_stage, store_of
-
-
-def main() -> None:
-    branch = branch_argument("adapt", __doc__)
-    with working(Project()) as project:
-        write_adapted(project, branch, store_of(project))
-
+from ida_rd.stages.adapt import run
 
 if __name__ == "__main__":
-    run_stage(main, shares=True)
+    run()

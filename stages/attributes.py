@@ -1,15 +1,6 @@
-"""Describe every candidate image: write ``data/attributes.csv``."""
+"""The stage ``attributes`` of the pipeline: see `ida_rd.stages.attributes`."""
 
-from ida_rd.attributes.stage import write_attributes
-from ida_rd.core.project import Project
-from ida_rd.engine.lock import working
-from ida_rd.engine.script import run_stage, store_of
-
-
-def main() -> None:
-    with working(Project()) as project:
-        write_attributes(project, store_of(project))
-
+from ida_rd.stages.attributes import run
 
 if __name__ == "__main__":
-    run_stage(main, shares=True)
+    run()

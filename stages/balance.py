@@ -1,15 +1,6 @@
-"""Choose the test set: write ``data/hr/``, ``data/subset.csv``, ``metrics/balance.json`` and ``.csv``."""
+"""The stage ``balance`` of the pipeline: see `ida_rd.stages.balance`."""
 
-from ida_rd.balance.stage import write_test_set
-from ida_rd.core.project import Project
-from ida_rd.engine.lock import working
-from ida_rd.engine.script import run_stage
-
-
-def main() -> None:
-    with working(Project()) as project:
-        write_test_set(project)
-
+from ida_rd.stages.balance import run
 
 if __name__ == "__main__":
-    run_stage(main)
+    run()

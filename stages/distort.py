@@ -1,17 +1,6 @@
-"""Distances of a branch's reconstructions from the originals: write ``data/distortion/<branch>``."""
+"""The stage ``distort`` of the pipeline: see `ida_rd.stages.distort`."""
 
-from ida_rd.core.arguments import branch_argument
-from ida_rd.core.project import Project
-from ida_rd.distort.stage import write_distances
-from ida_rd.engine.lock import working
-from ida_rd.engine.script import run_stage, store_of
-
-
-def main() -> None:
-    branch = branch_argument("distort", __doc__)
-    with working(Project()) as project:
-        write_distances(project, branch, store_of(project))
-
+from ida_rd.stages.distort import run
 
 if __name__ == "__main__":
-    run_stage(main, shares=True)
+    run()

@@ -1,17 +1,6 @@
-"""HR to LR images, by one downscaler and factor: write ``data/lr/x<factor>/<name>/``."""
+"""The stage ``downscale`` of the pipeline: see `ida_rd.stages.downscale`."""
 
-from ida_rd.core.arguments import arguments
-from ida_rd.core.project import Project
-from ida_rd.downscale.stage import write_lr
-from ida_rd.engine.lock import working
-from ida_rd.engine.script import run_stage, store_of
-
-
-def main() -> None:
-    name, factor = arguments("downscale", __doc__, "name", "factor")
-    with working(Project()) as project:
-        write_lr(project, name, factor, store_of(project))
-
+from ida_rd.stages.downscale import run
 
 if __name__ == "__main__":
-    run_stage(main, shares=True)
+    run()

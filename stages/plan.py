@@ -1,32 +1,6 @@
-"""Check ``params.yaml`` and write ``data/plan/``: ``python stages/plan.py``.
+"""The stage ``plan`` of the pipeline: see `ida_rd.stages.plan`."""
 
-With ``--check`` nothing is written: exit code 3 says that the recipes on disk are out of date, for
-instance because weights arrived, an image folder changed, or a program of your own did. DVC sees
-only the repository; `make repro` runs this check first.
-"""
-
-import argparse
-
-from ida_rd.core.project import Project
-from ida_rd.engine.lock import working
-from ida_rd.engine.script import run_stage
-from ida_rd.plan.stage import make_recipes, read_parameters, same_on_disk, write_plan
-
-STALE = 3
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python stages/plan.py", description="Check params.yaml, write the recipes.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 3: out of date")
-    check = parser.parse_args().check
-    if not check:
-        with working(Project()) as project:
-            write_plan(project)
-        return
-    project = Project()
-    if not same_on_disk(make_recipes(read_parameters(project.parameters), download=False), project.plan):
-        raise SystemExit(STALE)
-
+from ida_rd.stages.plan import run
 
 if __name__ == "__main__":
-    run_stage(main)
+    run()

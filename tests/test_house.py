@@ -47,17 +47,32 @@ def test_a_room_imports_what_it_may(room: str) -> None:
             assert name.split(".")[1] in LAWS[room], f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)
-def test_a_stage_is_a_thin_script_over_its_own_room(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 40
+STAGES = sorted(path.stem for path in (LIBRARY / "stages").glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_a_thin_script_over_its_own_room(stage: str) -> None:
+    path = LIBRARY / "stages" / f"{stage}.py"
+    assert len(path.read_text().splitlines()) <= 45
     rooms = {name.split(".")[1] for name in _imports(path)}
-    assert path.stem in rooms
-    assert rooms <= {"core", "engine", path.stem}
+    assert stage in rooms
+    assert rooms <= {"core", "engine", stage}
+    clones = ROOT / "stages" / f"{stage}.py"
+    assert _imports(clones) == {f"ida_rd.stages.{stage}.run"}
+    assert len(clones.read_text().splitlines()) <= 6
+
+
+def test_nothing_of_the_library_imports_a_stages_script() -> None:
+    for path in LIBRARY.rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) ida_rd\.stages\b", path.read_text(), re.MULTILINE), path
 
 
 def test_every_stage_of_the_pipeline_has_its_script_and_no_other() -> None:
     commands = set(re.findall(r"cmd: python (stages/\w+\.py)", (ROOT / "dvc.yaml").read_text()))
     assert sorted(commands) == sorted(f"stages/{path.name}" for path in (ROOT / "stages").glob("*.py"))
+    assert sorted(commands) == [f"stages/{stage}.py" for stage in STAGES]
+    inside = re.findall(r"cmd: python -m ida_rd\.stages\.(\w+)", (LIBRARY / "new/pipeline.yaml").read_text())
+    assert set(inside) == set(STAGES)
 
 
 def test_a_wheel_holds_the_library_alone() -> None:

@@ -19,7 +19,9 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, sha256_file, write_json, write_text
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.readers import read_json
+from ida_rd.core.software import needs
 from ida_rd.core.tables import write_table
+from ida_rd.plan.stage import make_recipes, read_parameters, same_on_disk
 
 __all__ = ["publish", "write_checksums"]
 
@@ -43,6 +45,7 @@ def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
     UserError
         The run is not finished or not up to date, or its numbers are not consistent.
     """
+    needs("dvc")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists and is not empty: name another folder, or remove it")
     project = Project(root)
@@ -77,7 +80,14 @@ def _refuse_stale(root: Path) -> None:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"publish: dvc status failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    if stale := json.loads(done.stdout or "{}"):
+    stale = json.loads(done.stdout or "{}")
+    if stale.get("plan") == [
+        "always changed"
+    ]:  # a project of `ida-rd new`: what it plans now says whether it would run
+        project = Project(root)
+        if same_on_disk(make_recipes(read_parameters(project.parameters), download=False), project.plan):
+            del stale["plan"]
+    if stale:
         names = sorted(stale)
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         raise UserError(f"publish: the results are not up to date ({shown}): run `make repro` first")

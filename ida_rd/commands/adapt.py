@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ida_rd.commands._output import json_option, print_json
 from ida_rd.core.errors import UserError, did_you_mean, printable
 
 PLACE = 95
@@ -27,6 +28,7 @@ BUDGET = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    json_option(parser)
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of training photographs")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--downscaler", help="a method or one of Pillow's filters, or an entry as in params.yaml")
@@ -67,6 +69,9 @@ def run(options: argparse.Namespace) -> None:
         settings=descriptor.settings,
     )
     record = adapt_to_file(recipe, options.out, options.test)
+    if options.json:
+        print_json({"path": str(options.out), "record": record})
+        return
     losses = record["losses"]
     print(
         f"{printable(options.out)}: {record['budget']['steps']} steps on {len(record['images'])} photographs,"

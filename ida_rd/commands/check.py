@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ida_rd.commands._output import json_option, print_json
 from ida_rd.commands._settings import settings
 from ida_rd.core.errors import UserError, did_you_mean, printable
 
@@ -18,6 +19,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    json_option(parser)
     parser.add_argument("method", metavar="STAGE/METHOD")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
     parser.add_argument("--factor", type=int, default=4, help="scale factor, for upscalers (4)")
@@ -50,4 +52,7 @@ def run(options: argparse.Namespace) -> None:
         check_quality(module, parameters)
     else:
         check_distortion(module, parameters, device=device_name())
+    if options.json:
+        print_json({"method": options.method, "parameters": parameters, "keeps_contract": True})
+        return
     print(f"{printable(options.method)}: keeps its contract")

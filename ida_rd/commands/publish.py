@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from ida_rd.commands._output import json_option, print_json
+
 PLACE = 70
 ABOUT = "write a bundle of the finished run that others can verify"
 EXAMPLES = """\
@@ -15,6 +17,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    json_option(parser)
     parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument(
         "--without-images", action="store_true", help="leave out the page and everything that shows images"
@@ -29,4 +32,14 @@ def run(options: argparse.Namespace) -> None:
         print(f"warning: {name} was skipped, because {reason}", file=sys.stderr)
     if results.uncommitted_changes:
         print("warning: files differ from the commit: commit them first, so that others can get them", file=sys.stderr)
+    if options.json:
+        print_json(
+            {
+                "path": str(options.out),
+                "branches": len(results.branches),
+                "skipped": results.skipped,
+                "uncommitted_changes": results.uncommitted_changes,
+            }
+        )
+        return
     print(f"{options.out}: {len(results.branches)} branches; check it with: ida-rd verify {options.out}")

@@ -14,7 +14,10 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_json
 from ida_rd.core.readers import read_json
 
-__all__ = ["MissingSoftware", "package_version", "skip_note", "write_skip_note"]
+__all__ = ["PIPELINE", "MissingSoftware", "needs", "package_version", "skip_note", "write_skip_note"]
+
+# What brings DVC, and what is needed beside it alone: how DVC reads YAML, and the page.
+PIPELINE = "pip install 'ida-rd[pipeline]'"
 
 NOTE = "skipped.json"
 
@@ -35,6 +38,16 @@ def package_version(module: str, *, install: str) -> str:
         raise MissingSoftware(f"the package {module} is not installed: {install}")
     names = importlib.metadata.packages_distributions().get(module, [module])
     return " ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(names)))
+
+
+def needs(module: str) -> None:
+    """Raise MissingSoftware, in one line, if a module of the extra ``pipeline`` is not installed."""
+    try:
+        found = importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        found = False
+    if not found:
+        raise MissingSoftware(f"the package {module} is not installed, and the pipeline needs it: {PIPELINE}")
 
 
 def write_skip_note(folder: Path, reason: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from ida_rd.core.errors import UserError
 from ida_rd.core.foreign import decoding
 from ida_rd.core.methods import NAME
+from ida_rd.core.software import needs
 
 __all__ = ["check_names"]
 
@@ -50,6 +51,7 @@ def check_names(data: bytes, ours: Any, what: str) -> None:
 
 def _as_dvc(data: bytes, what: str) -> dict[Any, Any]:
     """What DVC makes of the file: by the same library, called as in ``dvc.utils.serialize``, which loads slower."""
+    needs("ruamel.yaml")
     from ruamel.yaml import YAML
 
     with decoding(f"{what} is not valid YAML 1.2, as which DVC reads it", "correct it"):

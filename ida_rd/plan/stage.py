@@ -61,6 +61,8 @@ def read_parameters(path: Path) -> RunParameters:
     try:
         check_names(data, values, str(path))
         return validate(RunParameters, values, where="")
+    except MissingSoftware:
+        raise
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix(': ')}") from None
 
