@@ -12,7 +12,7 @@ below 512 pixels is made at 512 and reduced, as published. Restoration guidance,
 does not use, is left out.
 
 The whole of v1 and of v2, their networks, samplers, guidance, tiles and colours agree with golden vectors; of v2.1 its
-parts do, but how it enlarges the image before stage 1 and crops it after is by description alone.
+parts do, but how it pads the image before stage 1 and crops it after is by description alone.
 
 References
 ----------

@@ -93,8 +93,8 @@ def networks_of(
 
 def _state(path: Path, tensors: dict[str, Tensor], part: Part, version: Name) -> dict[str, Tensor]:
     """A network's tensors, which are taken out of those of its file."""
-    names = [one for one in tensors if one.startswith(part.prefix)]
-    given = {one.removeprefix(part.prefix): tensors.pop(one) for one in names}
+    mine = [one for one in tensors if one.startswith(part.prefix)]
+    given = {one.removeprefix(part.prefix): tensors.pop(one) for one in mine}
     where = f" ({part.prefix}...)" if part.prefix else ""
 
     def known(name: str) -> tuple[str, ...]:

@@ -95,7 +95,8 @@ class DiffBIRChain:
         self.condition = encoded(nets.autoencoder, canvas.controlling(smooth) * 2 - 1) * SCALE
         self.shape = tuple(self.condition.shape[1:])
         self.steps = how.sampler.steps
-        self.network = guided(*(partial(self._network, text) for text in texts), how.cfg)
+        towards_prompt, away = partial(self._network, texts.prompt), partial(self._network, texts.negative)
+        self.network = guided(towards_prompt, away, how.cfg)
         most = max(self.shape) if how.tiles is None else how.tiles[0]
         self.each = STEP_BYTES * min(self.shape[1], most) * min(self.shape[2], most) * LATENT**2
 
@@ -148,7 +149,8 @@ class DiffBIRUpscaler:
 
     def sample(self, lr: NDArray[np.uint8], draws: Sequence[Draw]) -> Samples:
         """Reconstruct (3, h, w) uint8 once per draw; stage 1 and its latent are computed once."""
-        canvas = CANVASES[self.parameters.version](*lr.shape[1:], self.parameters.tile)
+        height, width = lr.shape[1:]
+        canvas = CANVASES[self.parameters.version](height, width, self.parameters.tile)
         with torch.inference_mode():
             smooth = canvas.smoothed(lr, self.stage1, self.device)
             chain = DiffBIRChain(self.nets, self.texts, self.how, smooth, canvas)
