@@ -31,6 +31,7 @@ pytest.importorskip("spandrel", reason="needs the package spandrel: pip install 
 import diffbirs
 from diffbirs import separate, tiny, whole
 
+from ida_rd.models.latent.networks import controlled
 from ida_rd.upscale.diffbir import canvas as canvases
 from ida_rd.upscale.diffbir.canvas import CANVASES, EnlargedCanvas, LaterCanvas, resized
 from ida_rd.upscale.diffbir.networks import Networks, Texts, ids_of, stage1_of
@@ -272,6 +273,20 @@ def test_guidance_of_scale_1_is_none(nets: Any, version: str) -> None:
     assert calls == [2 + 4]
     upscaler.texts = upscaler.texts._replace(negative=upscaler.texts.prompt)
     assert np.abs(upscaler.sample(LR, DRAWS[:1]).sr.astype(int) - alone.sr).max() <= 1
+
+
+@torch.inference_mode()
+def test_a_tile_is_controlled_by_what_it_covers(shared: Path) -> None:
+    """Two that do not overlap: each is what the network makes of its part of the latent and of the condition."""
+    nets = Networks(tiny(shared, "unet"), tiny(shared, "control"), tiny(shared, "vae"))
+    canvas = LaterCanvas(16, 32)
+    canvas.size, canvas.padding = (64, 128), (0, 0)
+    text, smooth, x = normal(1, 1, 77, 32).float(), normal(2, 1, 3, 64, 128).float(), normal(3, 1, 4, 8, 16).float()
+    how = How(sampler_of("spaced", scaled_linear(), 2), FIXES["none"], tiles=(8, 8))
+    chain = DiffBIRChain(nets, Texts(text, text), how, smooth, canvas)
+    assert chain.each == DiffBIRChain(nets, Texts(text, text), how._replace(tiles=None), smooth, canvas).each / 2
+    right = controlled(nets.unet, nets.control, x[..., 8:], 500, text, chain.condition[..., 8:])
+    torch.testing.assert_close(chain.network(x, 500)[..., 8:], right, rtol=0, atol=1e-5)
 
 
 @pytest.mark.usefixtures("small")
