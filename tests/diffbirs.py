@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import zlib
 from functools import cache, partial
@@ -64,6 +65,11 @@ def weights(keys: dict[str, list[int]], prefix: str = "") -> dict[str, Tensor]:
 
 
 @cache
+def _filled(shared: Path, name: str) -> dict[str, Tensor]:
+    return weights(part(shared, name, "_tiny"), PREFIXES.get(name, ""))
+
+
+@cache
 def tiny(shared: Path, name: str) -> nn.Module:
     """A tiny network."""
     builds: dict[str, Any] = {
@@ -73,7 +79,7 @@ def tiny(shared: Path, name: str) -> nn.Module:
         "text": (text_of, TEXT, text_shapes),
     }
     build, config, shapes = builds[name]
-    state = weights(part(shared, name, "_tiny"), PREFIXES.get(name, ""))
+    state = _filled(shared, name)
     names = NAMES.get(name, partial(text_names, layers=2))
     return build(config, state_of(Path(f"{name}.pth"), state, name, shapes(config), names))
 
@@ -96,11 +102,44 @@ def swinir(
     return {name.replace("conv_first.", "conv_first.1."): value for name, value in found.items()}
 
 
+def bsrnet(*, blocks: int = 1, width: int = 8, grown: int = 32) -> dict[str, Tensor]:
+    """Tensors of a small network of v2's stage 1."""
+    shapes = {"conv_first": (width, 3)} | dict.fromkeys(("trunk_conv", "upconv1", "upconv2"), (width, width))
+    shapes |= {"HRconv": (width, width), "conv_last": (3, width)}
+    for block, dense, i in itertools.product(range(blocks), (1, 2, 3), (1, 2, 3, 4, 5)):
+        name = f"RRDB_trunk.{block}.RDB{dense}.conv{i}"
+        shapes[name] = (width if i == 5 else grown, width + (i - 1) * grown)
+    return weights(
+        {f"{name}.weight": [*sides, 3, 3] for name, sides in shapes.items()}
+        | {f"{name}.bias": [sides[0]] for name, sides in shapes.items()}
+    )
+
+
+def separate(shared: Path, folder: Path, version: str) -> dict[str, str]:
+    """Files of v2 or v2.1 with tiny networks, by the keys that say where they are."""
+    base: dict[str, Tensor] = {"betas": torch.zeros(1000), "first_stage_model.counter": torch.zeros(1)}
+    for name, prefix in PREFIXES.items():
+        filled = _filled(shared, name)
+        base |= {f"{prefix}{key}": value for key, value in filled.items() if not _unused(version, key)}
+    control = _filled(shared, "control")
+    stage1 = ("bsrnet", bsrnet()) if version == "v2" else ("swinir", swinir())
+    found = {}
+    for key, state in (("path", {"state_dict": base}), ("control", control), stage1):
+        found[key] = str(folder / f"{key}.pth")
+        torch.save(state, found[key])
+    return found
+
+
+def _unused(version: str, key: str) -> bool:
+    """What the file of v2.1 lacks of the text encoder's."""
+    return version == "v2.1" and (key in ("text_projection", "logit_scale") or "resblocks.2." in key)
+
+
 def whole(shared: Path, path: Path) -> Path:
     """A file with all tiny networks, as the complete one is laid out, and with what is not used of it."""
     state = {"cond_encoder.encoder.conv_in.bias": torch.zeros(1), "betas": torch.zeros(1000)}
     for name, prefix in (PREFIXES | {"control": "control_model."}).items():
-        filled = weights(part(shared, name, "_tiny"), PREFIXES.get(name, ""))
+        filled = _filled(shared, name)
         state |= {f"{prefix}{key}": value for key, value in filled.items()}
     state |= {f"preprocess_model.{key}": value for key, value in swinir().items()}
     torch.save({"state_dict": state, "global_step": 3}, path)

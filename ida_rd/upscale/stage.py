@@ -39,12 +39,14 @@ def write_sr(project: Project, branch: Branch, store: Store) -> None:
 
 
 def _sizes(method: OpenedMethod, recipe: dict[str, Any], images: dict[str, Path]) -> dict[str, tuple[int, int]]:
-    """Width and height of what will be made of each LR image.
+    """Width and height at which the HR image of each LR image will be made: its memory goes by that.
 
+    A method that makes some larger than they are in the end says so by ``made_at(height, width)``, of the HR image.
     LR images of a size that the upscaler does not take are refused here, before the first is computed.
     """
     sizes = {}
     rule = method.module.describe(method.parameters, recipe["factor"]).size
+    made_at = getattr(method.module, "made_at", lambda *sides: sides)
     for image_id, path in images.items():
         try:
             width, height = read_size(path)
@@ -52,7 +54,8 @@ def _sizes(method: OpenedMethod, recipe: dict[str, Any], images: dict[str, Path]
             raise UserError(f"{path}: {error}; run `dvc repro downscale` again") from None
         if problem := rule.problem(height, width, recipe["factor"]):
             raise UserError(f"upscaler {recipe['name']}: {path}: {problem}; {remedy(rule)}")
-        sizes[image_id] = (width * recipe["factor"], height * recipe["factor"])
+        high, wide = made_at(height * recipe["factor"], width * recipe["factor"])
+        sizes[image_id] = (wide, high)
     return sizes
 
 

@@ -16,14 +16,15 @@ from ida_rd.core.weights import catalogue, load_tensors
 SHA = "0123456789abcdef" * 4
 ENTRY = f'["{{}}"]\nsha256 = ["{SHA}"]\nlicence = "CC0"\ncitation = "nobody"\n'
 # Of published files that nobody here has seen: they are never downloaded.
-UNKNOWN = {f"resshift.{name}" for name in ("autoencoder", "bicsr", "v1", "v2", "v3")}
+UNKNOWN = {f"resshift.{name}" for name in ("autoencoder", "bicsr", "v1", "v2", "v3")} | {"diffbir.bsrnet"}
 URL = 'url = "https://127.0.0.1/other.pth"\n'
 
 
 def test_every_method_brings_its_weights() -> None:
     found = catalogue()
     assert set(found) == {
-        "diffbir.general_full_v1", "diffbir.general_swinir_v1",
+        "diffbir.bsrnet", "diffbir.general_full_v1", "diffbir.general_swinir_v1", "diffbir.sd2_1",
+        "diffbir.sd2_1_zsnr", "diffbir.swinir_v2_1", "diffbir.v2", "diffbir.v2_1",
         "firn-plus.x4", "firn.x4", "flow-compact.x4", "flow-compact.x8", "irn-plus.x4", "irn.x2", "irn.x4", "irn.x8",
         "brisque.model", "brisque.range", "dists.channels", "ldm.unet", "ldm.vqvae", "niqe.pristine", "niqe.released",
         "resshift.autoencoder", "resshift.bicsr", "resshift.v1", "resshift.v2", "resshift.v3",

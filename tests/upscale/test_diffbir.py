@@ -24,7 +24,8 @@ from ida_rd.upscale import diffbir
 from ida_rd.upscale.check import check_upscaler
 from ida_rd.upscale.contract import Problem
 from ida_rd.upscale.diffbir import Parameters, layout
-from ida_rd.upscale.diffbir.layout import Sizes
+from ida_rd.upscale.diffbir.layout import Sizes, check_file
+from ida_rd.upscale.diffbir.versions import Way
 from ida_rd.upscale.recipe import upscale_recipe
 
 pytest.importorskip("transformers", reason="needs the package transformers: pip install 'ida-rd[diffusion]'")
@@ -34,15 +35,17 @@ pytest.importorskip("spandrel", reason="needs the package spandrel: pip install 
 import diffbirs
 from diffbirs import hollow, swinir, tiny, whole
 
+from ida_rd.upscale.diffbir import canvas as canvases
 from ida_rd.upscale.diffbir import sampler as sampling
-from ida_rd.upscale.diffbir.networks import EMPTY, Networks, stage1_of
-from ida_rd.upscale.diffbir.sampler import Canvas, DiffBIRChain, prepared
+from ida_rd.upscale.diffbir.canvas import Canvas
+from ida_rd.upscale.diffbir.networks import Networks, Texts, ids_of, stage1_of
+from ida_rd.upscale.diffbir.sampler import DiffBIRChain, How
 from ida_rd.upscale.diffusion.chain import Noise, taken_through
 from ida_rd.upscale.diffusion.colour import FIXES
 from ida_rd.upscale.diffusion.samplers import SAMPLERS, sampler_of
 from ida_rd.upscale.diffusion.schedule import scaled_linear
 
-PARITY = pytest.mark.parity("ida_rd.upscale.diffbir.sampler")
+PARITY = pytest.mark.parity("ida_rd.upscale.diffbir.sampler", "ida_rd.upscale.diffbir.canvas")
 CPU = torch.device("cpu")
 DRAWS = [Draw(0, "image", k) for k in range(3)]
 TINY = Sizes(diffbirs.UNET, diffbirs.AUTOENCODER, diffbirs.TEXT)
@@ -69,18 +72,18 @@ def test_the_whole_of_v1_equals_the_golden_one(shared: Path) -> None:
     """An LR image of 31 x 24, made at 662 x 512 and reduced; stage 1 is the identity, as there."""
     golden = np.load(shared / "golden" / "diffbir" / "golden_v1_pipeline.npz")
     modules = np.load(shared / "golden" / "diffbir" / "golden_tiny_modules.npz")
-    ids = torch.tensor([EMPTY + [0] * 75])
+    ids = ids_of((), 77)
     assert np.array_equal(ids[0].numpy(), modules["tokens"][0])
     lr, canvas = image(24, 31, 63), Canvas(24, 31)
     assert (canvas.final, canvas.size, canvas.padding) == ((96, 124), (512, 662), (0, 42))
-    smooth = prepared(lr, canvas)
+    smooth = canvas.prepared(lr)
     assert np.array_equal(
         (smooth[0, :, 200:232, 300:332] * 255).round().numpy().transpose(1, 2, 0), golden["resized_crop"]
     )
     text = tiny(shared, "text")(input_ids=ids).last_hidden_state
     nets = Networks(tiny(shared, "unet"), tiny(shared, "control"), tiny(shared, "vae"))
-    steps = sampler_of("spaced", scaled_linear(), 3)
-    chain = DiffBIRChain(nets, text, steps, smooth, canvas, FIXES["wavelet"], official=True)
+    how = How(sampler_of("spaced", scaled_linear(), 3), FIXES["wavelet"], official=True)
+    chain = DiffBIRChain(nets, Texts(text, text), how, smooth, canvas)
     assert chain.shape == (4, 64, 88)
     found = taken_through(chain, Noise([Given(0, "", 0)], CPU))
     within_one((found[0] * 255).round().numpy().astype(np.uint8).transpose(1, 2, 0), golden["v1_out_uint8"])
@@ -97,7 +100,7 @@ def test_stage_1_equals_the_golden_one(shared: Path) -> None:
     for key, value in diffbirs.weights(keys).items():
         if not key.endswith(("attn_mask", "relative_position_index")):
             state[key] = value
-    net = stage1_of(TensorFile(Path("s.ckpt"), "", {"state_dict": state}, {}), {}, CPU)
+    net = stage1_of(TensorFile(Path("s.ckpt"), "", {"state_dict": state}, {}), CPU, "v1")
     given = torch.from_numpy(image(64, 128, 3)[None].astype(np.float32) / 255)
     found = net(given)[0]
     np.testing.assert_allclose(found[:, 16:48, 48:80].numpy(), golden["crop"].reshape(3, 32, 32), rtol=0, atol=1e-5)
@@ -124,11 +127,12 @@ def test_the_upscaler_spandrel_is_not_in_the_mode_of_training(tmp_path: Path) ->
 
 def test_defaults_are_those_of_the_publication() -> None:
     assert Parameters().model_dump() == {
-        "path": None, "stage1": "published", "swinir": None, "sampler": "spaced", "steps": 50, "colour": "wavelet",
-        "compat": "none", "batch": None, "licence": None,
+        "version": "v1", "path": None, "control": None, "stage1": "published", "swinir": None, "bsrnet": None,
+        "sampler": None, "steps": None, "cfg": None, "start": "noise", "tile": None, "stride": None,
+        "colour": "wavelet", "compat": "none", "batch": None, "licence": None,
     }  # fmt: skip
     fields = Parameters.model_fields
-    assert get_args(fields["sampler"].annotation) == SAMPLERS
+    assert get_args(Way) == SAMPLERS
     assert set(get_args(fields["colour"].annotation)) == set(FIXES)
 
 
@@ -137,6 +141,7 @@ def test_it_says_what_it_is() -> None:
     assert (described.kind, described.stochastic, described.blind, described.marks()) == ("diffusion", True, True, [])
     assert described.weights == {"diffbir.general_full_v1": None, "diffbir.general_swinir_v1": None}
     assert diffbir.describe(Parameters(stage1="inside", path="x.ckpt"), 4).weights == {}
+    assert described.settings == {"sampler": "spaced", "steps": 50, "cfg": 1.0, "prompt": []}
     assert described.licence.startswith("CreativeML Open RAIL++-M")
     assert diffbir.describe(Parameters(licence="mine"), 4).licence == "mine"
     assert described.size.problem(1, 1, 4) is None
@@ -185,7 +190,7 @@ def net(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiny networks in the file, and images that are made at 64 pixels at least."""
     monkeypatch.setattr(layout, "SIZES", TINY)
-    monkeypatch.setattr(sampling, "LEAST", 64)
+    monkeypatch.setattr(canvases, "LEAST", 64)
 
 
 def loaded(net: Path, **changed: Any) -> sampling.DiffBIRUpscaler:
@@ -249,11 +254,11 @@ def test_settings_change_what_they_name(net: Path) -> None:
 def test_an_image_that_is_none_is_told(shared: Path) -> None:
     """And one of the size at which it is made keeps what lies outside of 8 bits, to be counted."""
     nets = Networks(tiny(shared, "unet"), tiny(shared, "control"), tiny(shared, "vae"))
-    steps = sampler_of("spaced", scaled_linear(), 2)
+    how = How(sampler_of("spaced", scaled_linear(), 2), FIXES["none"])
     canvas, text = Canvas(128, 128), torch.zeros(1, 77, 32)
     assert (canvas.size, canvas.padding) == ((512, 512), (0, 0))
     canvas.size = canvas.final = (64, 64)
-    chain = DiffBIRChain(nets, text, steps, torch.full((1, 3, 64, 64), 0.5), canvas, FIXES["none"])
+    chain = DiffBIRChain(nets, Texts(text, text), how, torch.full((1, 3, 64, 64), 0.5), canvas)
     good = chain.begin(Noise(DRAWS[:1], CPU))
     assert torch.isnan(chain.end(good._replace(x=good.x * torch.nan))).all()
     assert chain.end(good).max() > 1
@@ -283,7 +288,7 @@ def test_sizes_on_the_way(sides: tuple[int, int], size: tuple[int, int], padding
 def test_official_files_are_whole(shared: Path, tmp_path: Path) -> None:
     """Files with the names of all official tensors, in one file; and each of their parts is missed."""
     full = hollow(shared, tmp_path / "general_full_v1.ckpt")
-    layout.check_complete(full, swinir=True)
+    check_file(full, "v1", "base", inside=True)
     for prefix, what in (
         ("model.diffusion_model.input_blocks.4.", "the U-Net of DiffBIR v1 (model.diffusion_model....) is not"),
         ("control_model.zero_convs.", "the control of DiffBIR v1"),
@@ -293,13 +298,12 @@ def test_official_files_are_whole(shared: Path, tmp_path: Path) -> None:
     ):
         part = hollow(shared, tmp_path / "part.ckpt", without=prefix)
         with pytest.raises(UserError, match=re.escape(what)) as error:
-            layout.check_complete(part, swinir=True)
+            check_file(part, "v1", "base", inside=True)
         assert str(error.value).endswith(": give the right file")
         assert len(str(error.value).splitlines()) == 1
-    layout.check_complete(hollow(shared, tmp_path / "part.ckpt", without="preprocess_model."), swinir=False)
-    layout.check_complete(
-        hollow(shared, tmp_path / "part.ckpt", without="cond_stage_model.model.transformer.resblocks.23."), swinir=True
-    )
+    check_file(hollow(shared, tmp_path / "part.ckpt", without="preprocess_model."), "v1", "base")
+    without = "cond_stage_model.model.transformer.resblocks.23."
+    check_file(hollow(shared, tmp_path / "part.ckpt", without=without), "v1", "base", inside=True)
 
 
 def test_wrong_files_are_found_before_anything_runs(

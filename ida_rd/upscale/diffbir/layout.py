@@ -1,4 +1,4 @@
-"""What the files of DiffBIR v1 hold, known without torch: all networks in one file, by what their names begin with."""
+"""What the files of DiffBIR hold, known without torch: networks, by what their names in a file begin with."""
 
 from __future__ import annotations
 
@@ -21,15 +21,22 @@ from ida_rd.models.latent.config import (
 )
 from ida_rd.models.latent.layout import Shapes, autoencoder_shapes, control_shapes, text_shapes, unet_shapes
 from ida_rd.models.latent.names import autoencoder_names, text_names, unet_names
+from ida_rd.upscale.diffbir.versions import VERSIONS, Name, Role
 
-__all__ = ["SIZES", "SWINIR", "Part", "Sizes", "check_complete", "check_swinir", "parts_of"]
+__all__ = ["INSIDE", "SIZES", "Part", "Sizes", "check_file", "parts_of"]
 
-SWINIR = "preprocess_model."
+INSIDE = "preprocess_model."  # of the network of stage 1 within v1's file
 # Of the network of stage 1, which the package spandrel recognises by all of its tensors.
-SWINIR_NAMES = (
-    "conv_first.1.weight", "patch_embed.norm.weight", "layers.0.residual_group.blocks.0.attn.qkv.weight",
-    "conv_after_body.weight", "conv_before_upsample.0.weight", "conv_last.weight",
-)  # fmt: skip
+RESTORERS = {
+    "SwinIR": (
+        "conv_first.1.weight", "patch_embed.norm.weight", "layers.0.residual_group.blocks.0.attn.qkv.weight",
+        "conv_after_body.weight", "conv_before_upsample.0.weight", "conv_last.weight",
+    ),
+    "ESRGAN": (
+        "conv_first.weight", "RRDB_trunk.0.RDB1.conv1.weight", "RRDB_trunk.22.RDB3.conv5.weight", "trunk_conv.weight",
+        "upconv2.weight", "conv_last.weight",
+    ),
+}  # fmt: skip
 SHOWN = 4
 
 
@@ -48,10 +55,12 @@ class Part:
 
     Attributes
     ----------
+    role : str
+        Which file.
     what : str
         For errors.
     prefix : str
-        What its names begin with.
+        What its names in it begin with.
     config : object
     shapes : dict
         Of its tensors, under their names in diffusers.
@@ -59,6 +68,7 @@ class Part:
         Of a tensor in the file, without the prefix, to those of `shapes`.
     """
 
+    role: Role
     what: str
     prefix: str
     config: Any
@@ -69,52 +79,56 @@ class Part:
 SIZES = Sizes()
 
 
-def parts_of(sizes: Sizes) -> dict[str, Part]:
-    """The networks of a file besides that of stage 1."""
+def parts_of(sizes: Sizes, version: Name = "v1") -> dict[str, Part]:
+    """The networks of a version besides that of stage 1."""
     levels = len(sizes.autoencoder.widths)
+    unet, autoencoder, text = unet_shapes(sizes.unet), autoencoder_shapes(sizes.autoencoder), text_shapes(sizes.text)
+    alone = "control" in VERSIONS[version].files
     return {
-        "unet": Part("the U-Net", "model.diffusion_model.", sizes.unet, unet_shapes(sizes.unet), unet_names),
-        "control": Part(
-            "the control", "control_model.", sizes.unet, control_shapes(sizes.unet), partial(unet_names, control=True)
-        ),
+        "unet": Part("base", "the U-Net", "model.diffusion_model.", sizes.unet, unet, unet_names),
         "autoencoder": Part(
-            "the autoencoder", "first_stage_model.", sizes.autoencoder, autoencoder_shapes(sizes.autoencoder),
+            "base", "the autoencoder", "first_stage_model.", sizes.autoencoder, autoencoder,
             partial(autoencoder_names, levels=levels),
         ),
         "text": Part(
-            "the text encoder", "cond_stage_model.model.", sizes.text, text_shapes(sizes.text),
+            "base", "the text encoder", "cond_stage_model.model.", sizes.text, text,
             partial(text_names, layers=sizes.text.layers),
+        ),
+        "control": Part(
+            "control" if alone else "base", "the control", "" if alone else "control_model.", sizes.unet,
+            control_shapes(sizes.unet), partial(unet_names, control=True),
         ),
     }  # fmt: skip
 
 
-def check_complete(path: Path, *, swinir: bool) -> None:
-    """Compare the names in a file with those of all networks.
+def check_file(path: Path, version: Name, role: Role, *, inside: bool = False) -> None:
+    """Compare the names in a file with those of all networks that it should have.
 
     Parameters
     ----------
     path : Path
-    swinir : bool
-        Whether the network of stage 1 is needed too.
+    version, role : str
+        What it stands for.
+    inside : bool
+        Whether the network of stage 1 is needed of v1's file too.
 
     Raises
     ------
     UserError
         One of them is not whole; says which, and what is missing of it.
     """
-    names = read_header(path).names
-    for part in parts_of(SIZES).values():
-        given = [name.removeprefix(part.prefix) for name in names if name.startswith(part.prefix)]
-        found = {target for name in given for target in part.names(name)}
-        _complain(path, part.what, part.prefix, [name for name in part.shapes if name not in found])
-    if swinir:
-        _complain(path, "the network of stage 1", SWINIR, [one for one in SWINIR_NAMES if SWINIR + one not in names])
-
-
-def check_swinir(path: Path) -> None:
-    """Compare the names in a file with those of the network of stage 1; errors as those of `check_complete`."""
-    names = {name.removeprefix("module.") for name in read_header(path).names}
-    _complain(path, "the network of stage 1", "", [one for one in SWINIR_NAMES if one not in names])
+    listed = read_header(path).names
+    names = listed | {name.removeprefix("module.") for name in listed}
+    for part in parts_of(SIZES, version).values():
+        if part.role == role:
+            given = [name.removeprefix(part.prefix) for name in names if name.startswith(part.prefix)]
+            found = {target for name in given for target in part.names(name)}
+            missing = [name for name in part.shapes if name not in found]
+            _complain(path, f"{part.what} of DiffBIR {version}", part.prefix, missing)
+    if inside or role == "stage1":
+        prefix = INSIDE if inside else ""
+        missing = [one for one in RESTORERS[VERSIONS[version].restorer[0]] if prefix + one not in names]
+        _complain(path, f"the network of stage 1 of DiffBIR {version}", prefix, missing)
 
 
 def _complain(path: Path, what: str, prefix: str, missing: Collection[str]) -> None:
@@ -122,4 +136,4 @@ def _complain(path: Path, what: str, prefix: str, missing: Collection[str]) -> N
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         where = f" ({prefix}...)" if prefix else ""
         listed = ", ".join(list(missing)[:SHOWN])
-        raise UserError(f"{path}: {what} of DiffBIR v1{where} is not whole: {listed}{more}: give the right file")
+        raise UserError(f"{path}: {what}{where} is not whole: {listed}{more}: give the right file")

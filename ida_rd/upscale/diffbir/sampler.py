@@ -1,147 +1,132 @@
-"""Sample DiffBIR v1: 8-bit images in and out."""
+"""Sample DiffBIR: 8-bit images in and out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
 from ida_rd.core.seeds import Draw
+from ida_rd.core.tensors import TensorFile
 from ida_rd.core.weights import read_file, read_weights
 from ida_rd.models.latent.networks import controlled, decoded, encoded
 from ida_rd.upscale.contract import Samples
-from ida_rd.upscale.diffbir import FACTOR, FULL, STEP_BYTES, SWINIR, Parameters, layout, own, weights_of
-from ida_rd.upscale.diffbir.networks import Networks, complete, stage1_of
+from ida_rd.upscale.diffbir import STEP_BYTES, Parameters, layout, own, wanted
+from ida_rd.upscale.diffbir.canvas import CANVASES, LATENT, Canvas
+from ida_rd.upscale.diffbir.networks import Networks, Texts, networks_of, stage1_of
+from ida_rd.upscale.diffbir.versions import Role
 from ida_rd.upscale.diffusion.chain import Noise, draw_samples, plain_arithmetic
 from ida_rd.upscale.diffusion.colour import FIXES
+from ida_rd.upscale.diffusion.guidance import guided
 from ida_rd.upscale.diffusion.sampler import Sampler, State
 from ida_rd.upscale.diffusion.samplers import sampler_of
-from ida_rd.upscale.diffusion.schedule import scaled_linear
+from ida_rd.upscale.diffusion.schedule import scaled_linear, zero_terminal
+from ida_rd.upscale.diffusion.start import towards
+from ida_rd.upscale.diffusion.tiles import Window, tiled
 
-__all__ = ["Canvas", "DiffBIRChain", "DiffBIRUpscaler", "prepared"]
+__all__ = ["DiffBIRChain", "DiffBIRUpscaler", "How", "how_of"]
 
 SCALE = 0.18215  # of latents
-LEAST = 512  # pixels of the short side at which an image is made
-MULTIPLE = 64
-LATENT = 8  # pixels of an image per pixel of its latent, along a side
 
 
-def _pixels(image: NDArray[np.uint8]) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-
-
-def _channels(image: Image.Image) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-
-
-class Canvas:
-    """The sizes of an image on its way.
+class How(NamedTuple):
+    """How latents are sampled, and made images.
 
     Attributes
     ----------
-    final : tuple of int
-        Height and width of the HR image.
-    size : tuple of int
-        Those at which it is made: at least 512.
-    padding : tuple of int
-        Rows and columns that are added to that at the bottom and right, and cropped.
+    sampler : Sampler
+    colour : callable
+        One of `ida_rd.upscale.diffusion.colour.FIXES`.
+    cfg : float
+        Scale of guidance; at 1 the negative prompt is not looked at.
+    tiles : tuple of int or None
+        Side of the tiles and distance between them, in pixels of a latent.
+    begin : float
+        Share of the condition in the variance of what a chain begins from; 0: noise alone.
+    official : bool
+        Whether 8 bits are truncated.
     """
 
-    def __init__(self, height: int, width: int) -> None:
-        self.final = height * FACTOR, width * FACTOR
-        short = min(self.final)
-        scale = (LEAST, short) if short < LEAST else (1, 1)
-        self.size = self._scaled(0, *scale), self._scaled(1, *scale)
-        self.padding = tuple(-side % MULTIPLE for side in self.size)
-
-    def _scaled(self, axis: int, up: int, down: int) -> int:
-        return -(-self.final[axis] * up // down)  # whole numbers: in floating point a side of 512 may become 513
-
-    def reduced(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """An image of the final size, of one (3, H, W) of the size at which it is made."""
-        if image.shape[1:] == self.final:
-            return image
-        return _channels(_pixels(image).resize(self.final[::-1], Image.Resampling.LANCZOS))
+    sampler: Sampler
+    colour: Callable[[Tensor, Tensor], Tensor]
+    cfg: float = 1.0
+    tiles: tuple[int, int] | None = None
+    begin: float = 0.0
+    official: bool = False
 
 
-def prepared(lr: NDArray[np.uint8], canvas: Canvas) -> Tensor:
-    """What the network of stage 1 is given of an LR image (3, h, w): enlarged in 8 bits, padded by black; in [0, 1]."""
-    image = _pixels(lr).resize(canvas.final[::-1], Image.Resampling.BICUBIC)
-    if canvas.size != canvas.final:
-        image = image.resize(canvas.size[::-1], Image.Resampling.BICUBIC)
-    bottom, right = canvas.padding
-    return F.pad(torch.from_numpy(_channels(image))[None].float() / 255, (0, right, 0, bottom))
+def how_of(parameters: Parameters) -> How:
+    """What the parameters, and the version where they leave it open, say."""
+    zero = parameters.known().zero
+    kept = zero_terminal(scaled_linear()) if zero else scaled_linear()
+    tile = parameters.tile
+    return How(
+        sampler_of(parameters.way(), kept, parameters.count(), "v" if zero else "eps"),
+        FIXES[parameters.colour],
+        parameters.guidance(),
+        None if tile is None else (tile // LATENT, parameters.apart(tile) // LATENT),
+        float(kept[-1]) if parameters.start == "condition" else 0.0,
+        parameters.compat == "official",
+    )
 
 
 class DiffBIRChain:
     """The way from noise to samples; see `ida_rd.upscale.diffusion.chain.Chain`.
 
+    Noise is that of the whole latent, in tiles too: what is averaged where they meet is the network's output alone.
+
     Parameters
     ----------
     nets : Networks
-    text : Tensor
-        (1, T, D), of the empty prompt.
-    sampler : Sampler
+    texts : Texts
+    how : How
     smooth : Tensor
-        (1, 3, H, W), what stage 1 made of the padded image.
+        (1, 3, H, W), what stage 1 made of the image.
     canvas : Canvas
-    colour : callable
-        One of `ida_rd.upscale.diffusion.colour.FIXES`.
-    official : bool
-        Whether 8 bits are truncated.
     """
 
-    def __init__(
-        self,
-        nets: Networks,
-        text: Tensor,
-        sampler: Sampler,
-        smooth: Tensor,
-        canvas: Canvas,
-        colour: Callable[[Tensor, Tensor], Tensor],
-        *,
-        official: bool = False,
-    ) -> None:
-        self.nets, self.text, self.by, self.smooth = nets, text, sampler, smooth
-        self.canvas, self.colour, self.official = canvas, colour, official
-        self.condition = encoded(nets.autoencoder, smooth * 2 - 1) * SCALE
+    def __init__(self, nets: Networks, texts: Texts, how: How, smooth: Tensor, canvas: Canvas) -> None:
+        self.nets, self.how, self.smooth, self.canvas = nets, how, smooth, canvas
+        self.condition = encoded(nets.autoencoder, canvas.controlling(smooth) * 2 - 1) * SCALE
         self.shape = tuple(self.condition.shape[1:])
-        self.steps = sampler.steps
-        self.each = STEP_BYTES * self.shape[1] * self.shape[2] * LATENT**2
+        self.steps = how.sampler.steps
+        towards_prompt, away = partial(self._network, texts.prompt), partial(self._network, texts.negative)
+        self.network = guided(towards_prompt, away, how.cfg)
+        most = max(self.shape) if how.tiles is None else how.tiles[0]
+        self.each = STEP_BYTES * min(self.shape[1], most) * min(self.shape[2], most) * LATENT**2
 
     def begin(self, noise: Noise) -> State:
-        """A latent of noise alone."""
-        return self.by.begin(noise.start(self.shape))
+        """A latent of noise, or the condition with noise on it."""
+        x = noise.start(self.shape)
+        return self.how.sampler.begin(towards(self.condition, self.how.begin, x) if self.how.begin else x)
 
     def step(self, number: int, state: State, noise: Noise) -> State:
         """As the sampler does it."""
-        return self.by.step(number, state, self._network, noise)
+        return self.how.sampler.step(number, state, self.network, noise)
 
-    def _network(self, x: Tensor, time: float) -> Tensor:
-        text, condition = (one.expand(len(x), *one.shape[1:]) for one in (self.text, self.condition))
-        return controlled(self.nets.unet, self.nets.control, x, time, text, condition)
+    def _network(self, text: Tensor, x: Tensor, time: float) -> Tensor:
+        def one(part: Tensor, window: Window) -> Tensor:
+            given = (text, window.of(self.condition))
+            words, condition = (one.expand(len(part), *one.shape[1:]) for one in given)
+            return controlled(self.nets.unet, self.nets.control, part, time, words, condition)
+
+        if self.how.tiles is None:
+            return one(x, Window(0, 0, *self.shape[1:]))
+        return tiled(one, x, *self.how.tiles)
 
     def end(self, state: State) -> Tensor:
-        """The images of the latents, one by one, with the colours of stage 1, without padding, in [0, 1]."""
+        """The images of the latents, one by one, in [0, 1]."""
         return torch.cat([self._image(latent) for latent in state.x.split(1)])
 
     def _image(self, latent: Tensor) -> Tensor:
-        found = self.colour((decoded(self.nets.autoencoder, latent / SCALE) + 1) / 2, self.smooth)
-        found = found[:, :, : self.canvas.size[0], : self.canvas.size[1]]
-        reduce = self.canvas.size != self.canvas.final
-        if not torch.isfinite(found).all():  # is told as what it is, and not as an image
-            return torch.full((1, 3, *self.canvas.final), torch.nan, device=found.device)
-        if not (reduce or self.official):
-            return found
-        levels = found[0].clamp(0, 1) * 255
-        eight = (levels if self.official else levels.round()).to(torch.uint8).cpu().numpy()
-        return torch.from_numpy(self.canvas.reduced(eight)).to(found.device)[None].float() / 255
+        found = (decoded(self.nets.autoencoder, latent / SCALE) + 1) / 2
+        found = self.canvas.finished(found, self.smooth, self.how.colour)
+        return self.canvas.delivered(found, official=self.how.official)
 
 
 class DiffBIRUpscaler:
@@ -149,20 +134,24 @@ class DiffBIRUpscaler:
 
     def __init__(self, parameters: Parameters, device: str) -> None:
         plain_arithmetic()
-        self.batch, self.device = parameters.batch, torch.device(device)
-        read: dict[str, Any] = {key: read_weights(key) for key in weights_of(parameters)}
-        read |= {key: read_file(path) for key, path in own(parameters).items()}
-        self.nets, inside, self.text = complete(read.pop(FULL), self.device, layout.SIZES)
-        self.stage1: nn.Module = stage1_of(read.get(SWINIR), inside, self.device)
-        self.sampler = sampler_of(parameters.sampler, scaled_linear(), parameters.steps)
-        self.colour, self.official = FIXES[parameters.colour], parameters.compat == "official"
+        self.parameters, self.device = parameters, torch.device(device)
+        mine, asked = own(parameters), wanted(parameters)
+
+        def read(role: Role) -> TensorFile:
+            key = asked[role][0]
+            return read_file(mine[key]) if key in mine else read_weights(key)
+
+        version = parameters.version
+        restorer = stage1_of(read("stage1"), self.device, version) if "stage1" in asked else None
+        self.nets, inside, self.texts = networks_of(read, self.device, layout.SIZES, version)
+        self.stage1: nn.Module = restorer or stage1_of(inside, self.device, version)
+        self.how = how_of(parameters)
 
     def sample(self, lr: NDArray[np.uint8], draws: Sequence[Draw]) -> Samples:
         """Reconstruct (3, h, w) uint8 once per draw; stage 1 and its latent are computed once."""
-        canvas = Canvas(*lr.shape[1:])
+        height, width = lr.shape[1:]
+        canvas = CANVASES[self.parameters.version](height, width, self.parameters.tile)
         with torch.inference_mode():
-            smooth = self.stage1(prepared(lr, canvas).to(self.device))
-            chain = DiffBIRChain(
-                self.nets, self.text, self.sampler, smooth, canvas, self.colour, official=self.official
-            )
-        return draw_samples(chain, draws, self.device, self.batch)
+            smooth = canvas.smoothed(lr, self.stage1, self.device)
+            chain = DiffBIRChain(self.nets, self.texts, self.how, smooth, canvas)
+        return draw_samples(chain, draws, self.device, self.parameters.batch)
