@@ -184,18 +184,23 @@ def _opened(order: Order) -> tuple[Callable[[Task], Spent], str, Store]:
     return worker, device.partition(":")[0], store
 
 
+def _ready(order: Order) -> tuple[Callable[[Task], Spent], str, Store]:
+    """What `_opened` returns, or raise UserError: what goes wrong there is this worker's, and no unit's fault."""
+    try:
+        return _opened(order)
+    except (OSError, RuntimeError) as error:  # an OSError would else be taken for that of a worker which is gone
+        raise Refused(f"it cannot load what this run needs ({reason(error)}): mend that there") from None
+
+
 async def answer(order: Order) -> dict[str, str]:
     """Say whether this worker is like the run that asks, and load what its units need, off the event loop."""
 
     def look() -> dict[str, str]:
         with _lock:
             try:
-                return {"problem": "", "device": _opened(order)[1], **_self()}
+                return {"problem": "", "device": _ready(order)[1], **_self()}
             except UserError as error:
                 return {"problem": str(error), "device": "", **_self()}
-            except OSError as error:  # raised, it would be taken for a worker that is gone
-                why = f"it cannot load what this run needs ({reason(error)}): mend that there"
-                return {"problem": why, "device": "", **_self()}
 
     return await asyncio.to_thread(look)
 
@@ -249,7 +254,7 @@ def compute(folder: str, sha256: str, number: int, task: bytes, device: str, alo
     """
     with _lock:
         try:
-            worker, kind, store = _opened(Order(folder, sha256))
+            worker, kind, store = _ready(Order(folder, sha256))
             if device and kind != device:
                 raise Refused(f"it computes on {kind}, and the others on {device}: give all the same IDA_RD_DEVICE")
         except UserError as error:

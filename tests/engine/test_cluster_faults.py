@@ -14,6 +14,7 @@ from conftest import ROOT
 
 from ida_rd.core.errors import UserError
 from ida_rd.engine.store import Store
+from ida_rd.engine.times import read_times
 from ida_rd.engine.units import run
 from ida_rd.inventory import health
 
@@ -43,7 +44,7 @@ def _finished(store: Store, count: int) -> list[int]:
 
 
 def _run(folder: Path, count: int, **recipe: object) -> Store:
-    store = Store(folder / "store")
+    store = Store(folder / "store", folder / "times.jsonl")
     list(run(SQUARES, {"folder": str(folder), **recipe}, squares(store, count), store))
     return store
 
@@ -158,8 +159,16 @@ def test_a_worker_that_differs(
         assert found is not None
 
 
-def test_a_worker_that_differs_and_comes_later(asked: Cluster, tmp_path: Path) -> None:
-    env = _other_code(tmp_path / "place")
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_other_code, "its ida_rd/upscale/work.py is another than here"),
+        (lambda place: {"BROKEN": "1"}, r"it cannot load what this run needs \(libcudart.*\): mend that there"),
+    ],
+)
+def test_a_worker_that_comes_later_and_is_not_fit(asked: Cluster, tmp_path: Path, change: Change, says: str) -> None:
+    """That is the worker's fault, not that of the image it was to begin with."""
+    env = change(tmp_path / "place")
     asked.worker()
     assert asked.has(1)
 
@@ -169,10 +178,26 @@ def test_a_worker_that_differs_and_comes_later(asked: Cluster, tmp_path: Path) -
 
     thread = threading.Thread(target=another)
     thread.start()
-    with pytest.raises(UserError, match=r"^squares: worker tcp://.*: its ida_rd/upscale/work.py is another than here"):
+    with pytest.raises(UserError, match=rf"^squares: worker tcp://127\.0\.0\.1:\d+: {says}"):
         _run(tmp_path, 4, waits=[0], code={"ida_rd/upscale/work.py": ""})
     thread.join()
     (tmp_path / "go").touch()
+
+
+def test_a_worker_is_heard_of_while_it_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A scheduler gives up who is not: after `worker-ttl`, at least ten of its intervals of half a second."""
+    with cluster(tmp_path / "impatient", 1, DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="1s") as impatient:
+        for key, value in impatient.settings().items():
+            monkeypatch.setenv(key, value)
+        assert impatient.has(1)
+        store = _run(tmp_path, 1, lasts=8)
+        assert _finished(store, 1) == [0]
+        assert begun(tmp_path, 0) == 1
+        assert impatient.has(1)
+        assert "ttl" not in impatient.said()
+    assert "ran again" not in capfd.readouterr().err
 
 
 def test_a_worker_that_does_not_see_the_folder(asked: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,12 +213,17 @@ def test_a_worker_that_does_not_see_the_folder(asked: Cluster, tmp_path: Path, m
     assert not list(tmp_path.glob("opened"))
 
 
-def test_a_worker_loads_once(asked: Cluster, tmp_path: Path) -> None:
+def test_a_worker_loads_once_and_what_units_take_arrives(asked: Cluster, tmp_path: Path) -> None:
     asked.worker()
     assert asked.has(1)
-    _run(tmp_path, 5)
+    _run(tmp_path, 5, lasts=0.05)
     assert [begun(tmp_path, i) for i in range(5)] == [1] * 5
     assert (tmp_path / "opened").read_text() == "x"
+    (took,) = read_times(tmp_path / "times.jsonl")
+    assert (took.stage, took.branch, took.units, took.parts, took.workers) == ("upscale", "mine/x4/bicubic", 5, 5, 1)
+    assert took.whole
+    assert sorted(name for name, _, _ in took.seconds) == [f"photo-{i}" for i in range(5)]
+    assert all(seconds >= 0.05 for _, _, seconds in took.seconds)
 
 
 @pytest.mark.slow
