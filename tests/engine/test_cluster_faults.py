@@ -191,6 +191,7 @@ def test_a_worker_is_heard_of_while_it_computes(
     with cluster(tmp_path / "impatient", 1, DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="1s") as impatient:
         for key, value in impatient.settings().items():
             monkeypatch.setenv(key, value)
+        monkeypatch.setenv("IDA_RD_CLUSTER_TIMEOUT", "10")
         assert impatient.has(1)
         store = _run(tmp_path, 1, lasts=8)
         assert _finished(store, 1) == [0]
