@@ -4,8 +4,9 @@
 
 *Overhead*: seconds of a run over trivial units, less those of the same store's reads and writes in one process, by
 unit; two workers. *Scaling*: time of `upscale` (the flow) and of `distort` (DSS and PSNR) over IMAGES images of
-SIDE x SIDE pixels with one worker, over that with two; aim: at least 1.8 on idle cores. *Memory*: how much the parent's
-resident memory grows while MANY units are computed, beyond that of their list, in the first half and in the second. The
+SIDE x SIDE pixels with one worker, over that with two; aim: at least 1.8 on idle cores. *Memory*: by how much the
+parent's resident memory grows in the first half of MANY units, which has their list, and in the second, which is to add
+nothing; their store is simulated. And the same over UNITS on the cluster, of the parent and of the scheduler. The
 cluster is a scheduler and two workers on 127.0.0.1, which are started and ended here. The last line is JSON.
 """
 
@@ -30,9 +31,8 @@ import psutil
 import skimage
 from PIL import Image
 
-from ida_rd.engine.local import run_units
-from ida_rd.engine.store import Record, Store
-from ida_rd.engine.units import Unit, Work, run
+from ida_rd.engine.store import Finished, Record, Store
+from ida_rd.engine.units import Timed, Unit, Work, run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,20 +41,22 @@ def open_trivial(recipe: Any, device: str) -> Callable[[int, list[str]], dict[st
     return lambda given, parts: {part: Record(given) for part in parts}
 
 
-TRIVIAL = Work(open_trivial, "trivial")
+TRIVIAL = Work(open_trivial, "trivial", timed=Timed("trivial"))
 
 
 def resident() -> int:
     return psutil.Process().memory_info().rss
 
 
-def timed(count: int, folder: Path) -> float:
-    """Seconds of a run over trivial units."""
-    store = Store(folder)
+def timed(count: int, folder: Path, look: Callable[[], None] = lambda: None, store: Store | None = None) -> float:
+    """Seconds of a run over trivial units; `look` is called at its begin, in its middle and at its end."""
+    store = store or Store(folder)
     units = [Unit(str(i), {"a": store.key(i)}, i) for i in range(count)]
+    look()
     start = time.perf_counter()
-    for _ in run(TRIVIAL, {}, units, store):
-        pass
+    for done, _ in enumerate(run(TRIVIAL, {}, units, store), 1):
+        if done in (count // 2, count):
+            look()
     return time.perf_counter() - start
 
 
@@ -108,14 +110,28 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         log.close()
 
 
-def of_dask(count: int, folder: Path) -> dict[str, float]:
+def halves(found: list[int]) -> dict[str, int]:
+    """By how much memory has grown in each half of the units."""
+    return {"first_half": found[1] - found[0], "second_half": found[2] - found[1]}
+
+
+def of_dask(count: int, folder: Path) -> dict[str, Any]:
+    from ida_rd.engine.cluster.connect import connected
+
     with cluster(folder) as settings, environment(**settings):
+        with connected() as client:
+            client.wait_for_workers(2)
         timed(10, folder / "warm")  # connected, loaded
         process = psutil.Process(_scheduler_of(folder))
-        before = process.memory_info().rss
-        seconds = timed(count, folder / "dask")
-        grown = process.memory_info().rss - before
-    return {"seconds": seconds, "scheduler_bytes_per_unit": grown / count}
+        scheduler: list[int] = []
+        parent: list[int] = []
+
+        def look() -> None:
+            scheduler.append(process.memory_info().rss)
+            parent.append(resident())
+
+        seconds = timed(count, folder / "dask", look)
+    return {"seconds": seconds, "scheduler": halves(scheduler), "parent": halves(parent)}
 
 
 def _scheduler_of(folder: Path) -> int:
@@ -125,22 +141,19 @@ def _scheduler_of(folder: Path) -> int:
     raise RuntimeError("no scheduler")
 
 
-def _nothing() -> Callable[[int], None]:
-    return _none
+class Simulated(Store):
+    """Has nothing at first, and whatever was computed afterwards, of which it keeps nothing."""
 
+    def __init__(self, folder: Path, count: int) -> None:
+        super().__init__(folder)
+        self.left = count
 
-def _none(unit: int) -> None:
-    return None
+    def get(self, key: str) -> Finished | None:
+        self.left -= 1
+        return None if self.left >= 0 else Finished(0, None, {})
 
-
-def growth(count: int) -> dict[str, float]:
-    """By how much the parent's memory grows over many units, of which the second half should add nothing."""
-    units = list(range(count))
-    at = {0: resident()}
-    for done, _ in enumerate(run_units(_nothing, units, label="many"), 1):
-        if done in (count // 2, count):
-            at[done] = resident()
-    return {"first_half": at[count // 2] - at[0], "second_half": at[count] - at[count // 2]}
+    def put(self, key: str, record: Record, environment: str) -> None:
+        pass
 
 
 def photographs(folder: Path, count: int, side: int, factor: int) -> None:
@@ -197,11 +210,13 @@ def main() -> None:
         result: dict[str, Any] = {"units": a.units, "store_ms": 1e3 * bare(a.units, folder / "bare") / a.units}
         result["local_ms"] = 1e3 * timed(a.units, folder / "local") / a.units
         if not a.without_dask:
-            found = of_dask(a.units, folder)
-            result["dask_ms"] = 1e3 * found["seconds"] / a.units
-            result["scheduler_bytes_per_unit"] = found["scheduler_bytes_per_unit"]
+            dask = of_dask(a.units, folder)
+            result["dask_ms"] = 1e3 * dask["seconds"] / a.units
+            result |= {"dask_scheduler_bytes": dask["scheduler"], "dask_parent_bytes": dask["parent"]}
         result["many"] = a.many
-        result["parent_bytes"] = growth(a.many)
+        found: list[int] = []
+        timed(a.many, folder / "many", lambda: found.append(resident()), Simulated(folder / "many", a.many))
+        result["parent_bytes"] = halves(found)
         if a.images:
             result["scaling"] = scaling(a.images, a.side, folder)
     for engine in ("local", "dask"):

@@ -183,7 +183,7 @@ def health() -> list[dict[str, str]]:
 def _cluster() -> list[dict[str, str]]:
     """The scheduler that the environment names, and each of its workers."""
     try:
-        from ida_rd.engine.cluster import look_at_cluster
+        from ida_rd.engine.cluster.look import look_at_cluster
 
         scheduler, workers = look_at_cluster(Path.cwd())
     except UserError as error:

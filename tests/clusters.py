@@ -8,16 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from conftest import ROOT
 
 from ida_rd.engine.store import Record, Store
-from ida_rd.engine.units import Unit, Work
+from ida_rd.engine.units import Timed, Unit, Work
 
 TESTS = Path(__file__).resolve().parent
 
@@ -34,7 +35,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 120) -> bool:
 class Cluster:
     """A scheduler, which cannot import this project, and workers with one thread each, which have no nanny."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str] = MappingProxyType({})) -> None:
         self.folder = folder
         self.file = folder / "scheduler.json"
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -43,7 +44,7 @@ class Cluster:
         (without / "__init__.py").write_text("raise ImportError('the scheduler needs nothing of this')\n")
         self.scheduler = self._start(
             "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(self.file),
-            env={"PYTHONPATH": str(without.parent)},
+            env={"PYTHONPATH": str(without.parent), **env},
         )  # fmt: skip
         assert wait_for(self._address), self.said()
 
@@ -106,9 +107,10 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, workers: int) -> Iterator[Cluster]:
+def cluster(folder: Path, workers: int, **env: str) -> Iterator[Cluster]:
+    """A cluster whose scheduler has some variables in its environment."""
     folder.mkdir(parents=True)
-    made = Cluster(folder)
+    made = Cluster(folder, env)
     try:
         for _ in range(workers):
             made.worker()
@@ -121,6 +123,8 @@ def cluster(folder: Path, workers: int) -> Iterator[Cluster]:
 
 
 def open_squares(recipe: dict[str, Any], device: str) -> Callable[[int, list[str]], dict[str, Record]]:
+    if os.environ.get("BROKEN"):  # as where a library or a file of weights is missing
+        raise OSError("libcudart.so.12: cannot open shared object file")
     with (Path(recipe["folder"]) / "opened").open("a") as file:
         file.write("x")
     return partial(_square, recipe)
@@ -135,6 +139,7 @@ def _square(recipe: dict[str, Any], given: int, parts: list[str]) -> dict[str, R
     if given in recipe.get("waits", ()):
         while not (folder / "go").exists():
             time.sleep(0.02)
+    time.sleep(recipe.get("lasts", 0))
     return {part: Record({"square": given**2}) for part in parts}
 
 
@@ -148,4 +153,4 @@ def squares(store: Store, count: int) -> list[Unit]:
     return [Unit(f"photo-{i}", {"a": store.key("square", i)}, i) for i in range(count)]
 
 
-SQUARES = Work(open_squares, "squares")
+SQUARES = Work(open_squares, "squares", timed=Timed("upscale", "mine/x4/bicubic", 1))

@@ -1,38 +1,32 @@
 """One writer at a time in a folder: a second run waits, says for whom, and then finds the first one's units.
 
 The system holds the lock, and releases it when its process ends, however it ends. Beside it, a small file says who
-holds it; nothing is decided by that, so one that was left behind does no harm.
+holds it (`ida_rd.engine.owner`). One that was left behind does no harm; one that is not renewed any more lets a lock be
+taken over that the system did not release, since its process was of another host.
 
 `making` is the same for one file of a cache, which processes of any project share.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import stat
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-import psutil
 from filelock import FileLock, Timeout
 
 from ida_rd.core.errors import UserError, printable
-from ida_rd.core.files import atomic_path, canonical_json
-from ida_rd.core.foreign import read_bytes
 from ida_rd.core.project import Project
 from ida_rd.engine.device import engine_name
+from ida_rd.engine.owner import Watched, holder, named
 from ida_rd.engine.shards import shard
 
 __all__ = ["alone", "making", "working"]
 
-LARGEST_OWNER = 4096
+LOOK_S = 1.0  # between looks whether the one who is waited for is still there
 
 
 def _lock(project: Project) -> FileLock:
@@ -55,31 +49,28 @@ def _owner(project: Project) -> Path:
     return project.state / "run.owner"
 
 
-def _holder(project: Project) -> str:
-    """Who holds the lock, as far as the file beside it tells; one of this host that is gone is not named."""
-    try:
-        owner = json.loads(read_bytes(_owner(project), LARGEST_OWNER))
-        host, process, since = str(owner["host"]), int(owner["process"]), float(owner["since"])
-        if host == platform.node() and not psutil.pid_exists(process):
-            return ""
-        when = f"{datetime.fromtimestamp(since):%Y-%m-%d %H:%M}"
-    except (OSError, UserError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        return ""
-    return printable(f" (process {process} on {host}, since {when})")
+def _wait(lock: FileLock, owner: Path) -> None:
+    """Wait for a lock, or take it over from a process that is gone and whose lock stayed."""
+    watched = Watched(owner)
+    while True:
+        with suppress(Timeout):
+            lock.acquire(timeout=LOOK_S)
+            return
+        if watched.is_stale():
+            _take_over(lock, watched)
 
 
-@contextmanager
-def _named(project: Project) -> Iterator[None]:
-    """Inside, the file says that this process holds the lock."""
-    path = _owner(project)
-    with suppress(OSError, UserError), atomic_path(path, follow=False) as temporary:
-        owner = {"host": platform.node(), "process": os.getpid(), "since": round(time.time())}
-        temporary.write_text(canonical_json(owner))
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            path.unlink()
+def _take_over(lock: FileLock, watched: Watched) -> None:
+    """Remove a lock that nobody holds any more: whoever is first has the next one."""
+    path = Path(lock.lock_file)
+    guard = FileLock(path.with_name(f"{path.name}.taking"))
+    with suppress(Timeout, OSError), guard.acquire(timeout=0):
+        if not watched.is_stale():
+            return  # another has taken it over
+        gone = holder(watched.path)
+        watched.remove()  # first: of what has no owner nobody takes anything over
+        path.unlink(missing_ok=True)
+        print(f"nothing was heard of that process{gone} any more: going on without it", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -111,11 +102,11 @@ def working(project: Project) -> Iterator[Project]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        where = printable(project.root.absolute())
-        print(f"another run is working in {where}{_holder(project)}: waiting for it", file=sys.stderr, flush=True)
-        lock.acquire()
+        where, owner = printable(project.root.absolute()), _owner(project)
+        print(f"another run is working in {where}{holder(owner)}: waiting for it", file=sys.stderr, flush=True)
+        _wait(lock, owner)
     try:
-        with _named(project), _shared_temporary(project):
+        with named(_owner(project)), _shared_temporary(project):
             yield project
     finally:
         lock.release()
@@ -128,12 +119,10 @@ def alone(project: Project, what: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(
-            f"{what}: a run is working in {printable(project.root.absolute())}{_holder(project)}; try again when it has"
-            " finished"
-        ) from None
+        where = f"{printable(project.root.absolute())}{holder(_owner(project))}"
+        raise UserError(f"{what}: a run is working in {where}; try again when it has finished") from None
     try:
-        with _named(project):
+        with named(_owner(project)):
             yield
     finally:
         lock.release()
@@ -149,22 +138,24 @@ def making(path: Path, what: str) -> Iterator[None]:
     Parameters
     ----------
     path : Path
-        The file; ``.lock`` beside it is what is held, and stays.
+        The file; ``.lock`` beside it is what is held, and stays, and ``.owner`` says meanwhile by whom.
     what : str
         What is made, for the one who waits.
     """
-    beside = path.with_name(f"{path.name}.lock")
+    beside, owner = path.with_name(f"{path.name}.lock"), path.with_name(f"{path.name}.owner")
     lock = FileLock(beside)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not beside.is_symlink():  # the lock empties what it opens
             lock.acquire(timeout=0)
     except Timeout:
-        print(f"{what} is being computed by another process: waiting for it", file=sys.stderr, flush=True)
-        lock.acquire()
+        told = f"{what} is being computed by another process{holder(owner)}: waiting for it"
+        print(told, file=sys.stderr, flush=True)
+        _wait(lock, owner)
     except (OSError, NotImplementedError):
         pass
     try:
-        yield
+        with named(owner) if lock.is_locked else nullcontext():
+            yield
     finally:
         lock.release()

@@ -27,6 +27,7 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.progress import listening
 from ida_rd.core.temporary import inherit, use_run_folder
 from ida_rd.engine.attempts import MOST, Attempts, poisoned
+from ida_rd.engine.owner import resting
 from ida_rd.engine.progress import Progress, sometimes
 
 __all__ = ["run_in_processes", "start_method"]
@@ -118,7 +119,8 @@ class _Place:
         arguments = (self.make, its, os.getpid(), folder)
         self.process = context.Process(target=_serve, args=arguments)  # type: ignore[attr-defined]
         self.ready, self.unit = False, None
-        self.process.start()
+        with resting():
+            self.process.start()
         its.close()  # else its end could not be seen
 
     def messages(self) -> Iterator[tuple[str, Any]]:

@@ -230,7 +230,7 @@ def _positive(value: Any) -> float:
 
 
 class Clock:
-    """Counts what one call of a stage computes, and writes it down at the end.
+    """Counts what one call of a stage computes, and writes it down at the end. What it keeps does not grow with that.
 
     Parameters
     ----------
@@ -245,7 +245,12 @@ class Clock:
     def __init__(self, timed: Timed | None, file: Path | None, share: str = "") -> None:
         self.timed, self.file, self.share = timed, file, share
         self.seen = self.stored = self.parts_stored = self.parts_seen = 0
-        self.spent: list[tuple[str, Spent]] = []
+        self.units = self.parts = 0
+        self.busy_s = 0.0
+        self.places: set[Place] = set()
+        self.memory: int | None = None
+        self.gpu_memory: int | None = None
+        self.rows: list[tuple[str, int, float]] = []
 
     def met(self, parts: int, missing: int) -> None:
         """A unit is met, of whose parts some are missing, or none."""
@@ -254,8 +259,15 @@ class Clock:
 
     def add(self, name: str, spent: Spent | None) -> None:
         """A unit is computed; None: where that was, it was not said what it took."""
-        if spent is not None:
-            self.spent.append((name, spent))
+        if spent is None or self.timed is None:
+            return
+        self.units, self.parts = self.units + 1, self.parts + spent.parts
+        self.busy_s += spent.seconds
+        self.places.add(spent.place)
+        self.memory = max(self.memory or 0, spent.memory or 0) or None
+        self.gpu_memory = max(self.gpu_memory or 0, spent.gpu_memory or 0) or None
+        if len(self.rows) < MOST_ROWS:
+            self.rows.append((name, spent.parts, round(spent.seconds, 6)))
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -270,30 +282,29 @@ class Clock:
                 _append(self.file, took)
 
     def _took(self, wall_s: float, whole: bool) -> Took | None:
-        spent = [one for _, one in self.spent]
-        if self.timed is None or not spent:
+        if self.timed is None or not self.units:
             return None
-        places = [one.place for one in spent]
+        places = self.places
         return Took(
             **self.timed._asdict(),
             ended=round(time.time(), 1),
             whole=whole,
             share=self.share,
-            units=len(spent),
+            units=self.units,
             stored=self.stored,
-            parts=sum(one.parts for one in spent),
+            parts=self.parts,
             parts_stored=self.parts_stored,
             parts_each=self.parts_seen / self.seen,
-            busy_s=round(sum(one.seconds for one in spent), 6),
+            busy_s=round(self.busy_s, 6),
             wall_s=round(wall_s, 6),
             load_s=round(max(place.load_s for place in places), 6),
             workers=len({place.process for place in places}),
             threads=max((place.threads for place in places if place.threads), default=None),
             device=", ".join(sorted({place.device for place in places})),
             processor=", ".join(sorted({place.processor for place in places})),
-            memory=max((one.memory for one in spent if one.memory), default=None),
-            gpu_memory=max((one.gpu_memory for one in spent if one.gpu_memory), default=None),
-            seconds=[(name, one.parts, round(one.seconds, 6)) for name, one in self.spent[:MOST_ROWS]],
+            memory=self.memory,
+            gpu_memory=self.gpu_memory,
+            seconds=self.rows,
         )
 
 

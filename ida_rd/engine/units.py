@@ -174,7 +174,7 @@ def _computed(work: Work, recipe: Any, waiting: list[Task], store: Store, clock:
     if not waiting:
         return
     if engine_name() == "dask" and not work.here:
-        from ida_rd.engine.cluster import run_on_cluster  # the only way to it: dask may not be installed
+        from ida_rd.engine.cluster.run import run_on_cluster  # the only way to it: dask may not be installed
 
         yield from run_on_cluster(work, recipe, waiting, store, clock.add)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import threading
@@ -14,6 +15,7 @@ from conftest import ROOT
 
 from ida_rd.core.errors import UserError
 from ida_rd.engine.store import Store
+from ida_rd.engine.times import read_times
 from ida_rd.engine.units import run
 from ida_rd.inventory import health
 
@@ -43,7 +45,7 @@ def _finished(store: Store, count: int) -> list[int]:
 
 
 def _run(folder: Path, count: int, **recipe: object) -> Store:
-    store = Store(folder / "store")
+    store = Store(folder / "store", folder / "times.jsonl")
     list(run(SQUARES, {"folder": str(folder), **recipe}, squares(store, count), store))
     return store
 
@@ -92,15 +94,28 @@ def test_nobody_at_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 _run(tmp_path, 2)
 
 
-def test_a_unit_that_kills_three_workers_is_named_after_all_others(asked: Cluster, tmp_path: Path) -> None:
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many tasks runs have given to a scheduler."""
+    from ida_rd.engine.cluster import run as module
+
+    number = itertools.count()
+    monkeypatch.setattr(module, "count", lambda: number)
+    return lambda: next(number)
+
+
+def test_a_unit_that_kills_three_workers_is_named_after_all_others(
+    asked: Cluster, tmp_path: Path, tasks: Callable[[], int]
+) -> None:
     for _ in range(4):
         asked.worker()
     with pytest.raises(
-        UserError, match=r"^squares: image photo-1 ended 3 worker processes, most often for lack of mem"
+        UserError, match=r"^squares: image photo-60 ended 3 worker processes, most often for lack of mem"
     ):
-        _run(tmp_path, 8, kills=[1])
-    assert _finished(Store(tmp_path / "store"), 8) == [0, *range(2, 8)]
-    assert [begun(tmp_path, i) for i in range(8)] == [1, 3, *[1] * 6], "units that only waited are not blamed"
+        _run(tmp_path, 100, kills=[60])
+    assert tasks() < 70, "they take so little that several go together"
+    assert _finished(Store(tmp_path / "store"), 100) == [i for i in range(100) if i != 60]
+    assert [begun(tmp_path, i) for i in range(100)] == [1] * 60 + [3] + [1] * 39, "no other is blamed, or begun again"
 
 
 Change = Callable[[Path], dict[str, str]]
@@ -158,8 +173,16 @@ def test_a_worker_that_differs(
         assert found is not None
 
 
-def test_a_worker_that_differs_and_comes_later(asked: Cluster, tmp_path: Path) -> None:
-    env = _other_code(tmp_path / "place")
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_other_code, "its ida_rd/upscale/work.py is another than here"),
+        (lambda place: {"BROKEN": "1"}, r"it cannot load what this run needs \(libcudart.*\): mend that there"),
+    ],
+)
+def test_a_worker_that_comes_later_and_is_not_fit(asked: Cluster, tmp_path: Path, change: Change, says: str) -> None:
+    """That is the worker's fault, not that of the image it was to begin with."""
+    env = change(tmp_path / "place")
     asked.worker()
     assert asked.has(1)
 
@@ -169,10 +192,27 @@ def test_a_worker_that_differs_and_comes_later(asked: Cluster, tmp_path: Path) -
 
     thread = threading.Thread(target=another)
     thread.start()
-    with pytest.raises(UserError, match=r"^squares: worker tcp://.*: its ida_rd/upscale/work.py is another than here"):
+    with pytest.raises(UserError, match=rf"^squares: worker tcp://127\.0\.0\.1:\d+: {says}"):
         _run(tmp_path, 4, waits=[0], code={"ida_rd/upscale/work.py": ""})
     thread.join()
     (tmp_path / "go").touch()
+
+
+def test_a_worker_is_heard_of_while_it_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A scheduler gives up who is not: after `worker-ttl`, at least ten of its intervals of half a second."""
+    with cluster(tmp_path / "impatient", 1, DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="1s") as impatient:
+        for key, value in impatient.settings().items():
+            monkeypatch.setenv(key, value)
+        monkeypatch.setenv("IDA_RD_CLUSTER_TIMEOUT", "10")
+        assert impatient.has(1)
+        store = _run(tmp_path, 1, lasts=8)
+        assert _finished(store, 1) == [0]
+        assert begun(tmp_path, 0) == 1
+        assert impatient.has(1)
+        assert "ttl" not in impatient.said()
+    assert "ran again" not in capfd.readouterr().err
 
 
 def test_a_worker_that_does_not_see_the_folder(asked: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,12 +228,20 @@ def test_a_worker_that_does_not_see_the_folder(asked: Cluster, tmp_path: Path, m
     assert not list(tmp_path.glob("opened"))
 
 
-def test_a_worker_loads_once(asked: Cluster, tmp_path: Path) -> None:
+def test_a_worker_loads_once_and_what_units_take_arrives(
+    asked: Cluster, tmp_path: Path, tasks: Callable[[], int]
+) -> None:
     asked.worker()
     assert asked.has(1)
-    _run(tmp_path, 5)
+    _run(tmp_path, 5, lasts=0.25)
+    assert tasks() == 5, "a unit that takes long goes alone"
     assert [begun(tmp_path, i) for i in range(5)] == [1] * 5
     assert (tmp_path / "opened").read_text() == "x"
+    (took,) = read_times(tmp_path / "times.jsonl")
+    assert (took.stage, took.branch, took.units, took.parts, took.workers) == ("upscale", "mine/x4/bicubic", 5, 5, 1)
+    assert took.whole
+    assert sorted(name for name, _, _ in took.seconds) == [f"photo-{i}" for i in range(5)]
+    assert all(seconds >= 0.25 for _, _, seconds in took.seconds)
 
 
 @pytest.mark.slow

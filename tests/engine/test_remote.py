@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-from ida_rd.engine import remote
-from ida_rd.engine.remote import RUNNING, Order, answer, marks
+from ida_rd.engine.cluster import remote
+from ida_rd.engine.cluster.remote import RUNNING, Order, answer, marks, nothing
+from ida_rd.engine.store import Store
+from ida_rd.engine.units import Work
 
 
 def test_a_worker_that_cannot_read_what_it_needs_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +44,17 @@ def test_marks_are_counted_by_unit_and_files_of_others_are_none(tmp_path: Path) 
     for name in ("3-0a", "3-0b", "12-0c", ".nfs0000001", "notes.txt", "-4"):
         (tmp_path / RUNNING / name).touch()
     assert marks(tmp_path) == {3: 2, 12: 1}
+
+
+def test_a_worker_must_have_the_same_engine_and_the_same_code_as_the_recipe(tmp_path: Path) -> None:
+    """No recipe names the engine's files; but its two sides must understand each other."""
+    pytest.importorskip("distributed")
+    from ida_rd.engine.cluster.look import write_order
+
+    recipe = {"method": {"code": {"ida_rd/upscale/work.py": ""}}, "others": [{"code": {"ida_rd/core/seeds.py": ""}}]}
+    order = write_order(tmp_path, Work(nothing, "numbers"), recipe, Store(tmp_path / "store"))
+    asked = json.loads((Path(order.folder) / "job.json").read_text())["code"]
+    engine = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ida_rd/engine").rglob("*.py")}
+    assert "ida_rd/engine/cluster/remote.py" in engine
+    assert engine | {"ida_rd/upscale/work.py", "ida_rd/core/seeds.py"} <= set(asked)
+    assert all(asked.values())

@@ -180,3 +180,18 @@ def test_a_gpu_is_waited_for_before_the_clock_is_read(monkeypatch: pytest.Monkey
     assert asked == ["clock", "reset_peak_memory_stats cuda:1", *waited * 3, "max_memory_allocated cuda:1"]
     assert times.now("cpu") == 7
     assert asked[-1] == "clock", "and nothing is waited for without one"
+
+
+def test_what_is_kept_of_a_run_does_not_grow_with_it(tmp_path: Path) -> None:
+    clock = times.Clock(Timed("upscale"), tmp_path / "times.jsonl")
+    for i in range(3 * times.MOST_ROWS):
+        clock.met(1, 1)  # each place is another object, as results of other processes are
+        clock.add(f"i{i}", Spent(1, 0.5, Place(f"host:{i % 2}", "cpu", "a processor", 1, 2.0), 10 + i % 7, None))
+    assert max(len(value) for value in vars(clock).values() if isinstance(value, list | set | dict)) == times.MOST_ROWS
+    assert len(clock.places) == 2
+    with clock.running():
+        pass
+    (took,) = read_times(tmp_path / "times.jsonl")
+    assert (took.units, took.parts, took.workers, took.memory) == (3 * times.MOST_ROWS,) * 2 + (2, 16)
+    assert took.busy_s == 1.5 * times.MOST_ROWS
+    assert took.seconds[-1] == (f"i{times.MOST_ROWS - 1}", 1, 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -56,8 +57,10 @@ def test_of_two_processes_one_computes_the_fit_and_the_other_waits(tmp_path: Pat
         try:
             assert second.stderr is not None
             said = second.stderr.readline()
-            assert said == "the distribution of the generator's styles is being computed by another process:" + (
-                " waiting for it\n"
+            assert re.fullmatch(
+                r"the distribution of the generator's styles is being computed by another process"
+                rf" \(process {first.pid} on \S+, since [\d: -]+\): waiting for it\n",
+                said,
             )
             (tmp_path / "go").touch()
             one, two = first.communicate(timeout=300)[0], second.communicate(timeout=300)[0]

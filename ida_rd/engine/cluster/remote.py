@@ -73,8 +73,10 @@ class Refused(UserError):
     """A worker that is not like the run that asks."""
 
 
-class Met(Exception):
-    """A unit that has ended workers before, and is not to be tried now; its argument says how many."""
+class Met(NamedTuple):
+    """A unit that has ended workers before, so many, and is not to be tried now."""
+
+    deaths: int
 
 
 _lock = threading.Lock()
@@ -184,18 +186,23 @@ def _opened(order: Order) -> tuple[Callable[[Task], Spent], str, Store]:
     return worker, device.partition(":")[0], store
 
 
+def _ready(order: Order) -> tuple[Callable[[Task], Spent], str, Store]:
+    """What `_opened` returns, or raise UserError: what goes wrong there is this worker's, and no unit's fault."""
+    try:
+        return _opened(order)
+    except (OSError, RuntimeError) as error:  # an OSError would else be taken for that of a worker which is gone
+        raise Refused(f"it cannot load what this run needs ({reason(error)}): mend that there") from None
+
+
 async def answer(order: Order) -> dict[str, str]:
     """Say whether this worker is like the run that asks, and load what its units need, off the event loop."""
 
     def look() -> dict[str, str]:
         with _lock:
             try:
-                return {"problem": "", "device": _opened(order)[1], **_self()}
+                return {"problem": "", "device": _ready(order)[1], **_self()}
             except UserError as error:
                 return {"problem": str(error), "device": "", **_self()}
-            except OSError as error:  # raised, it would be taken for a worker that is gone
-                why = f"it cannot load what this run needs ({reason(error)}): mend that there"
-                return {"problem": why, "device": "", **_self()}
 
     return await asyncio.to_thread(look)
 
@@ -222,59 +229,70 @@ def marks(folder: Path) -> dict[int, int]:
     return found
 
 
-def compute(folder: str, sha256: str, number: int, task: bytes, device: str, alone: bool) -> Spent | None:
-    """Compute what is missing of a unit, and keep it; say what that took, if anything was computed here.
+def compute(folder: str, sha256: str, tasks: bytes, device: str, alone: bool) -> list[tuple[int, Spent | Met | None]]:
+    """Compute what is missing of some units, and keep it; say what each took, if anything of it was computed here.
 
     Parameters
     ----------
     folder, sha256 : str
         Where the job lies, and the hash of what lies there.
-    number : int
-        Of the unit.
-    task : bytes
-        Pickled: the unit and its missing parts.
+    tasks : bytes
+        Pickled: numbers of the units, and each with its missing parts.
     device : str
         Kind of device that the first workers have; empty: any.
     alone : bool
-        Whether it is tried though it has ended several workers.
+        Whether they are tried though they have ended several workers.
+
+    Returns
+    -------
+    list of (int, Spent or Met or None)
+        Met: the unit has ended workers, and is not tried now.
 
     Raises
     ------
     UserError
-        What the unit raised.
+        What a unit raised; those before it are kept.
     Refused
         This worker has joined later, and differs.
-    Met
-        The unit has ended workers, and is not tried now.
     """
     with _lock:
         try:
-            worker, kind, store = _opened(Order(folder, sha256))
+            worker, kind, store = _ready(Order(folder, sha256))
             if device and kind != device:
                 raise Refused(f"it computes on {kind}, and the others on {device}: give all the same IDA_RD_DEVICE")
         except UserError as error:
             raise Refused(f"{_address()}: {error}") from None
-        died = marks(Path(folder)).get(number, 0)
-        if died >= MOST or (died >= ALONE and not alone):
-            raise Met(died)
-        mark = Path(folder) / RUNNING / f"{number}-{secrets.token_hex(6)}"
-        _marks.add(mark)
-        try:
-            mark.touch()
-        except FileNotFoundError:  # the run has ended
-            _marks.discard(mark)
-            return None
-        try:
-            unit, missing = pickle.loads(task)
-            if missing := [part for part in missing if store.get(unit.keys[part]) is None]:
-                return worker((unit, missing))  # else another has kept it meanwhile, or this one, and was not heard
-            return None
-        except UserError as error:
-            raise UserError(str(error)) from None  # some kinds of it cannot be sent
-        finally:
-            _marks.discard(mark)
-            with suppress(OSError):
-                mark.unlink()
+        died = marks(Path(folder))
+        return [
+            (number, _one(Path(folder), number, task, died.get(number, 0), alone, worker, store))
+            for number, task in pickle.loads(tasks)
+        ]
+
+
+def _one(
+    folder: Path, number: int, task: Task, died: int, alone: bool, worker: Callable[[Task], Spent], store: Store
+) -> Spent | Met | None:
+    """Compute what is missing of a unit. While it is under way, it has a mark: if this process ends, that stays."""
+    if died >= MOST or (died >= ALONE and not alone):
+        return Met(died)
+    mark = folder / RUNNING / f"{number}-{secrets.token_hex(6)}"
+    _marks.add(mark)
+    try:
+        mark.touch()
+    except FileNotFoundError:  # the run has ended
+        _marks.discard(mark)
+        return None
+    try:
+        unit, missing = task
+        if missing := [part for part in missing if store.get(unit.keys[part]) is None]:
+            return worker((unit, missing))  # else another has kept it meanwhile, or this one, and was not heard
+        return None
+    except UserError as error:
+        raise UserError(str(error)) from None  # some kinds of it cannot be sent
+    finally:
+        _marks.discard(mark)
+        with suppress(OSError):
+            mark.unlink()
 
 
 def _address() -> str:
