@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.weights import MissingWeights, catalogue, locate
 from ida_rd.upscale.contract import Descriptor, Problem, SizeRule
 from ida_rd.upscale.diffbir.layout import check_complete, check_swinir
+from ida_rd.upscale.diffusion.parameters import DiffusionParameters
 
 if TYPE_CHECKING:
     from ida_rd.upscale.contract import Upscaler
@@ -37,7 +37,7 @@ BYTES = 5200.0  # per HR pixel of 512 x 512 and more, as measured of an autoenco
 STEP_BYTES = 900.0  # and of each sample that goes through a step
 
 
-class Parameters(Base):
+class Parameters(DiffusionParameters):
     """Where the networks are, and how they are sampled."""
 
     path: str | None = Field(
@@ -62,16 +62,6 @@ class Parameters(Base):
     )
     compat: Literal["none", "official"] = Field(
         default="none", description="official: truncate to 8 bits as the official program does, and do not round"
-    )
-    batch: int | None = Field(
-        default=None,
-        ge=1,
-        le=1024,
-        description="samples that are computed together; null: one on a CPU, so that a sample is the same whichever"
-        " others there are; on a GPU as many as fit",
-    )
-    licence: str | None = Field(
-        default=None, description="terms of the files, as the results will state them; null: those that are known"
     )
 
     @model_validator(mode="after")
@@ -139,7 +129,7 @@ def files(parameters: Parameters, factor: int) -> list[Path]:
 
 def memory(parameters: Parameters, factor: int, samples: int) -> float:
     """Bytes per HR pixel: of one sample that is decoded, and of those that are computed together."""
-    return BYTES + STEP_BYTES * min(parameters.batch or 1, samples)
+    return BYTES + STEP_BYTES * parameters.together(samples)
 
 
 def load(parameters: Parameters, problem: Problem, device: str) -> Upscaler:

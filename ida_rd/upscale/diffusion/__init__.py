@@ -1,7 +1,7 @@
 """What upscalers by diffusion have in common: the law of their noise, batches and progress; and their samplers.
 
-`chain` is that law, and `ancestral` the steps of a network that is told noise levels. For networks of latents, which
-are told times:
+`chain` is that law, `parameters` what all of them can be told, and `ancestral` the steps of a network that is told
+noise levels. For networks of latents, which are told times:
 
 | module | names |
 |---|---|

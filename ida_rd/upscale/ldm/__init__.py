@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.weights import MissingWeights, catalogue, locate
 from ida_rd.models.latent.checkpoint import check_header
 from ida_rd.models.latent.config import AutoencoderConfig, UNetConfig
 from ida_rd.models.latent.folder import autoencoder_config, check_schedule, configurations, unet_config, weights_in
 from ida_rd.models.latent.layout import autoencoder_shapes, unet_shapes
 from ida_rd.upscale.contract import Descriptor, Problem, SizeRule
+from ida_rd.upscale.diffusion.parameters import DiffusionParameters
 
 if TYPE_CHECKING:
     from ida_rd.upscale.contract import Upscaler
@@ -51,7 +51,7 @@ STEP_BYTES = 30.0  # per pixel of a latent, channel at full size, and block of a
 DECODING_BYTES = 40.0  # per HR pixel and channel at full size
 
 
-class Parameters(Base):
+class Parameters(DiffusionParameters):
     """Where the networks are, and how they are sampled."""
 
     path: str | None = Field(
@@ -66,17 +66,6 @@ class Parameters(Base):
         le=1,
         description="how much noise a step adds, as a share of that of an ancestral one; 0: a sample is decided by the"
         " noise that it begins from",
-    )
-    batch: int | None = Field(
-        default=None,
-        ge=1,
-        le=1024,
-        description="samples that are computed together; null: one on a CPU, so that a sample is the same whichever"
-        " others there are; on a GPU as many as fit",
-    )
-    licence: str | None = Field(
-        default=None,
-        description="terms of your own networks, as the results will state them; null: the published ones'",
     )
 
     def folder(self) -> Path | None:
@@ -170,7 +159,7 @@ def bytes_of_decoding(config: AutoencoderConfig) -> float:
 def memory(parameters: Parameters, factor: int, samples: int) -> float:
     """Bytes per HR pixel: of the samples that are computed together, or of one that is decoded."""
     unet, autoencoder = _check_factor(parameters, factor)
-    return max(bytes_of_step(unet) / factor**2 * min(parameters.batch or 1, samples), bytes_of_decoding(autoencoder))
+    return max(bytes_of_step(unet) / factor**2 * parameters.together(samples), bytes_of_decoding(autoencoder))
 
 
 def load(parameters: Parameters, problem: Problem, device: str) -> Upscaler:

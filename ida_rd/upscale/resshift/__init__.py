@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.weights import MissingWeights, catalogue, locate
 from ida_rd.models.resshift.checkpoint import check_autoencoder, check_unet
 from ida_rd.models.resshift.config import FACTOR, VARIANTS, UNetConfig, Variant
 from ida_rd.upscale.contract import Descriptor, Problem, SizeRule
+from ida_rd.upscale.diffusion.parameters import DiffusionParameters
 
 if TYPE_CHECKING:
     from ida_rd.upscale.contract import Upscaler
@@ -52,7 +52,7 @@ LEAST_OVERLAP = 16
 File = Literal["unet", "autoencoder"]
 
 
-class Parameters(Base):
+class Parameters(DiffusionParameters):
     """Which network, and how large images are cut into tiles; the defaults are those of the published program."""
 
     variant: Literal["v1", "v2", "v3", "bicsr"] = Field(
@@ -81,16 +81,6 @@ class Parameters(Base):
         description="field: the noise of tiles is cut from one field, so that they agree where they overlap; official:"
         " every tile has noise of its own, so that means of different samples are taken there, which vary less; and LR"
         " images of 32 pixels per side or fewer are refused",
-    )
-    batch: int | None = Field(
-        default=None,
-        ge=1,
-        le=1024,
-        description="samples that are computed together; null: one on a CPU, so that a sample is the same whichever"
-        " others there are; on a GPU as many as fit",
-    )
-    licence: str | None = Field(
-        default=None, description="terms of your own files, as the results will state them; null: ResShift's"
     )
 
     @model_validator(mode="after")
@@ -178,7 +168,7 @@ def _check_name(variant: str, path: Path) -> None:
 
 def memory(parameters: Parameters, factor: int, samples: int) -> float:
     """Bytes per HR pixel: of the samples that are computed together."""
-    return BYTES * min(parameters.batch or 1, samples)
+    return BYTES * parameters.together(samples)
 
 
 def load(parameters: Parameters, problem: Problem, device: str) -> Upscaler:

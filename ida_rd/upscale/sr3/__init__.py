@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.weights import MissingWeights, catalogue, locate
 from ida_rd.models.sr3.checkpoint import check_header
 from ida_rd.models.sr3.config import NETWORKS, SR3Config, Trained
 from ida_rd.models.sr3.schedule import betas_of, kept_of, scaled_ends
 from ida_rd.upscale.contract import Descriptor, Problem, SizeRule
+from ida_rd.upscale.diffusion.parameters import DiffusionParameters
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,7 @@ BYTES = 45.0  # per HR pixel, channel at full size, and block of a level on its 
 MOST_LEFT = 0.1  # of the image's variance after the last step: a chain begins from noise alone
 
 
-class Parameters(Base):
+class Parameters(DiffusionParameters):
     """Which network, and how it is sampled."""
 
     network: Literal["ffhq_16_128", "ffhq_64_512", "x4_64_256"] | None = Field(
@@ -72,16 +72,6 @@ class Parameters(Base):
     )
     beta_end: float | None = Field(
         default=None, gt=0, lt=1, description="that of the last step; null: 1e-2 times 2000 / steps; not of cosine"
-    )
-    batch: int | None = Field(
-        default=None,
-        ge=1,
-        le=1024,
-        description="samples that are computed together; null: one on a CPU, so that a sample is the same whichever"
-        " others there are; on a GPU as many as fit",
-    )
-    licence: str | None = Field(
-        default=None, description="terms of your own file, as the results will state them; null: those of the network"
     )
 
     @model_validator(mode="after")
@@ -184,7 +174,7 @@ def bytes_per_pixel(config: SR3Config) -> float:
 
 def memory(parameters: Parameters, factor: int, samples: int) -> float:
     """Bytes per HR pixel: of the samples that are computed together."""
-    return bytes_per_pixel(check_factor(parameters, factor).config) * min(parameters.batch or 1, samples)
+    return bytes_per_pixel(check_factor(parameters, factor).config) * parameters.together(samples)
 
 
 def load(parameters: Parameters, problem: Problem, device: str) -> Upscaler:
