@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
+import types
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import diffbirs
 import numpy as np
+import pytest
 import torch
 from diffbirs import weights
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ida_rd.models.stablesr.config import StructureConfig
@@ -27,6 +31,7 @@ TINY = Sizes(
 MAIN = "stablesr.base"
 CPU = torch.device("cpu")
 TEXT = diffbirs.PREFIXES["text"]
+NAMED = "pytorch_lightning.callbacks.model_checkpoint"
 
 
 @cache
@@ -51,10 +56,40 @@ def cfw_state(shared: Path) -> dict[str, Tensor]:
 @cache
 def tiny(shared: Path) -> Networks:
     """The tiny networks."""
-    files = {MAIN: (Path("main.ckpt"), main_state(shared)), CFW: (Path("cfw.ckpt"), cfw_state(shared))}
+    files = {MAIN: (Path("main.ckpt"), dict(main_state(shared))), CFW: (Path("cfw.ckpt"), dict(cfw_state(shared)))}
     return networks_of(files, TINY, [], CPU)[0]
 
 
 def golden(shared: Path, name: str) -> dict[str, Any]:
     """Golden values."""
     return dict(np.load(shared / "golden" / "stablesr" / f"golden_{name}.npz"))
+
+
+def saved(shared: Path, folder: Path, source: str = "") -> dict[str, str]:
+    """Files of the tiny networks as `ida-rd weights convert` writes them, and their paths as an entry has them."""
+    told = {"source_sha256": source} if source else {}
+    save_file(main_state(shared) | {"betas": torch.zeros(1000)}, folder / "main.safetensors", told)
+    save_file(cfw_state(shared) | {"loss.logvar": torch.zeros(1)}, folder / "cfw.safetensors", told)
+    return {"path": str(folder / "main.safetensors"), "cfw": str(folder / "cfw.safetensors")}
+
+
+def checkpoint(path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file as it is published: a pickle with the state of a training, which names a class of another package."""
+    module = types.ModuleType(NAMED)
+    named = type("ModelCheckpoint", (), {"__module__": NAMED})
+    module.ModelCheckpoint = named  # type: ignore[attr-defined]
+    with monkeypatch.context() as patched:
+        for i in range(1, NAMED.count(".") + 2):
+            patched.setitem(sys.modules, ".".join(NAMED.split(".")[:i]), module)
+        torch.save({"epoch": 117, "callbacks": {named: {"best": torch.ones(1)}}, "state_dict": state}, path)
+    return path
+
+
+def hollow(shared: Path, path: Path, file: str, *, without: str = "nothing") -> Path:
+    """A small file with all names of an official one, but for some, and none of its numbers."""
+    found = dict(keys(shared)[file])
+    if file == "main":
+        found |= {key: shape for key, shape in diffbirs.keys(shared)["sd"].items() if key.startswith(TEXT)}
+    state = {key: torch.zeros(()).expand(shape) for key, shape in found.items() if not key.startswith(without)}
+    torch.save({"state_dict": state}, path)
+    return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,7 @@ def missing_of(names: Collection[str], parts: Iterable[Part]) -> str | None:
     return None
 
 
-def taken(part: Part, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a part, by their names within it."""
-    return {within: value for name, value in tensors.items() if (within := part.of(name)) is not None}
+def taken(part: Part, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a part by their names within it, taken out of those of a file, so that none is held twice."""
+    names = {name: within for name in tensors if (within := part.of(name)) is not None}
+    return {within: tensors.pop(name) for name, within in names.items()}

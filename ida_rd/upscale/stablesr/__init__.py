@@ -93,7 +93,7 @@ class Parameters(DiffusionParameters):
     start: Literal["lr", "noise"] = Field(
         default="lr",
         description="what the first step is given: lr: noise, and what is left of the LR image's latent at the last"
-        " time, as the published program for images of any size does; noise: that alone, as in its tables",
+        " time, as the published program for images of any size does; noise: that alone, as in the publication",
     )
     latent: Literal["drawn", "mean"] = Field(
         default="drawn",

@@ -61,7 +61,7 @@ def words_of(words: Sequence[int], positions: int) -> Tensor:
 
 
 def _built(part: Part, name: str, path: Any, tensors: dict[str, Tensor]) -> nn.Module:
-    """A network, of tensors that are then forgotten."""
+    """A network, of tensors that are taken out of those of a file."""
     where = f" ({part.prefixes[0]}...)" if len(part.prefixes) == 1 else ""
     state = state_of(path, taken(part, tensors), f"{part.what} of StableSR{where}", part.shapes, part.names)
     if name == "unet":
@@ -77,6 +77,8 @@ def networks_of(
     files: dict[str, Tensors], sizes: Sizes, prompts: Sequence[Sequence[int]], device: torch.device
 ) -> tuple[Networks, list[Tensor]]:
     """The networks of two files, and prompts as the text encoder, which is not kept, gives them: (1, T, D) each.
+
+    The files' tensors are taken out of their dictionaries.
 
     Raises
     ------
