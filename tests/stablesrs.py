@@ -18,14 +18,22 @@ from diffbirs import weights
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ida_rd.models.latent.config import AutoencoderConfig, UNetConfig
 from ida_rd.models.stablesr.config import StructureConfig
-from ida_rd.upscale.stablesr.layout import CFW, Sizes
+from ida_rd.upscale.stablesr.layout import CFW, Sizes, parts_of
 from ida_rd.upscale.stablesr.networks import Networks, networks_of
 
 TINY = Sizes(
     diffbirs.UNET,
     StructureConfig(4, (32, 32, 64, 64), (0, 1, 2), 32),
     diffbirs.AUTOENCODER,
+    diffbirs.TEXT,
+)
+# Smaller ones, for tiles of 64 pixels: torch normalises a single pixel of more channels than groups alone.
+SMALL = Sizes(
+    UNetConfig(4, 4, (32, 32, 64, 64), (0, 1, 2), head=8, context=32),
+    StructureConfig(4, (64, 64, 64, 64), (0, 1, 2), 64),
+    AutoencoderConfig((32, 32, 32, 32), 4, None),
     diffbirs.TEXT,
 )
 MAIN = "stablesr.base"
@@ -65,11 +73,24 @@ def golden(shared: Path, name: str) -> dict[str, Any]:
     return dict(np.load(shared / "golden" / "stablesr" / f"golden_{name}.npz"))
 
 
+@cache
+def small_state(shared: Path, weight: str) -> dict[str, Tensor]:
+    """Tensors of a file with networks of the sizes `SMALL`."""
+    parts = parts_of(SMALL, weight).values()
+    found = {}
+    for key in cfw_state(shared) if weight == CFW else main_state(shared):
+        (part,) = (part for part in parts if part.of(key) is not None)
+        targets = part.names(str(part.of(key)))
+        if shape := part.shapes.get(targets[0] if targets else ""):  # where widths are equal, some are not there
+            found[key] = [len(targets) * shape[0], *shape[1:]]
+    return weights(found)
+
+
 def saved(shared: Path, folder: Path, source: str = "") -> dict[str, str]:
-    """Files of the tiny networks as `ida-rd weights convert` writes them, and their paths as an entry has them."""
+    """Files of small networks as `ida-rd weights convert` writes them, and their paths as an entry has them."""
     told = {"source_sha256": source} if source else {}
-    save_file(main_state(shared) | {"betas": torch.zeros(1000)}, folder / "main.safetensors", told)
-    save_file(cfw_state(shared) | {"loss.logvar": torch.zeros(1)}, folder / "cfw.safetensors", told)
+    save_file(small_state(shared, MAIN) | {"betas": torch.zeros(1000)}, folder / "main.safetensors", told)
+    save_file(small_state(shared, CFW) | {"loss.logvar": torch.zeros(1)}, folder / "cfw.safetensors", told)
     return {"path": str(folder / "main.safetensors"), "cfw": str(folder / "cfw.safetensors")}
 
 

@@ -155,9 +155,7 @@ def test_networks_of_the_official_size_equal_the_golden_ones(shared: Path) -> No
             one = diffbirs.weights({key: shape}, part.prefixes[0])
             (target,) = part.names(key)
             state[target] = one[key].reshape(part.shapes[target])
-        nets[name] = (
-            structure_of(part.config, state) if name == "structure" else modulated_of(part.config, 256, state)
-        )
+        nets[name] = structure_of(part.config, state) if name == "structure" else modulated_of(part.config, 256, state)
         del state
     x, latent, text = single(101, 1, 4, 64, 64), single(102, 1, 4, 64, 64), single(103, 1, 77, 1024)
     maps = nets["structure"](latent, torch.tensor([500]))
@@ -167,7 +165,8 @@ def test_networks_of_the_official_size_equal_the_golden_ones(shared: Path) -> No
     near(maps[8][:, :16], found["struct_8_ch0_16"])
     crop = maps[64][:, :4]
     golden_crop = torch.from_numpy(found["struct_64_ch0_4_crop"])
-    assert min(
-        float((crop[:, :, i : i + 16, j : j + 16] - golden_crop).abs().max()) for i in range(49) for j in range(49)
-    ) <= 5e-5, "SPEC does not say where the crop is"
+    assert (
+        min(float((crop[:, :, i : i + 16, j : j + 16] - golden_crop).abs().max()) for i in range(49) for j in range(49))
+        <= 5e-5
+    ), "SPEC does not say where the crop is"
     near(nets["unet"](x, torch.tensor([500]), text, maps), found["eps"])
