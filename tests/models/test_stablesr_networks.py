@@ -144,7 +144,7 @@ def test_parts_of_a_file_are_told_apart() -> None:
 @PARITY
 @torch.inference_mode()
 def test_networks_of_the_official_size_equal_the_golden_ones(shared: Path) -> None:
-    """971 million parameters: takes 5 GB and some minutes."""
+    """971 million parameters: takes 7 GB and a minute."""
     found = golden(shared, "official_size")
     told = json.loads((shared / "golden" / "stablesr" / "meta_official_size.json").read_text())
     nets: dict[str, Any] = {}
