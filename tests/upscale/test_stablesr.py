@@ -255,7 +255,8 @@ def test_a_sample_is_the_same_alone_in_a_batch_and_in_chunks(
     nets: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the last bit, as long as `batch` is left alone; and within a grey level else."""
-    upscaler, told = loaded(nets), []
+    upscaler = loaded(nets)
+    told: list[float] = []
     with listening(told.append):
         together = upscaler.sample(LR, DRAWS).sr
     assert together.shape == (3, 3, 32, 48)

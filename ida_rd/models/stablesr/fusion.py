@@ -153,4 +153,4 @@ def fused_of(config: AutoencoderConfig, state: Mapping[str, Tensor]) -> FusedAut
         net = FusedAutoencoder(autoencoder, config)
     own = {name.removeprefix(FUSION): value for name, value in state.items() if name.startswith(FUSION)}
     net.fusions.load_state_dict(own, assign=True)
-    return net.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
+    return net.to(memory_format=torch.channels_last).requires_grad_(False).eval()

@@ -83,4 +83,4 @@ def modulated_of(config: UNetConfig, maps: int, state: Mapping[str, Tensor]) -> 
         block.load_state_dict(
             {f"conv.{key}": value for key, value in block.conv.state_dict().items()} | own, assign=True
         )
-    return net.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
+    return net.to(memory_format=torch.channels_last).requires_grad_(False).eval()

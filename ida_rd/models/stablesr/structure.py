@@ -129,4 +129,4 @@ def structure_of(config: StructureConfig, state: Mapping[str, Tensor]) -> Struct
     with torch.device("meta"):
         net = StructureEncoder(config)
     net.load_state_dict(state, assign=True)
-    return net.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
+    return net.to(memory_format=torch.channels_last).requires_grad_(False).eval()

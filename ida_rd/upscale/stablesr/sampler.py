@@ -121,10 +121,9 @@ class StableSRChain:
 
             def one(part: Tensor, window: Window) -> Tensor:
                 maps = self.nets.structure(window.of(condition), at)  # whichever the prompt
-                wanted, *unwanted = (self._with(text, maps) for text in self.texts)
-                return (
-                    guided(wanted, *unwanted, self.parameters.guidance)(part, time) if unwanted else wanted(part, time)
-                )
+                nets = [self._with(text, maps) for text in self.texts]
+                network = nets[0] if len(nets) == 1 else guided(nets[0], nets[1], self.parameters.guidance)
+                return network(part, time)
 
             return tiled(one, x, self.tile, self.stride)
 
@@ -162,7 +161,7 @@ class StableSRUpscaler:
 
     def sample(self, lr: NDArray[np.uint8], draws: Sequence[Draw]) -> Samples:
         """Reconstruct (3, h, w) uint8 once per draw; the image is encoded once."""
-        canvas = Canvas(*lr.shape[1:], self.parameters.tiles()[0])
+        canvas = Canvas(lr.shape[1], lr.shape[2], self.parameters.tiles()[0])
         with torch.inference_mode():
             image = prepared(lr, canvas).to(self.device)
             chain = StableSRChain(self.nets, self.texts, self.parameters, image, canvas)
