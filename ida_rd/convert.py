@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ida_rd.core.checkpoints import LEFT_OUT
 from ida_rd.core.converted import remember
 from ida_rd.core.errors import UserError, did_you_mean, exit_with_line, printable
 from ida_rd.core.files import atomic_path, sha256_file
@@ -30,18 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["confine", "convert", "main", "transcribe"]
 
-# What training leaves beside the tensors: named in a pickle, not looked up, and left out of what is written.
-LEFT_OUT = frozenset(
-    {
-        "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",  # a key of Lightning's own state
-        "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint",
-        "numpy.core.multiarray.scalar",  # a score
-        "numpy._core.multiarray.scalar",
-        "numpy.dtype",
-        "collections.Counter",  # of a schedule of learning rates
-        "collections.defaultdict",
-    }
-)
 FIRST = "state_dict"  # where Lightning keeps the network
 TYPES = {
     "float64": "F64",

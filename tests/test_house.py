@@ -134,6 +134,7 @@ def test_methods_are_found_by_their_file() -> None:
         "spandrel",
         "sr3",
         "srflow",
+        "stablesr",
     ]
     assert known_methods("distort") == ["dists", "lpips", "pixel", "st-lpips", "structural"]
     assert known_methods("quality") == ["brisque", "niqe"]

@@ -29,7 +29,7 @@ def test_every_method_brings_its_weights() -> None:
         "brisque.model", "brisque.range", "dists.channels", "ldm.unet", "ldm.vqvae", "niqe.pristine", "niqe.released",
         "resshift.autoencoder", "resshift.bicsr", "resshift.v1", "resshift.v2", "resshift.v3",
         "sr3.ffhq_16_128", "sr3.ffhq_64_512", "srflow.celeba_x8", "srflow.df2k_x4", "srflow.df2k_x8",
-        "st-lpips.alex", "st-lpips.vgg",
+        "st-lpips.alex", "st-lpips.vgg", "stablesr.768v", "stablesr.base", "stablesr.cfw", "stablesr.turbo",
         "stylegan.mapping", "stylegan.synthesis", "torchvision.alexnet", "torchvision.squeezenet1_1",
         "torchvision.vgg16", "torchvision.vgg19",
     }  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 from ida_rd.core.methods import find_method
 from ida_rd.upscale.diffusion.parameters import DiffusionParameters
 
-METHODS = ("sr3", "resshift", "ldm", "diffbir")
+METHODS = ("sr3", "resshift", "ldm", "diffbir", "stablesr")
 
 
 @pytest.mark.parametrize("name", METHODS)
