@@ -82,9 +82,10 @@ def test_training_resumes_after_a_kill_and_gives_the_same_bytes(
             raise Killed
         return step(self, number)
 
-    with monkeypatch.context() as patched, pytest.raises(Killed):
+    with monkeypatch.context() as patched:
         patched.setattr(training._Training, at, dying)
-        _run(photos, tmp_path / "killed", steps=9, head_steps=5)
+        with pytest.raises(Killed):
+            _run(photos, tmp_path / "killed", steps=9, head_steps=5)
     log = _run(photos, tmp_path / "killed", steps=9, head_steps=5)
     assert len(log) == 15, "one step was done twice"
     for name in ("whole", "killed"):
