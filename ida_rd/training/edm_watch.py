@@ -63,7 +63,8 @@ class Sampled:
         self.net, self.solver, self.precision = net, solver, precision
         self.device = next(net.parameters()).device
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """In which the denoiser runs."""
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
     def condition(self, lr: Tensor) -> Given:
@@ -79,7 +80,7 @@ class Sampled:
         """Samples from noise."""
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
-            with self._autocast():
+            with self.autocast():
                 clean = self.net.denoise(x, torch.tensor([sigma], device=self.device), given.features)
             return given.space.in_range(clean)
 
@@ -152,10 +153,12 @@ class Watch:
                 f"validation_energy{ending}": means["energy"],
             }
         lost = {"validation_clipped": found.clipped / found.samples, "validation_not_finite": float(found.not_finite)}
-        return entry | lost | self._gains(sampled)
+        return entry | lost | self.gains(net)
 
-    def _gains(self, sampled: Sampled) -> dict[str, float]:
-        net, first = sampled.net, self.filters[0]
+    @torch.inference_mode()
+    def gains(self, net: EDMNet) -> dict[str, float]:
+        """The denoiser's gain by noise level: the slope of y on D, weighted as in training."""
+        sampled, first = Sampled(net, self.solver, self.precision), self.filters[0]
         sums = np.zeros((len(GAINS), 2))
         for name, image in self.images.items():
             size = tuple(side // net.config.factor for side in image.shape[:2])
@@ -168,7 +171,7 @@ class Watch:
             weight = given.space.scale / given.space.scale.mean()
             for i, sigma in enumerate(GAINS):
                 noise = normal(y.shape, "gain", name, i).to(sampled.device)
-                with sampled._autocast():
+                with sampled.autocast():
                     clean = net.denoise(y + sigma * noise, torch.tensor([sigma], device=y.device), given.features)
                 sums[i] += float((weight * y * clean).sum()), float((weight * clean.square()).sum())
         return {f"gain_{sigma:g}": float(a / max(b, 1e-12)) for sigma, (a, b) in zip(GAINS, sums, strict=True)}
