@@ -282,6 +282,7 @@ def test_what_is_watched_is_in_the_log_and_changes_nothing(shared: Path, tmp_pat
     seen = [entry for entry in log if "validation_lpips" in entry]
     assert [entry["step"] for entry in seen] == [2, 4]
     assert {"validation_ratio", "validation_bias2", "validation_energy", "gain_1", "seconds"} <= seen[0].keys()
+    assert len(_run(photos, tmp_path / "seen", steps=4)) == len(log), "it goes on, at its end, with nobody watching"
     _run(photos, tmp_path / "not", steps=4)
     for name in ("seen", "not"):
         export(tmp_path / name, tmp_path / f"{name}.safetensors")

@@ -30,7 +30,7 @@ HARMLESS = ("weights", "steps", "batch", "licence")
 SHIPPED = (
     "diffusion-compact"  # trained in experiments/train-diffusion-compact, whose ship.py puts it into the catalogue
 )
-FIXED_BYTES, SAMPLE_BYTES = 500.0, 700.0  # per HR pixel: conditioning and encoder; a sample that is computed
+FIXED_BYTES, SAMPLE_BYTES = 700.0, 400.0  # per HR pixel: conditioning and encoder; a sample that is computed
 
 
 class Parameters(Base):
