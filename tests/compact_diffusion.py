@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from ida_rd.models.edm.config import EDMConfig
 from ida_rd.models.edm.network import EDMNet
 
-SHAPE = {"encoder_width": 6, "encoder_blocks": 1, "fine_width": 4, "width": 8, "deep_width": 8}
+SHAPE: dict[str, Any] = {"encoder_width": 6, "encoder_blocks": 1, "fine_width": 4, "width": 8, "deep_width": 8}
 TINY = EDMConfig(**SHAPE, embedding=8, frequencies=3, head_width=4)
 TINY_X8 = EDMConfig(8, **SHAPE, embedding=8, frequencies=3, head_width=4)
 

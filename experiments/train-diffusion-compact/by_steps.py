@@ -25,7 +25,7 @@ from ida_rd.distort import lpips, pixel
 from ida_rd.models.edm.checkpoint import load_network
 from ida_rd.models.edm.solver import Solver, noise_levels
 from ida_rd.training.edm_watch import Sampled, Watch
-from ida_rd.training.measure import ENLARGED, Tools, centre_crops, curves, largest_pixels
+from ida_rd.training.measure import ENLARGED, Distance, Tools, centre_crops, curves, largest_pixels
 from ida_rd.training.patches import pillow
 from ida_rd.upscale.edm import Parameters
 from ida_rd.upscale.eight_bit import to_samples
@@ -83,7 +83,7 @@ def measure(
         raise UserError(f"--steps {' '.join(map(str, steps))}: {PRESET} must be among them: filters are compared there")
     net = load_network(weights)
     factor, images = net.config.factor, centre_crops(validation, crop, count, what="--validation")
-    distances = {
+    distances: dict[str, Distance] = {
         "psnr": pixel.load(pixel.Parameters(), "cpu"),
         "lpips": lpips.load(lpips.Parameters(path=str(backbone)), "cpu"),
     }

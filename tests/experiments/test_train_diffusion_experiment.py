@@ -96,7 +96,8 @@ def test_a_trained_network_is_measured_described_and_ships(
 
 
 def test_a_second_network_ships_beside_the_first(tmp_path: Path) -> None:
-    home, found = tmp_path / "home", []
+    home = tmp_path / "home"
+    found: list[str] = []
     for factor in (8, 4, 8):
         weights = tmp_path / f"mine_x{factor}.safetensors"
         weights.write_bytes(bytes(len(found) + 1))

@@ -277,7 +277,7 @@ def test_the_gain_says_how_much_too_small_an_estimate_is(shared: Path, photos: P
 
 def test_what_is_watched_is_in_the_log_and_changes_nothing(shared: Path, tmp_path: Path, photos: Path) -> None:
     alexnet = str(shared / "weights/lpips/alexnet_features.pth")
-    watching = {"watch_images": 1, "watch_crop": 64, "watch_filters": "bicubic", "lpips_path": alexnet}
+    watching: dict[str, Any] = {"watch_images": 1, "watch_crop": 64, "watch_filters": "bicubic", "lpips_path": alexnet}
     log = _run(photos, tmp_path / "seen", steps=4, evaluate_every=2, **watching)
     seen = [entry for entry in log if "validation_lpips" in entry]
     assert [entry["step"] for entry in seen] == [2, 4]

@@ -88,7 +88,7 @@ class Denoiser(nn.Module):
         self.fine_out = Block(width, level)
         self.last = _conv(width, CHANNELS, gain=0.0)
 
-    def hidden(self) -> list[nn.Parameter]:
+    def hidden(self) -> list[Tensor]:
         """Weights of convolutions between hidden channels."""
         blocks = [module for module in self.modules() if isinstance(module, Block)]
         convolutions = [conv for block in blocks for conv in (block.first, block.second)]
