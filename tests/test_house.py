@@ -125,6 +125,7 @@ def test_methods_are_found_by_their_file() -> None:
         "cascade",
         "command",
         "diffbir",
+        "edm",
         "flow",
         "gaussian",
         "irn",
