@@ -1,0 +1,208 @@
+"""A calibration card: the rows of one upscaler and downscaler, what departs from exact samples, and how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ida_rd.aggregate.comparisons import holm
+from ida_rd.calibration import ranks
+from ida_rd.calibration.coverage import references, tarp_histogram
+from ida_rd.calibration.measure import Measured
+from ida_rd.calibration.resampling import Estimate, Settings, of_mean, of_ratio
+from ida_rd.calibration.spread import energy_score
+from ida_rd.core.errors import UserError
+from ida_rd.core.pairs import FEWEST
+from ida_rd.core.seeds import generator
+
+__all__ = ["BALLS", "LEVELS", "OFF", "Card", "make_card"]
+
+Array = NDArray[np.float64]
+LEVELS = (0.5, 0.9)
+REFERENCES = 8  # of each cell
+OFF = 1.0  # levels: beyond it a sample does not fit its LR image; rounding twice gives about half a level
+BALLS = "balls"
+RATIO, LENGTHS, RANKS, REGIONS = "variance : bias²", "lengths", "ranks", "coverage"
+OUTSIDE, MEAN_RANK, MISSES = "outside all samples", "mean rank", "misses LR"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card says of an upscaler and a downscaler.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        One row per space and quantity: value, what exact samples have (nan: unknown), interval; where it is a test, p
+        and p_holm, corrected for all tests of the card.
+    curves : DataFrame
+        What the figure draws: rank histograms and coverage, with what exact samples have and the half width of its
+        band.
+    verdict : tuple of str
+        What is seen: ``too narrow``, ``too wide``, ``shifted``, ``misses LR``; empty if nothing departs.
+    samples, images, photographs : int
+    """
+
+    rows: pd.DataFrame
+    curves: pd.DataFrame
+    verdict: tuple[str, ...]
+    samples: int
+    images: int
+    photographs: int
+    settings: Settings = field(default_factory=Settings)
+
+
+def make_card(measured: Mapping[str, Measured], photographs: Mapping[str, str], settings: Settings) -> Card:
+    """Make the card of one upscaler and downscaler.
+
+    Parameters
+    ----------
+    measured : mapping
+        Image id to what was measured of it, all with one K.
+    photographs : mapping
+        Image id to the photograph that it is a tile of: what is resampled.
+    settings : Settings
+
+    Raises
+    ------
+    UserError
+        There are fewer than five photographs.
+    """
+    ids = sorted(measured)
+    names = [photographs[i] for i in ids]
+    if len(set(names)) < FEWEST:
+        raise UserError(
+            f"calibrate: {len(set(names))} photographs: give at least {FEWEST}; an interval over fewer says nothing"
+        )
+    made = _Rows(settings, [measured[i] for i in ids], names)
+    made.ranks()
+    made.spread()
+    made.balls([tarp_of(i, measured, photographs, settings.seed) for i in ids])
+    made.consistency()
+    rows = pd.DataFrame(made.rows)
+    tested = rows.p.notna()
+    rows.loc[tested, "p_holm"] = holm(list(rows.p[tested]))
+    count = len(measured[ids[0]].sr)
+    verdict = _verdict(rows, 1 - settings.confidence)
+    return Card(rows, pd.DataFrame(made.curves), verdict, count, len(ids), len(set(names)), settings)
+
+
+def tarp_of(image_id: str, measured: Mapping[str, Measured], photographs: Mapping[str, str], seed: int) -> Array:
+    """The histogram of an image's balls; references rest on other photographs than its own."""
+    mine = measured[image_id]
+    others = [measured[i] for i in sorted(measured) if photographs[i] != photographs[image_id]]
+    rng = generator("calibration references", seed, image_id)
+    drawn = references(mine.plain, [other.hr - other.plain for other in others], REFERENCES, rng)
+    return tarp_histogram(mine.hr, mine.sr, drawn)
+
+
+class _Rows:
+    """Rows and curves as they are collected."""
+
+    def __init__(self, settings: Settings, images: Sequence[Measured], names: Sequence[str]) -> None:
+        self.settings, self.images, self.names = settings, images, names
+        self.rows: list[dict[str, Any]] = []
+        self.curves: list[dict[str, Any]] = []
+
+    def _by_photograph(self, values: Sequence[Any]) -> Array:
+        """Means over a photograph's images, (n, ...)."""
+        return pd.DataFrame(np.stack([np.atleast_1d(v) for v in values])).groupby(list(self.names)).mean().to_numpy()
+
+    def _add(self, space: str, quantity: str, exact: float, found: Estimate, *, p: float = math.nan) -> None:
+        row = {"space": space, "quantity": quantity, "value": found.value, "exact": exact}
+        self.rows.append(row | {"low": found.low, "high": found.high, "p": p, "p_holm": math.nan})
+
+    def _curve(self, space: str, kind: str, at: float, exact: float, found: Estimate) -> None:
+        row = {"space": space, "curve": kind, "at": at, "value": found.value}
+        self.curves.append(row | {"exact": exact, "band": found.band})
+
+    def _shares(self, space: str, test: str, histograms: Array) -> None:
+        """How far shares of ranks are from even, as the share of the originals that would have to move; its p."""
+        mean = histograms.mean(axis=0)
+        moved = float(np.abs(mean - 1 / len(mean)).sum() / 2)
+        nothing = Estimate(moved, math.nan, math.nan, math.nan, math.nan)
+        self._add(space, test, 0.0, nothing, p=ranks.uniformity(histograms, self.settings))
+
+    def ranks(self) -> None:
+        """Rank histograms of every space."""
+        for space in self.images[0].histograms:
+            histograms = self._by_photograph([image.histograms[space] for image in self.images])
+            bins = histograms.shape[1]
+            self._shares(space, RANKS, histograms)
+            for quantity, values, exact in (
+                (OUTSIDE, ranks.outside(histograms), 2 / bins),
+                (MEAN_RANK, ranks.mean_rank(histograms), 0.5),
+            ):
+                found = of_mean(values, exact, self.settings)
+                self._add(space, quantity, exact, found, p=found.p)
+            for level in LEVELS:
+                found = of_mean(ranks.central_coverage(histograms, level), level, self.settings)
+                self._add(space, f"central {level:.0%}", level, found)
+            for rank in range(bins):
+                found = of_mean(histograms[:, rank], 1 / bins, self.settings)
+                self._curve(space, "ranks", rank, 1 / bins, found)
+
+    def spread(self) -> None:
+        """Squares and lengths, and the energy score."""
+        for space in self.images[0].squares:
+            variance, bias = self._by_photograph([image.squares[space] for image in self.images]).T
+            found = of_ratio(variance, bias, self.settings)
+            # A squared error that is not positive: samples spread far more than they err.
+            self._add(space, RATIO, 1.0, found, p=found.p)
+        for space in self.images[0].lengths:
+            among, to_original = self._by_photograph([image.lengths[space] for image in self.images]).T
+            found = of_ratio(among, to_original, self.settings)
+            self._add(space, LENGTHS, 1.0, found, p=found.p)
+            score = of_mean(energy_score(among, to_original), 0.0, self.settings)
+            self._add(space, "energy score", math.nan, score)
+
+    def balls(self, histograms: Sequence[Array]) -> None:
+        """Coverage of balls about random references."""
+        shares = self._by_photograph(histograms)
+        self._shares(BALLS, REGIONS, shares)
+        for level in LEVELS:
+            found = of_mean(ranks.coverage(shares, level), level, self.settings)
+            self._add(BALLS, f"coverage {level:.0%}", level, found)
+        for level in np.arange(1, 20) / 20:
+            found = of_mean(ranks.coverage(shares, float(level)), float(level), self.settings)
+            self._curve(BALLS, "coverage", float(level), float(level), found)
+
+    def consistency(self) -> None:
+        """Do samples fit their LR image?"""
+        known = [image.off for image in self.images if image.off is not None]
+        if len(known) < len(self.images):
+            return
+        share = self._by_photograph([(off > OFF).mean() for off in known])[:, 0]
+        levels = self._by_photograph([off.mean() for off in known])[:, 0]
+        self._add("LR", MISSES, 0.0, of_mean(share, 0.0, self.settings))
+        self._add("LR", "RMSE of LR", math.nan, of_mean(levels, 0.0, self.settings))
+
+
+def _verdict(rows: pd.DataFrame, level: float) -> tuple[str, ...]:
+    """What departs, in words."""
+    seen = set()
+    for space, mine in rows.groupby("space", sort=False):
+        by = {row.quantity: row for row in mine.itertuples()}
+        departs = {quantity for quantity, row in by.items() if row.p_holm < level}
+        for quantity in departs & {RATIO, LENGTHS}:
+            seen.add("too narrow" if by[quantity].value < 1 else "too wide")
+        if OUTSIDE in departs:
+            seen.add("too narrow" if by[OUTSIDE].value > by[OUTSIDE].exact else "too wide")
+        if MEAN_RANK in departs:
+            seen.add("shifted")
+        if RANKS in departs and not departs & {OUTSIDE, MEAN_RANK}:
+            seen.add("of another shape")
+        if REGIONS in departs:
+            # Of a narrow decoder the original lies farther out than its samples do, whatever the reference.
+            lacking = sum(by[f"coverage {one:.0%}"].exact - by[f"coverage {one:.0%}"].value for one in LEVELS)
+            seen.add("too narrow" if lacking > 0 else "too wide")
+        if space == "LR" and by[MISSES].low > 0:
+            seen.add("misses LR")
+    order = ("too narrow", "too wide", "shifted", "of another shape", "misses LR")
+    return tuple(word for word in order if word in seen)
