@@ -16,7 +16,12 @@ from ida_rd.models.linear_filters import kernel_of
 
 FACTOR = 4
 FIELD = Field(sigma=30.0, cutoff=1 / 32)
-DECODERS = {"exact": (1.0, 0.0), "narrow": (0.8, 0.0), "wide": (1.2, 0.0), "shifted": (1.0, 0.5)}  # width, shift in s.d.
+DECODERS = {
+    "exact": (1.0, 0.0),
+    "narrow": (0.8, 0.0),
+    "wide": (1.2, 0.0),
+    "shifted": (1.0, 0.5),
+}  # width, shift in s.d.
 
 
 @cache

@@ -1,7 +1,7 @@
 """May a decoder be used to measure? Its samples are held against what exact samples of the posterior would show.
 
-If HR is drawn from p(X) and the samples from p(X | LR), then HR and its K samples are exchangeable given LR. All that is
-computed here follows from that alone, so that the value of exact samples is known although the posterior is not.
+If HR is drawn from p(X) and the samples from p(X | LR), then HR and its K samples are exchangeable given LR. All that
+is computed here follows from that alone, so that the value of exact samples is known although the posterior is not.
 
 =============  =======================================================================================
 resampling     intervals and tests over photographs: the studentised bootstrap

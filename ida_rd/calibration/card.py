@@ -15,7 +15,7 @@ from ida_rd.aggregate.comparisons import holm
 from ida_rd.calibration import ranks
 from ida_rd.calibration.coverage import references, tarp_histogram
 from ida_rd.calibration.measure import Measured
-from ida_rd.calibration.resampling import Estimate, Settings, of_mean, of_ratio
+from ida_rd.calibration.resampling import Estimate, Settings, of_mean, of_means, of_ratio, of_share
 from ida_rd.calibration.spread import energy_score
 from ida_rd.core.errors import UserError
 from ida_rd.core.pairs import FEWEST
@@ -106,21 +106,24 @@ class _Rows:
     """Rows and curves as they are collected."""
 
     def __init__(self, settings: Settings, images: Sequence[Measured], names: Sequence[str]) -> None:
-        self.settings, self.images, self.names = settings, images, names
+        self.settings, self.images = settings, images
+        self.mine = [[i for i, name in enumerate(names) if name == one] for one in sorted(set(names))]
         self.rows: list[dict[str, Any]] = []
         self.curves: list[dict[str, Any]] = []
 
     def _by_photograph(self, values: Sequence[Any]) -> Array:
         """Means over a photograph's images, (n, ...)."""
-        return pd.DataFrame(np.stack([np.atleast_1d(v) for v in values])).groupby(list(self.names)).mean().to_numpy()
+        found = np.stack([np.atleast_1d(np.asarray(v, np.float64)) for v in values])
+        return np.stack([found[mine].mean(axis=0) for mine in self.mine])
 
     def _add(self, space: str, quantity: str, exact: float, found: Estimate, *, p: float = math.nan) -> None:
         row = {"space": space, "quantity": quantity, "value": found.value, "exact": exact}
         self.rows.append(row | {"low": found.low, "high": found.high, "p": p, "p_holm": math.nan})
 
-    def _curve(self, space: str, kind: str, at: float, exact: float, found: Estimate) -> None:
-        row = {"space": space, "curve": kind, "at": at, "value": found.value}
-        self.curves.append(row | {"exact": exact, "band": found.band})
+    def _curve(self, space: str, kind: str, at: Array, values: Array, exact: Array) -> None:
+        for place, known, found in zip(at, exact, of_means(values, exact, self.settings), strict=True):
+            row = {"space": space, "curve": kind, "at": float(place), "value": found.value}
+            self.curves.append(row | {"exact": float(known), "band": found.band})
 
     def _shares(self, space: str, test: str, histograms: Array) -> None:
         """How far shares of ranks are from even, as the share of the originals that would have to move; its p."""
@@ -144,9 +147,7 @@ class _Rows:
             for level in LEVELS:
                 found = of_mean(ranks.central_coverage(histograms, level), level, self.settings)
                 self._add(space, f"central {level:.0%}", level, found)
-            for rank in range(bins):
-                found = of_mean(histograms[:, rank], 1 / bins, self.settings)
-                self._curve(space, "ranks", rank, 1 / bins, found)
+            self._curve(space, "ranks", np.arange(bins), histograms, np.full(bins, 1 / bins))
 
     def spread(self) -> None:
         """Squares and lengths, and the energy score."""
@@ -169,9 +170,8 @@ class _Rows:
         for level in LEVELS:
             found = of_mean(ranks.coverage(shares, level), level, self.settings)
             self._add(BALLS, f"coverage {level:.0%}", level, found)
-        for level in np.arange(1, 20) / 20:
-            found = of_mean(ranks.coverage(shares, float(level)), float(level), self.settings)
-            self._curve(BALLS, "coverage", float(level), float(level), found)
+        at = np.arange(1, 20) / 20
+        self._curve(BALLS, "coverage", at, np.stack([ranks.coverage(shares, a) for a in at], axis=1), at)
 
     def consistency(self) -> None:
         """Do samples fit their LR image?"""
@@ -180,7 +180,7 @@ class _Rows:
             return
         share = self._by_photograph([(off > OFF).mean() for off in known])[:, 0]
         levels = self._by_photograph([off.mean() for off in known])[:, 0]
-        self._add("LR", MISSES, 0.0, of_mean(share, 0.0, self.settings))
+        self._add("LR", MISSES, 0.0, of_share(share, self.settings))
         self._add("LR", "RMSE of LR", math.nan, of_mean(levels, 0.0, self.settings))
 
 

@@ -1,10 +1,10 @@
 """Coverage of credible regions by random references: TARP.
 
-Lemos et al. [1]_: choose a reference r at random, not knowing the original. The ball about r that reaches to the original
-x holds a share f of the posterior, estimated by the share of the samples that lie nearer to r than x does. If the
-samples are exact, f is uniform, whatever the reference: balls that hold a share a of the samples hold the original in a
-share a of the cases. If that is so for every reference, samples are exact. It looks at all dimensions together, where
-rank histograms look at one.
+Lemos et al. [1]_: choose a reference r at random, not knowing the original. The ball about r that reaches to the
+original x holds a share f of the posterior, estimated by the share of the samples that lie nearer to r than x does. If
+the samples are exact, f is uniform, whatever the reference: balls that hold a share a of the samples hold the original
+in a share a of the cases. If that is so for every reference, samples are exact. It looks at all dimensions together,
+where rank histograms look at one.
 
 With K samples the rank of x's distance among theirs is uniform on 0 ... K, and the coverage of level a is
 `ida_rd.calibration.ranks.coverage`.

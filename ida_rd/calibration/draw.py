@@ -62,13 +62,13 @@ def cards_figure(cards: Cards, title: str) -> Figure:
             axes[0, 0].set_ylabel("share of originals")
             axes[1, 0].set_ylabel("coverage of balls")
         handles, labels = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=8)
-        figure.suptitle(title, fontsize=10)
-        write_below(
-            figure,
-            f"{counted(first.photographs, first.images)}, K = {first.samples}. Grey: exact samples, with so many"
-            f" photographs, in {first.settings.confidence:.0%} of the cases (each number by itself).",
+        style = {"ncols": len(labels), "frameon": False, "fontsize": 8, "columnspacing": 1.0, "handletextpad": 0.4}
+        figure.legend(handles, labels, loc="outside upper center", **style)
+        note = (
+            f"{title}: {counted(first.photographs, first.images)}, K = {first.samples}. Grey: where exact samples lie"
+            f" in {first.settings.confidence:.0%} of the cases, with so many photographs (each number by itself)."
         )
+        write_below(figure, fill(note, int(15 * size[0])))
     return figure
 
 
@@ -95,8 +95,8 @@ def _ranks(axis: Axes, card: Card, top: float) -> None:
         mine = curves[curves.space == space]
         axis.plot(mine["at"], mine.value, color=colour, marker=marker, markersize=3, linewidth=1.2, label=space)
     axis.set_ylim(0, max(1.1 * top, 2 * exact))
-    axis.set_xticks([0, int(at[-1])], ["lowest", "highest"])
-    axis.set_xlabel("rank among samples", fontsize=8)
+    axis.set_xticks([0, int(at[-1])])
+    axis.set_xlabel("samples below the original", fontsize=8)
 
 
 def _coverage(axis: Axes, card: Card) -> None:

@@ -1,8 +1,8 @@
 """Rank histograms: where the original stands among its samples.
 
 Of K samples and the original, which are exchangeable if the samples are exact, the original's rank is uniform on
-0 ... K: Talagrand's diagram, Hamill [1]_; for posteriors, simulation-based calibration, Talts et al. [2]_, theorem 1. It
-holds for every function of image and LR image: a pixel, a coefficient, a projection of features. With u uniform on
+0 ... K: Talagrand's diagram, Hamill [1]_; for posteriors, simulation-based calibration, Talts et al. [2]_, theorem 1.
+It holds for every function of image and LR image: a pixel, a coefficient, a projection of features. With u uniform on
 [0, 1), ``(rank + u) / (K + 1)`` is the probability integral transform (PIT), uniform on [0, 1).
 
 Samples that are too alike leave the original outside more often (the histogram is a U), too wide ones less often (a
@@ -26,7 +26,16 @@ from numpy.typing import NDArray
 
 from ida_rd.calibration.resampling import Settings, joint_p
 
-__all__ = ["DEGREES", "central_coverage", "contrasts", "coverage", "mean_rank", "outside", "rank_histogram", "uniformity"]
+__all__ = [
+    "DEGREES",
+    "central_coverage",
+    "contrasts",
+    "coverage",
+    "mean_rank",
+    "outside",
+    "rank_histogram",
+    "uniformity",
+]
 
 Array = NDArray[np.float64]
 DEGREES = 4
@@ -63,7 +72,7 @@ def contrasts(count: int) -> Array:
 
 
 def uniformity(histograms: Array, settings: Settings) -> float:
-    """p of the hypothesis that ranks are uniform, from one histogram per photograph (n, K + 1)."""
+    """Test whether ranks are uniform: p, from one histogram per photograph (n, K + 1)."""
     return joint_p(histograms @ contrasts(histograms.shape[1] - 1), settings)
 
 

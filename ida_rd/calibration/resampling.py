@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from ida_rd.core.seeds import generator
 
-__all__ = ["Estimate", "Settings", "joint_p", "of_mean", "of_ratio"]
+__all__ = ["Estimate", "Settings", "joint_p", "of_mean", "of_means", "of_ratio", "of_share"]
 
 Array = NDArray[np.float64]
 
@@ -79,9 +79,10 @@ def _weights(count: int, resamples: int, seed: int) -> Array:
 
 def _studentised(difference: Array, error: Array) -> Array:
     """The quotient; resamples of photographs that are all alike count as far away, or not at all."""
+    alike = error <= 1e-12
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.abs(difference) / error
-    return np.where(error > 0, t, np.where(np.abs(difference) > 1e-12, np.inf, 0.0))
+    return np.where(alike, np.where(np.abs(difference) > 1e-12, np.inf, 0.0), t)
 
 
 def _p(t: float, drawn: Array) -> float:
@@ -90,7 +91,7 @@ def _p(t: float, drawn: Array) -> float:
 
 def _error(square: Array, count: int) -> Array:
     """Standard error of a mean, from the (biased) variance of what it is of."""
-    return np.sqrt(np.maximum(square, 0) / (count - 1))
+    return np.sqrt(np.where(square > 1e-20, square, 0) / (count - 1))
 
 
 def _mean_and_draws(values: Array, settings: Settings) -> tuple[Array, Array, Array]:
@@ -102,13 +103,29 @@ def _mean_and_draws(values: Array, settings: Settings) -> tuple[Array, Array, Ar
     return values.mean(axis=0), _error((centred**2).mean(axis=0), len(values)), _studentised(drawn, errors)
 
 
-def of_mean(values: Array, exact: float, settings: Settings) -> Estimate:
-    """A mean over photographs, of values (n,), with n of at least 2."""
-    mean, error, drawn = _mean_and_draws(values[:, None], settings)
-    reach = float(np.quantile(drawn, settings.confidence) * error[0]) if error[0] > 0 else 0.0
+def of_means(values: Array, exact: Array, settings: Settings) -> list[Estimate]:
+    """Means over photographs, each by itself, of values (n, d); n is at least 2, and `exact` (d,)."""
+    mean, error, drawn = _mean_and_draws(values, settings)
+    with np.errstate(invalid="ignore"):
+        reach = np.where(error > 0, np.quantile(drawn, settings.confidence, axis=0, method="higher") * error, 0.0)
     t = _studentised(mean - exact, error)
-    value = float(mean[0])
-    return Estimate(value, value - reach, value + reach, _p(float(t[0]), drawn[:, 0]), reach)
+    return [
+        Estimate(float(m), float(m - r), float(m + r), _p(float(one), drawn[:, i]), float(r))
+        for i, (m, r, one) in enumerate(zip(mean, reach, t, strict=True))
+    ]
+
+
+def of_mean(values: Array, exact: float, settings: Settings) -> Estimate:
+    """A mean over photographs, of values (n,)."""
+    return of_means(values[:, None], np.array([exact]), settings)[0]
+
+
+def of_share(values: Array, settings: Settings) -> Estimate:
+    """A mean of shares that may all be 0 or 1, so that no standard error tells anything: percentiles, and no p."""
+    drawn = _weights(len(values), settings.resamples, settings.seed) @ values
+    tail = (1 - settings.confidence) / 2
+    low, high = (float(np.clip(end, 0, 1)) for end in np.quantile(drawn, [tail, 1 - tail]))
+    return Estimate(float(values.mean()), low, high, math.nan, math.nan)
 
 
 def of_ratio(a: Array, b: Array, settings: Settings) -> Estimate:
@@ -133,7 +150,7 @@ def of_ratio(a: Array, b: Array, settings: Settings) -> Estimate:
         difference = np.log(drawn_a / drawn_b) - math.log(top / bottom)
     usable = (drawn_a > 0) & (drawn_b > 0)
     drawn = np.where(usable, _studentised(np.where(usable, difference, 1.0), errors), np.inf)
-    reach = float(np.quantile(drawn, settings.confidence) * error) if error > 0 else 0.0
+    reach = float(np.quantile(drawn, settings.confidence, method="higher") * error) if error > 0 else 0.0
     value = top / bottom
     t = float(_studentised(np.array(math.log(value)), np.array(error)))
     low, high = value * math.exp(-reach), value * math.exp(min(reach, 700.0))
@@ -141,7 +158,7 @@ def of_ratio(a: Array, b: Array, settings: Settings) -> Estimate:
 
 
 def joint_p(values: Array, settings: Settings) -> float:
-    """p of the hypothesis that several means over photographs are all zero: the largest of their |t| beside its draws.
+    """Test whether several means over photographs are all zero: p of the largest of their |t|.
 
     Parameters
     ----------

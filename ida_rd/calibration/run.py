@@ -85,7 +85,9 @@ def calibrate(
         recipe = run.recipes["aggregate"]
         refuse_deterministic(recipe)
         if (count := len(set(run.tiles.values()))) < FEWEST:
-            raise UserError(f"HR images: of {count} photographs: give at least {FEWEST}; an interval over fewer says nothing")
+            raise UserError(
+                f"HR images: of {count} photographs: give at least {FEWEST}; an interval over fewer says nothing"
+            )
         write_recipes(run.recipes, run.project.plan)
         for branch in (Branch.of(record) for record in recipe["branches"]):
             write_lr(run.project, branch.downscaler, branch.factor, run.store)

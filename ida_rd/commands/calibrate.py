@@ -49,7 +49,9 @@ def run(options: argparse.Namespace) -> None:
 
     known = known_methods("upscale")
     if "." not in options.upscaler and options.upscaler not in known:
-        raise UserError(f"UPSCALER: none is called {options.upscaler!r}; {did_you_mean(options.upscaler.lower(), known)}")
+        raise UserError(
+            f"UPSCALER: none is called {options.upscaler!r}; {did_you_mean(options.upscaler.lower(), known)}"
+        )
     names = list(dict.fromkeys(options.downscaler or ["bicubic"]))
     for name in names:
         if name not in known_downscalers():
