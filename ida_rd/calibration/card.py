@@ -30,6 +30,8 @@ OFF = 1.0  # levels: beyond it a sample does not fit its LR image; rounding twic
 BALLS = "balls"
 RATIO, LENGTHS, RANKS, REGIONS = "variance : bias²", "lengths", "ranks", "coverage"
 OUTSIDE, MEAN_RANK, MISSES = "outside all samples", "mean rank", "misses LR"
+NARROW, WIDE, SHIFTED, OTHER = "too narrow", "too wide", "shifted", "of another shape"
+WORDS = (NARROW, WIDE, SHIFTED, OTHER, MISSES)
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,14 @@ class Card:
     curves : DataFrame
         What the figure draws: rank histograms and coverage, with what exact samples have and the half width of its
         band.
-    verdict : tuple of str
-        What is seen: ``too narrow``, ``too wide``, ``shifted``, ``misses LR``; empty if nothing departs.
+    verdict : dict
+        What is seen, of `WORDS`, each with the spaces in which it is; empty if nothing departs.
     samples, images, photographs : int
     """
 
     rows: pd.DataFrame
     curves: pd.DataFrame
-    verdict: tuple[str, ...]
+    verdict: dict[str, tuple[str, ...]]
     samples: int
     images: int
     photographs: int
@@ -184,25 +186,25 @@ class _Rows:
         self._add("LR", "RMSE of LR", math.nan, of_mean(levels, 0.0, self.settings))
 
 
-def _verdict(rows: pd.DataFrame, level: float) -> tuple[str, ...]:
-    """What departs, in words."""
-    seen = set()
+def _verdict(rows: pd.DataFrame, level: float) -> dict[str, tuple[str, ...]]:
+    """What departs, in words, and in which spaces."""
+    seen: dict[str, list[str]] = {word: [] for word in WORDS}
     for space, mine in rows.groupby("space", sort=False):
         by = {row.quantity: row for row in mine.itertuples()}
         departs = {quantity for quantity, row in by.items() if row.p_holm < level}
-        for quantity in departs & {RATIO, LENGTHS}:
-            seen.add("too narrow" if by[quantity].value < 1 else "too wide")
+        words = {NARROW if by[quantity].value < 1 else WIDE for quantity in departs & {RATIO, LENGTHS}}
         if OUTSIDE in departs:
-            seen.add("too narrow" if by[OUTSIDE].value > by[OUTSIDE].exact else "too wide")
+            words.add(NARROW if by[OUTSIDE].value > by[OUTSIDE].exact else WIDE)
         if MEAN_RANK in departs:
-            seen.add("shifted")
+            words.add(SHIFTED)
         if RANKS in departs and not departs & {OUTSIDE, MEAN_RANK}:
-            seen.add("of another shape")
+            words.add(OTHER)
         if REGIONS in departs:
             # Of a narrow decoder the original lies farther out than its samples do, whatever the reference.
             lacking = sum(by[f"coverage {one:.0%}"].exact - by[f"coverage {one:.0%}"].value for one in LEVELS)
-            seen.add("too narrow" if lacking > 0 else "too wide")
-        if space == "LR" and by[MISSES].low > 0:
-            seen.add("misses LR")
-    order = ("too narrow", "too wide", "shifted", "of another shape", "misses LR")
-    return tuple(word for word in order if word in seen)
+            words.add(NARROW if lacking > 0 else WIDE)
+        if MISSES in by and by[MISSES].low > 0:
+            words.add(MISSES)
+        for word in words:
+            seen[word].append(str(space).partition(" ")[0])  # wavelets of all octaves together
+    return {word: tuple(dict.fromkeys(spaces)) for word, spaces in seen.items() if spaces}

@@ -29,12 +29,15 @@ LOW, HIGH = 0.2, 2.0  # ratios that the axis has at least
 def cards_figure(cards: Cards, title: str) -> Figure:
     """Draw a column per branch: rank histograms, coverage of balls, spread : skill.
 
-    Grey: where exact samples would lie with so many photographs. Branches of several upscalers stand side by side, at
-    most `MOST` in a row.
+    Grey: where exact samples would lie with so many photographs. Every upscaler and factor has rows of its own, with at
+    most `MOST` columns.
     """
     branches = list(cards)
-    blocks = [branches[i : i + MOST] for i in range(0, len(branches), MOST)]
-    one = {upscaler for upscaler, _ in {(b.upscaler, b.factor) for b in branches}}
+    one = list(dict.fromkeys((branch.upscaler, branch.factor) for branch in branches))
+    blocks = []
+    for key in one:
+        mine = [branch for branch in branches if (branch.upscaler, branch.factor) == key]
+        blocks += [mine[i : i + MOST] for i in range(0, len(mine), MOST)]
     columns = max(len(block) for block in blocks)
     first = cards[branches[0]]
     reach = _reach(list(cards.values()))
@@ -51,8 +54,10 @@ def cards_figure(cards: Cards, title: str) -> Figure:
                         axis.set_axis_off()
                     continue
                 branch, card = block[i], cards[block[i]]
-                name = branch.downscaler if len(one) == 1 else f"{branch.upscaler}\n{branch.downscaler}"
-                verdict = fill(verdict_of(card), 20)
+                name = (
+                    branch.downscaler if len(one) == 1 else f"{branch.upscaler} x{branch.factor}, {branch.downscaler}"
+                )
+                verdict = verdict_of(card).replace("; ", "\n")
                 axes[0, i].set_title(f"{name}\n{verdict}", fontsize=8, color=BAD if card.verdict else GOOD)
                 _ranks(axes[0, i], card, tops)
                 _coverage(axes[1, i], card)
@@ -78,7 +83,7 @@ def _reach(cards: Sequence[Card]) -> tuple[float, float]:
     usable = ratios[ratios.low.notna() & (ratios.low > 0)]
     if not len(usable):
         return LOW, HIGH
-    return min(LOW, 0.9 * float(usable.value.min())), max(HIGH, 1.1 * float(usable.value.max()))
+    return min(LOW, 0.9 * float(usable.value.min())), max(HIGH, 1.3 * float(usable.value.max()))
 
 
 def _ranks(axis: Axes, card: Card, top: float) -> None:

@@ -56,7 +56,7 @@ class Estimate:
     Attributes
     ----------
     value, low, high : float
-        The number and its interval.
+        The number and its interval; its ends are nan where resamples that are all alike leave them open.
     p : float
         Of the hypothesis that it is what exact samples would have.
     band : float
@@ -108,6 +108,7 @@ def of_means(values: Array, exact: Array, settings: Settings) -> list[Estimate]:
     mean, error, drawn = _mean_and_draws(values, settings)
     with np.errstate(invalid="ignore"):
         reach = np.where(error > 0, np.quantile(drawn, settings.confidence, axis=0, method="higher") * error, 0.0)
+    reach[np.isinf(reach)] = np.nan
     t = _studentised(mean - exact, error)
     return [
         Estimate(float(m), float(m - r), float(m + r), _p(float(one), drawn[:, i]), float(r))
@@ -151,9 +152,10 @@ def of_ratio(a: Array, b: Array, settings: Settings) -> Estimate:
     usable = (drawn_a > 0) & (drawn_b > 0)
     drawn = np.where(usable, _studentised(np.where(usable, difference, 1.0), errors), np.inf)
     reach = float(np.quantile(drawn, settings.confidence, method="higher") * error) if error > 0 else 0.0
+    reach = math.nan if reach > 100 else reach
     value = top / bottom
     t = float(_studentised(np.array(math.log(value)), np.array(error)))
-    low, high = value * math.exp(-reach), value * math.exp(min(reach, 700.0))
+    low, high = value * math.exp(-reach), value * math.exp(reach)
     return Estimate(value, low, high, _p(t, drawn), reach)
 
 

@@ -118,7 +118,7 @@ def records(cards: Cards) -> list[dict[str, Any]]:
             "upscaler": branch.upscaler,
             "factor": branch.factor,
             "downscaler": branch.downscaler,
-            "verdict": list(card.verdict),
+            "verdict": {word: list(spaces) for word, spaces in card.verdict.items()},
             "samples": card.samples,
             "images": card.images,
             "photographs": card.photographs,

@@ -32,7 +32,8 @@ SCORES = (("pixels", "energy score, pixels"), ("features", "features"))
 
 def verdict_of(card: Card) -> str:
     """The verdict in words."""
-    return ", ".join(card.verdict) or CLEAR
+    said = [word if word == MISSES else f"{word} ({', '.join(spaces)})" for word, spaces in card.verdict.items()]
+    return "; ".join(said) or CLEAR
 
 
 def _joined(cards: Cards, of: str) -> pd.DataFrame:
