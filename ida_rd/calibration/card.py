@@ -149,7 +149,7 @@ class _Rows:
             for level in LEVELS:
                 found = of_mean(ranks.central_coverage(histograms, level), level, self.settings)
                 self._add(space, f"central {level:.0%}", level, found)
-            self._curve(space, "ranks", np.arange(bins), histograms, np.full(bins, 1 / bins))
+            self._curve(space, "ranks", np.arange(bins, dtype=np.float64), histograms, np.full(bins, 1 / bins))
 
     def spread(self) -> None:
         """Squares and lengths, and the energy score."""

@@ -128,9 +128,9 @@ def _ratios(axis: Axes, card: Card, reach: tuple[float, float], *, names: bool) 
         upper = row.high / row.value
         axis.fill_betweenx([i - 0.35, i + 0.35], 1 / upper, upper, color=BAND, linewidth=0)
         colour = COLOURS[0] if row.quantity == RATIO else COLOURS[1]
-        style = {"color": colour, "marker": MARKERS[0 if row.quantity == RATIO else 1], "markersize": 4}
+        marker = MARKERS[0 if row.quantity == RATIO else 1]
         axis.plot([row.low, row.high], [i, i], color=colour, linewidth=1.2)
-        axis.plot([row.value], [i], linestyle="", **style)
+        axis.plot([row.value], [i], linestyle="", color=colour, marker=marker, markersize=4)
     axis.axvline(1, color=LINE, linewidth=0.8)
     axis.set_xscale("log")
     axis.set_xlim(*reach)

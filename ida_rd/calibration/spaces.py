@@ -35,14 +35,14 @@ def octaves(factor: int) -> int:
     return max(1, int(math.log2(factor)))
 
 
-def wavelets(images: NDArray, count: int) -> list[NDArray[np.float32]]:
+def wavelets(images: NDArray, count: int) -> list[NDArray]:
     """Detail coefficients of images (..., H, W, 3), the finest octave first, (..., n) each; orthonormal.
 
     Rows and columns that `count` halvings do not divide are left out.
     """
     step = 2**count
     height, width = (side - side % step for side in images.shape[-3:-1])
-    low = images[..., :height, :width, :].astype(np.float32) @ OPPONENT.astype(np.float32)
+    low: NDArray = images[..., :height, :width, :].astype(np.float32) @ OPPONENT.astype(np.float32)
     found = []
     for _ in range(count):
         top, bottom = low[..., 0::2, :, :], low[..., 1::2, :, :]
@@ -72,7 +72,7 @@ def features(images: NDArray) -> NDArray[np.float32]:
     import torch
     from torch.nn.functional import adaptive_avg_pool2d
 
-    cells = [max(1, side // CELL) for side in images.shape[1:3]]
+    cells = max(1, images.shape[1] // CELL), max(1, images.shape[2] // CELL)
     with torch.inference_mode():
         planes = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).permute(0, 3, 1, 2) / 255
         scales = _filters()(planes)

@@ -9,7 +9,7 @@ from ida_rd.commands._output import json_option, print_json
 from ida_rd.commands._settings import settings
 from ida_rd.core.errors import UserError, did_you_mean, printable_lines
 
-PLACE = 15
+PLACE = 96
 ABOUT = "hold an upscaler's samples against what exact ones would show: may it be used to measure?"
 EXAMPLES = """\
 examples:
