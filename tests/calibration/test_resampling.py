@@ -77,6 +77,9 @@ def test_where_resamples_are_alike_there_is_no_interval() -> None:
     found = of_mean(np.array([0.0] * 7 + [1.0]), 0.0, Settings())
     assert math.isnan(found.low)
     assert math.isnan(found.high)
+    ratio = of_ratio(np.array([0.0] * 7 + [1.0]), np.ones(8), Settings())
+    assert math.isnan(ratio.low)
+    assert ratio.p > 0.05
     assert found.p > 0.05
 
 
