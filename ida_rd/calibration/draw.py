@@ -57,7 +57,7 @@ def cards_figure(cards: Cards, title: str) -> Figure:
                 name = (
                     branch.downscaler if len(one) == 1 else f"{branch.upscaler} x{branch.factor}, {branch.downscaler}"
                 )
-                verdict = verdict_of(card).replace("; ", "\n")
+                verdict = "\n".join(fill(part, 25) for part in verdict_of(card).split("; "))
                 axes[0, i].set_title(f"{name}\n{verdict}", fontsize=8, color=BAD if card.verdict else GOOD)
                 _ranks(axes[0, i], card, tops)
                 _coverage(axes[1, i], card)
