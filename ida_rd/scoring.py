@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from ida_rd.scored import Result
 from ida_rd.upscale.contract import Upscaler
 from ida_rd.upscale.given import as_method
 
-__all__ = ["DISTORTIONS", "known_downscalers", "named_distortion", "score"]
+__all__ = ["DISTORTIONS", "Prepared", "known_downscalers", "named_distortion", "prepared", "score"]
 
 Image = NDArray[np.uint8]
 Downscaler = Callable[..., Image] | Mapping[str, Any] | Path | str
@@ -123,6 +123,68 @@ def score(
     Finished units are kept in ``.ida-rd`` of the working directory: a run that was interrupted resumes, and another
     sample, image or downscaler computes that one alone. `ida-rd gc` bounds its size.
     """
+    with prepared(
+        downscale,
+        images,
+        factor=factor,
+        upscaler=upscaler,
+        samples=samples,
+        distortions=distortions,
+        seed=seed,
+        missing_weights=missing_weights,
+        confidence=confidence,
+        resamples=resamples,
+        photograph_before=photograph_before,
+        blur_equivalent=blur_equivalent,
+    ) as run:
+        tiles, project = run.tiles, run.project
+        recipe, results, rows = _run(run.recipes, tiles, project, run.store)
+        own = own_rows(project.sr, recipe)
+        ladder = _anchor_means(run.recipes["aggregate"], tiles, project) if blur_equivalent else pd.DataFrame()
+    told = own_table(own, tiles, recipe) if len(own) else pd.DataFrame()
+    scores = results.scores
+    if blur_equivalent:
+        scores = with_amounts(scores, results.images, ladder, recipe)
+        ladder = ladder_table(ladder, results.images, recipe)
+    return Result(scores, results.differences, results.images, rows, recipe["skipped"], recipe, told, ladder)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run in a temporary folder, checked, of which nothing is computed yet.
+
+    Attributes
+    ----------
+    recipes : dict
+    tiles : dict
+        Image id to the photograph that it is a tile of.
+    project : Project
+    store : Store
+    """
+
+    recipes: dict[str, Any]
+    tiles: dict[str, str]
+    project: Project
+    store: Store
+
+
+@contextmanager
+def prepared(
+    downscale: Downscaler | Mapping[str, Downscaler],
+    images: Path | str | Mapping[str, Image] | Sequence[Image],
+    *,
+    factor: int,
+    upscaler: Mapping[str, Any] | str | Upscaler,
+    samples: int,
+    distortions: Sequence[str] | Mapping[str, Mapping[str, Any]],
+    seed: int,
+    missing_weights: str,
+    confidence: float,
+    resamples: int,
+    photograph_before: str | None,
+    blur_equivalent: bool = False,
+) -> Iterator[Prepared]:
+    """Write the HR images, check all parameters, make the recipes; see `score` for the parameters."""
     named = _named(downscale)
     factor = _factor(factor)
     with ExitStack() as stack:
@@ -155,15 +217,7 @@ def score(
         recipes = make_recipes(validate(RunParameters, parameters, where=""), download=True)
         of = {f"{i}.png": i for i in ids}
         tiles = {of[file]: name for name, files in photographs(of, photograph_before).items() for file in files}
-        recipe, results, rows = _run(recipes, tiles, project, store)
-        own = own_rows(project.sr, recipe)
-        ladder = _anchor_means(recipes["aggregate"], tiles, project) if blur_equivalent else pd.DataFrame()
-    told = own_table(own, tiles, recipe) if len(own) else pd.DataFrame()
-    scores = results.scores
-    if blur_equivalent:
-        scores = with_amounts(scores, results.images, ladder, recipe)
-        ladder = ladder_table(ladder, results.images, recipe)
-    return Result(scores, results.differences, results.images, rows, recipe["skipped"], recipe, told, ladder)
+        yield Prepared(recipes, tiles, project, store)
 
 
 def _factor(factor: Any) -> int:
