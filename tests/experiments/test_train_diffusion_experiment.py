@@ -47,7 +47,9 @@ def photos(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
 def test_a_trained_network_is_measured_described_and_ships(
     shared: Path, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure, card, ship = (script(f"train-diffusion-compact/{name}.py") for name in ("by_steps", "describe", "ship"))
+    measure, card, ship = (
+        script(f"train-diffusion-compact/{name}.py") for name in ("by_steps", "describe_diffusion", "ship_diffusion")
+    )
     run, weights = tmp_path / "run", tmp_path / f"{NAME}.safetensors"
     train(TrainConfig(**SMALL), photos, photos, run, exclude_licence="CC-BY-SA", log_every=1)
     export(run, weights)
@@ -71,7 +73,7 @@ def test_a_trained_network_is_measured_described_and_ships(
     file.write_text(json.dumps(figures))
     with pytest.raises(UserError, match=r"x4\.md: is missing: run the stages measure and card first"):
         ship.ship(weights, tmp_path / "home")
-    command = ["describe.py", "--runs", str(run), "--weights", str(weights), "--figures", str(file)]
+    command = ["describe_diffusion.py", "--runs", str(run), "--weights", str(weights), "--figures", str(file)]
     monkeypatch.setattr(sys, "argv", command)
     card.main()
     text = weights.with_suffix(".md").read_text()

@@ -1,6 +1,6 @@
 """Write the model card of a trained compact diffusion decoder: nothing in it is typed by hand.
 
-    python describe.py --runs FIRST ... LAST --weights FILE --figures FIGURES.json
+    python describe_diffusion.py --runs FIRST ... LAST --weights FILE --figures FIGURES.json
 
 The runs are the trainings that led to the weights, in order; the figures are those of ``by_steps.py``. Writes ``FILE``
 with the endings ``.md`` (the card), ``.webp`` (measures against steps, and samples of photographs inside the
@@ -99,7 +99,7 @@ def card(figures: Mapping[str, Any], training: Mapping[str, Any], rows: Sequence
     return f"""# Model card: {weights.stem}
 
 A compact diffusion decoder x{figures["factor"]}, {figures["parameters"] / 1e6:.2f} million parameters with the encoder of the flow, stored as float16.
-Written by `experiments/train-diffusion-compact/describe.py`; the figures are in `{weights.stem}.json`.
+Written by `experiments/train-diffusion-compact/describe_diffusion.py`; the figures are in `{weights.stem}.json`.
 
 * **Use**: the upscaler `edm`, {figures["preset"]} steps. It is stochastic and blind, and has no knob.
 * **Licence of the weights**: Apache-2.0. sha256 `{sha256_file(weights)}`.

@@ -1,6 +1,6 @@
 """Let a trained compact diffusion decoder ship: copy its weights, card, credits and figures into package and catalogue.
 
-    python ship.py --weights weights/diffusion-compact_x4.safetensors
+    python ship_diffusion.py --weights weights/diffusion-compact_x4.safetensors
 
 From then on it is what the upscaler `edm` is without a word about weights.
 """
@@ -25,7 +25,7 @@ def ship(weights: Path, home: Path = HOME) -> Path:
     return ship_weights(
         *(weights, key, home),
         largest=LARGEST,
-        by="experiments/train-diffusion-compact/ship.py",
+        by="experiments/train-diffusion-compact/ship_diffusion.py",
         smaller="give smaller widths",
     )
 
