@@ -79,10 +79,12 @@ def run(options: argparse.Namespace) -> None:
     from ida_rd.bundle.signature import check_signature
     from ida_rd.bundle.verify import verify
     from ida_rd.core.errors import UserError, printable
+    from ida_rd.named.recognise import benchmark_of
 
     files = dict(options.file) | ({} if options.images is None else {"images.path": options.images})
     checked = verify(options.bundle)
     signed = None if options.signer is None else check_signature(checked.bundle, options.signer)
+    benchmark = benchmark_of(checked)
     notes = [*checked.notes]
     if signed is None and SIGNATURE in checked.bundle.files:
         notes.append(f"it is signed ({SIGNATURE}), and by whom was not asked: see --signer")
@@ -100,6 +102,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         said: dict[str, Any] = {
             "branches": len(checked.results.branches),
+            "benchmark": benchmark,
             "not_verified": checked.unverified,
             "notes": notes,
             "signer": None if signed is None else asdict(signed),
@@ -111,6 +114,7 @@ def run(options: argparse.Namespace) -> None:
             f"{options.bundle}: complete; {len(checked.results.branches)} branches,"
             " every summary follows from the rows",
             *([] if signed is None else [f"signed by {signed.identity} ({signed.key})"]),
+            *([] if benchmark is None else [f"benchmark: {benchmark}"]),
             *(f"note: {note}" for note in notes),
             *(f"not verified: {what}" for what in checked.unverified),
             *(_told(found) if found is not None else []),
