@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from ida_rd.bundle.folder import SIGNATURE
+    from ida_rd.bundle.folder import SIGNATURE, SUMS
     from ida_rd.bundle.rerun import rerun
     from ida_rd.bundle.signature import check_signature
     from ida_rd.bundle.verify import verify
@@ -102,6 +102,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         said: dict[str, Any] = {
             "branches": len(checked.results.branches),
+            "checksums": checked.bundle.sha256(SUMS),
             "benchmark": benchmark,
             "not_verified": checked.unverified,
             "notes": notes,
