@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from ida_rd.core.pairs import least_p, ties
 from ida_rd.core.readers import read_json
 from ida_rd.named.definition import benchmark
 from ida_rd.named.recognise import benchmark_of
+from ida_rd.plan.schema import RunParameters
 
-__all__ = ["Board", "Entry", "Published", "boards_of", "published"]
+__all__ = ["Board", "Entry", "Published", "boards_of", "own_methods", "published"]
 
 RESAMPLES, SEED = 10_000, 0  # of the tests between bundles
 
@@ -100,8 +101,6 @@ def published(folder: Path) -> Published:
     """
     checked = verify(folder)
     folder = folder.resolve()
-    unknown = claims_of(checked.parameters, checked.results.skipped).unknown
-    own = any(what.startswith(("upscalers.", "distortions.")) for what in unknown)
     again: dict[str, list[str]] = {}
     for path in sorted(folder.parent.glob("*.json")):
         prefix = f"{folder.name}.rerun."
@@ -110,7 +109,15 @@ def published(folder: Path) -> Published:
         who = path.name.removeprefix(prefix).removesuffix(".json")
         for title in _rerun(path, checked):
             again.setdefault(title, []).append(who)
-    return Published(folder.name, checked, benchmark_of(checked), own, again)
+    return Published(
+        folder.name, checked, benchmark_of(checked), own_methods(checked.parameters, checked.results.skipped), again
+    )
+
+
+def own_methods(parameters: RunParameters, skipped: Mapping[str, str]) -> bool:
+    """Whether a decoder or a distortion is the publisher's own: a module, program or file that nobody else has."""
+    unknown = claims_of(parameters, dict(skipped)).unknown
+    return any(what.startswith(("upscalers.", "distortions.")) for what in unknown)
 
 
 def _rerun(path: Path, checked: Verified) -> list[str]:
@@ -161,6 +168,7 @@ def _board(one: Published, record: BranchResult | BranchResult1, name: str) -> t
         one.name if one.own else None,
     ]
     title = one.benchmark if named else f"{len(hashes)} images {images[:8]}, {record.upscaler}, x{record.factor}"
+    title += f" ({one.name} alone)" if one.own and not named else ""
     return one.benchmark + canonical_json(name) if named and one.benchmark else canonical_json(what), Board(
         title=f"{title}: {described['label']}",
         benchmark=one.benchmark if named else None,

@@ -6,6 +6,7 @@ import json
 import shutil
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from ida_rd.bundle.folder import SUMS, Bundle, Refused
 from ida_rd.bundle.verify import verify
 from ida_rd.commands import main
 from ida_rd.core.errors import UserError
-from ida_rd.site.boards import _rerun, boards_of, published
+from ida_rd.plan.schema import RunParameters
+from ida_rd.site.boards import _rerun, boards_of, own_methods, published
 from ida_rd.site.write import write_site
 
 
@@ -147,6 +149,21 @@ def test_who_ran_it_again_must_mean_this_bundle(three: Path, tmp_path: Path) -> 
         path.unlink()
     _reproduced(tmp_path / "ann", "dee").rename(tmp_path / "annabel.rerun.dee.json")  # another bundle's
     assert published(bundle).tier("flow-compact x4 bicubic") == "verified"
+
+
+def test_what_nobody_else_has_is_self_reported_and_compared_with_itself_alone(three: Path) -> None:
+    ann, bob = published(three / "ann"), published(three / "bob")
+    assert not ann.own, "a downscaler may be anybody's"
+    parameters = ann.checked.parameters
+    own = {"mine": {"method": "command", "command": ["sr", "{input}", "{output}"], "factors": [4], "stochastic": True}}
+    values = parameters.model_dump(mode="json")
+    assert own_methods(RunParameters.model_validate(values | {"upscalers": own}), {})
+    boards = boards_of([replace(ann, own=True), bob])
+    assert [board.title.endswith(" (ann alone): 1 - DSS") for board in boards if board.distortion == "dss"] == [
+        True,
+        False,
+    ]
+    assert {entry.tier for entry in boards[0].entries} == {"self-reported"}
 
 
 def test_a_bundle_that_does_not_hold_up_leaves_no_site(three: Path, tmp_path: Path) -> None:
