@@ -167,9 +167,12 @@ def _board(one: Published, record: BranchResult | BranchResult1, name: str) -> t
         *(name, described["label"], distortion.get("method"), distortion.get("parameters"), distortion.get("weights")),
         one.name if one.own else None,
     ]
-    title = one.benchmark if named else f"{len(hashes)} images {images[:8]}, {record.upscaler}, x{record.factor}"
-    title += f" ({one.name} alone)" if one.own and not named else ""
-    return one.benchmark + canonical_json(name) if named and one.benchmark else canonical_json(what), Board(
+    if named and one.benchmark is not None:
+        key, title = canonical_json([one.benchmark, name]), one.benchmark
+    else:
+        key, title = canonical_json(what), f"{len(hashes)} images {images[:8]}, {record.upscaler}, x{record.factor}"
+        title += f" ({one.name} alone)" if one.own else ""
+    return key, Board(
         title=f"{title}: {described['label']}",
         benchmark=one.benchmark if named else None,
         upscaler=record.upscaler,

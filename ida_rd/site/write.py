@@ -130,7 +130,7 @@ def _overlay(board: Board) -> bytes:
         figure = Figure(figsize=(7, 1.2 + 0.26 * len(shown) + 0.18 * len(order)), layout="constrained")
         axes = figure.add_subplot()
         for bundle, name in enumerate(order):
-            style = {"color": COLOURS[bundle % len(COLOURS)], "marker": MARKERS[bundle % len(MARKERS)]}
+            style: dict[str, Any] = {"color": COLOURS[bundle % len(COLOURS)], "marker": MARKERS[bundle % len(MARKERS)]}
             drawn = False
             for place, entry in enumerate(shown):
                 if _whose(entry) != name:

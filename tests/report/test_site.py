@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from browsers import PHONE, WIDE, open_browser
 from forger import change_rows, make_fit
-from test_page import PHONE, WIDE, _browser
 
 from ida_rd.bundle.folder import SUMS, Bundle, Refused
 from ida_rd.bundle.verify import verify
@@ -54,7 +54,7 @@ def site(three: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    driver = _browser(WIDE)
+    driver = open_browser(WIDE)
     yield driver
     driver.quit()
 
