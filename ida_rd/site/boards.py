@@ -142,12 +142,12 @@ def boards_of(bundles: Sequence[Published]) -> list[Board]:
     boards: dict[str, Board] = {}
     for one in bundles:
         for record in one.checked.results.branches:
-            for name in record.scores:
+            for name in one.checked.results.distortion_order:  # the leading one first
                 key, board = _board(one, record, name)
                 _add(boards.setdefault(key, board), _entry(one, record, name))
     for board in boards.values():
         _rank(board)
-    return sorted(boards.values(), key=lambda board: (board.benchmark is None, board.title))
+    return sorted(boards.values(), key=lambda board: (board.benchmark is None, board.title.removesuffix(board.label)))
 
 
 def _board(one: Published, record: BranchResult | BranchResult1, name: str) -> tuple[str, Board]:
