@@ -173,6 +173,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory, astronaut: NDArray[np.uin
     return once(tmp_path_factory, "finished", make)
 
 
+@pytest.fixture(scope="session")
+def bundled(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of the finished run. Copy it before changing it."""
+
+    def make(path: Path) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(shutil.copytree(finished, Path(folder) / "run", symlinks=True))
+            run("ida-rd", "publish", str(path / "bundle"), cwd=copy)
+
+    return once(tmp_path_factory, "bundled", make) / "bundle"
+
+
 @pytest.fixture
 def repository(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished repository, free to be changed."""

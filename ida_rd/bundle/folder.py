@@ -20,9 +20,10 @@ from ida_rd.core.foreign import MEBIBYTE, decoding, read_bytes
 from ida_rd.core.readers import parse_json
 from ida_rd.core.tables import parse_table
 
-__all__ = ["DAMAGED", "NOT_WHOLE", "SUMS", "Bundle", "refusal"]
+__all__ = ["DAMAGED", "NOT_WHOLE", "SIGNATURE", "SUMS", "Bundle", "refusal"]
 
 SUMS = "SHA256SUMS"
+SIGNATURE = f"{SUMS}.sig"  # of a bundle that is signed; it signs the checksums, so that they cannot name it
 NOT_WHOLE = "the bundle is incomplete"
 DAMAGED = "the bundle is damaged"
 LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
@@ -151,7 +152,7 @@ class Bundle:
             if found is None or found[2] in sums:
                 return [f"{SUMS}: missing or damaged"]
             sums[found[2]] = found[1]
-        present = set(self.files) - {SUMS}
+        present = set(self.files) - {SUMS, SIGNATURE}
         problems = [f"{name}: listed in {SUMS}, but missing" for name in sorted(sums.keys() - present)]
         problems += [f"{name}: not listed in {SUMS}" for name in sorted(present - sums.keys())]
         for name in sorted(sums.keys() & present):

@@ -11,9 +11,10 @@ from typing import Any
 
 from ida_rd.aggregate.own import own_rows
 from ida_rd.bundle.derived import citations, licences, readme, results_of
-from ida_rd.bundle.folder import SUMS
+from ida_rd.bundle.folder import SIGNATURE, SUMS
 from ida_rd.bundle.own import OWN
 from ida_rd.bundle.schema import PublishedResults, program
+from ida_rd.bundle.signature import check_key, sign
 from ida_rd.bundle.verify import verify
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, sha256_file, write_json, write_text
@@ -28,7 +29,7 @@ __all__ = ["publish", "write_checksums"]
 SHOWS_IMAGES = "contact_sheet"
 
 
-def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
+def publish(root: Path, target: Path, *, images: bool, key: Path | None = None) -> PublishedResults:
     """Write the bundle of the run in `root`; nothing is left behind if it does not verify.
 
     Parameters
@@ -39,6 +40,8 @@ def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
         Folder that does not exist yet, or is empty.
     images : bool
         Whether pictures may be in it: the page and its image browser show HR images.
+    key : Path, optional
+        SSH key that signs it.
 
     Raises
     ------
@@ -48,6 +51,8 @@ def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
     needs("dvc")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists and is not empty: name another folder, or remove it")
+    if key is not None:
+        check_key(key)
     project = Project(root)
     recipe = read_json(project.plan / "aggregate.json", hint="run `make repro` first, in the root of the repository")
     _refuse_adapted(recipe)
@@ -55,6 +60,8 @@ def publish(root: Path, target: Path, *, images: bool) -> PublishedResults:
     with atomic_folder(target) as folder:
         results = _write(project, folder, recipe, images=images)
         write_checksums(folder)
+        if key is not None:
+            sign(folder, key)
         verify(folder)
     return results
 
@@ -173,5 +180,5 @@ def _commit(root: Path) -> tuple[str | None, bool | None]:
 def write_checksums(folder: Path) -> None:
     """Write ``SHA256SUMS``, in the form that ``sha256sum --check`` reads."""
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    lines = [f"{sha256_file(folder / name)}  {name}" for name in paths if name != SUMS]
+    lines = [f"{sha256_file(folder / name)}  {name}" for name in paths if name not in (SUMS, SIGNATURE)]
     write_text(folder / SUMS, "\n".join(lines) + "\n")

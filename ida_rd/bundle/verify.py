@@ -18,7 +18,7 @@ from ida_rd.aggregate.results import photographs_in, provenance, without_structu
 from ida_rd.aggregate.surprise import write_surprise_tables
 from ida_rd.bundle.claims import claims_of
 from ida_rd.bundle.derived import citations, licences, readme, results_of, weights_of
-from ida_rd.bundle.folder import DAMAGED, SUMS, Bundle, refusal
+from ida_rd.bundle.folder import DAMAGED, SIGNATURE, SUMS, Bundle, refusal
 from ida_rd.bundle.numbers import branch_problems, of_this_program, result_problems, table_problems
 from ida_rd.bundle.own import OWN, own_columns_of, published_own_rows
 from ida_rd.bundle.rows import row_problems, test_set
@@ -218,7 +218,7 @@ def _names(bundle: Bundle, results: Results, recipe: dict[str, Any], recipes: li
     wanted = {*FIXED, *rows, *(name.removesuffix(".csv") + ".json" for name in rows)}
     wanted |= {f"recipes/{path}.json" for path in recipes}
     wanted |= {"tables/ida_rd.json", *(f"tables/{stem}.csv" for stem in version.columns)}
-    wanted |= {f"tables/{name}" for name in version.texts}
+    wanted |= {f"tables/{name}" for name in version.texts} | ({SIGNATURE} & set(bundle.files))
     if SURPRISE[0] in bundle.files:
         wanted |= {*SURPRISE}
         wanted |= {f"tables/surprise.{end}" for end in ("csv", "md") if len(bundle.table(SURPRISE[0]))}

@@ -13,7 +13,8 @@ ABOUT = "write a bundle of the finished run that others can verify"
 EXAMPLES = """\
 examples:
   ida-rd publish my-benchmark
-  ida-rd publish my-benchmark --without-images   if the images may not be shown"""
+  ida-rd publish my-benchmark --without-images   if the images may not be shown
+  ida-rd publish my-benchmark --sign ~/.ssh/id_ed25519"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,12 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without-images", action="store_true", help="leave out the page and everything that shows images"
     )
+    parser.add_argument("--sign", type=Path, metavar="KEY", help="SSH key to sign it with, so that others see by whom")
 
 
 def run(options: argparse.Namespace) -> None:
     from ida_rd.bundle.publish import publish
 
-    results = publish(Path.cwd(), options.out, images=not options.without_images)
+    key = None if options.sign is None else options.sign.expanduser()
+    results = publish(Path.cwd(), options.out, images=not options.without_images, key=key)
     for name, reason in results.skipped.items():
         print(f"warning: {name} was skipped, because {reason}", file=sys.stderr)
     if results.uncommitted_changes:
@@ -39,6 +42,7 @@ def run(options: argparse.Namespace) -> None:
                 "branches": len(results.branches),
                 "skipped": results.skipped,
                 "uncommitted_changes": results.uncommitted_changes,
+                "signed": key is not None,
             }
         )
         return

@@ -14,6 +14,7 @@ ABOUT = "verify a published bundle"
 EXAMPLES = """\
 examples:
   ida-rd verify my-benchmark
+  ida-rd verify my-benchmark --signer allowed_signers
   ida-rd verify my-benchmark --rerun 2 --images /where/the/HR/images/are
   ida-rd verify my-benchmark --rerun 2 --file attributes.table.path=my/copy.csv
 
@@ -45,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
     parser.add_argument("bundle", type=Path)
     parser.add_argument(
+        "--signer",
+        metavar="FILE[,IDENTITY]",
+        help="refuse it unless one of these allowed signers signed it (a file as of ssh-keygen; see man ssh-keygen)",
+    )
+    parser.add_argument(
         "--rerun", type=_count, default=0, metavar="N", help="compute N random branches again from the images"
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="your folder of the HR images")
@@ -68,12 +74,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from ida_rd.bundle.folder import SIGNATURE, SUMS
     from ida_rd.bundle.rerun import rerun
+    from ida_rd.bundle.signature import check_signature
     from ida_rd.bundle.verify import verify
     from ida_rd.core.errors import UserError, printable
+    from ida_rd.named.recognise import benchmark_of
 
     files = dict(options.file) | ({} if options.images is None else {"images.path": options.images})
     checked = verify(options.bundle)
+    signed = None if options.signer is None else check_signature(checked.bundle, options.signer)
+    benchmark = benchmark_of(checked)
+    notes = [*checked.notes]
+    if signed is None and SIGNATURE in checked.bundle.files:
+        notes.append(f"it is signed ({SIGNATURE}), and by whom was not asked: see --signer")
     found = None
     if options.rerun:
         limit = None if options.memory_limit is None else int(options.memory_limit * 2**30)
@@ -88,8 +102,11 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         said: dict[str, Any] = {
             "branches": len(checked.results.branches),
+            "checksums": checked.bundle.sha256(SUMS),
+            "benchmark": benchmark,
             "not_verified": checked.unverified,
-            "notes": checked.notes,
+            "notes": notes,
+            "signer": None if signed is None else asdict(signed),
             "rerun": None if found is None else asdict(found),
         }
         print_json(said)
@@ -97,7 +114,9 @@ def run(options: argparse.Namespace) -> None:
         lines = [
             f"{options.bundle}: complete; {len(checked.results.branches)} branches,"
             " every summary follows from the rows",
-            *(f"note: {note}" for note in checked.notes),
+            *([] if signed is None else [f"signed by {signed.identity} ({signed.key})"]),
+            *([] if benchmark is None else [f"benchmark: {benchmark}"]),
+            *(f"note: {note}" for note in notes),
             *(f"not verified: {what}" for what in checked.unverified),
             *(_told(found) if found is not None else []),
         ]

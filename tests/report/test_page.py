@@ -9,29 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-WIDE, PHONE = (1280, 900), (400, 800)
-
-
-def _browser(size: tuple[int, int], *arguments: str) -> Any:
-    from selenium import webdriver
-
-    binary = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *arguments):
-        options.add_argument(argument)
-    options.add_argument(f"--window-size={size[0]},{size[1]}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+from browsers import PHONE, WIDE, open_browser
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    driver = _browser(WIDE)
+    driver = open_browser(WIDE)
     yield driver
     driver.quit()
 
@@ -168,7 +151,7 @@ def test_the_difference_is_black_where_nothing_differs_and_bright_where_it_does(
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_fits_a_phone_and_follows_the_dark_mode(finished: Path, dark: bool) -> None:
-    driver = _browser(PHONE, *(["--blink-settings=preferredColorScheme=0"] if dark else []))
+    driver = open_browser(PHONE, *(["--blink-settings=preferredColorScheme=0"] if dark else []))
     try:
         driver.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride",
@@ -200,7 +183,7 @@ def test_the_page_shows_where_the_time_went_where_the_run_is_and_says_so_where_i
     for name in ("metrics/report", ".ida-rd"):
         shutil.copytree(finished / name, tmp_path / "run" / name, ignore=shutil.ignore_patterns("store"))
     shutil.copytree(finished / "metrics/report", tmp_path / "sent/report")
-    browser = _browser(WIDE)
+    browser = open_browser(WIDE)
     try:
         for page, shown in (("run/metrics/report", True), ("sent/report", False)):
             browser.get((tmp_path / page / "index.html").as_uri())

@@ -1,0 +1,247 @@
+"""What of several bundles can be compared: boards, and who stands on them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ida_rd.aggregate.comparisons import differences, losses
+from ida_rd.bundle.claims import claims_of
+from ida_rd.bundle.folder import SUMS
+from ida_rd.bundle.schema import BranchResult, BranchResult1
+from ida_rd.bundle.verify import Verified, verify
+from ida_rd.core.errors import UserError
+from ida_rd.core.files import canonical_json
+from ida_rd.core.pairs import least_p, ties
+from ida_rd.core.readers import read_json
+from ida_rd.named.definition import benchmark
+from ida_rd.named.recognise import benchmark_of
+from ida_rd.plan.schema import RunParameters
+
+__all__ = ["Board", "Entry", "Published", "boards_of", "own_methods", "published"]
+
+RESAMPLES, SEED = 10_000, 0  # of the tests between bundles
+
+
+@dataclass(frozen=True)
+class Published:
+    """A bundle that has been verified.
+
+    Attributes
+    ----------
+    name : str
+        Of its folder.
+    checked : Verified
+    benchmark : str or None
+        Id of the named benchmark that it is of.
+    own : bool
+        Whether a decoder or distortion is the publisher's own, so that what made its rows cannot be told. A
+        downscaler may be anybody's.
+    again : dict
+        Who ran branches again, by the branch's title.
+    """
+
+    name: str
+    checked: Verified
+    benchmark: str | None
+    own: bool
+    again: dict[str, list[str]]
+
+    def tier(self, title: str) -> str:
+        """How far a branch can be believed: *reproduced*, *verified* or *self-reported*."""
+        return "reproduced" if title in self.again else "self-reported" if self.own else "verified"
+
+
+@dataclass
+class Entry:
+    """A row of a board: a downscaler's score. The same rows in several bundles are one entry."""
+
+    downscaler: str
+    bundles: list[str]
+    tier: str
+    who: list[str]
+    score: dict[str, Any]
+    losses: pd.Series
+    sha256: str
+    place: str = ""
+    groups: str = ""
+
+
+@dataclass
+class Board:
+    """Scores that can be compared: of the same images, by the same decoder and distortion."""
+
+    title: str
+    benchmark: str | None
+    upscaler: str
+    factor: int
+    distortion: str
+    label: str
+    better: str
+    confidence: float
+    entries: list[Entry] = field(default_factory=list)
+    pairs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    too_few: bool = False  # photographs, for any pair to differ significantly
+
+
+def published(folder: Path) -> Published:
+    """Verify a bundle, and read who ran branches of it again.
+
+    That is told by files beside it, ``NAME.rerun.WHO.json``, which ``ida-rd verify NAME --rerun N --json`` wrote.
+
+    Raises
+    ------
+    UserError
+        The bundle is refused; or a file beside it is of another bundle, or says that nothing was run again.
+    """
+    checked = verify(folder)
+    folder = folder.resolve()
+    again: dict[str, list[str]] = {}
+    for path in sorted(folder.parent.glob("*.json")):
+        prefix = f"{folder.name}.rerun."
+        if not path.name.startswith(prefix):
+            continue
+        who = path.name.removeprefix(prefix).removesuffix(".json")
+        for title in _rerun(path, checked):
+            again.setdefault(title, []).append(who)
+    return Published(
+        folder.name, checked, benchmark_of(checked), own_methods(checked.parameters, checked.results.skipped), again
+    )
+
+
+def own_methods(parameters: RunParameters, skipped: Mapping[str, str]) -> bool:
+    """Whether a decoder or a distortion is the publisher's own: a module, program or file that nobody else has."""
+    unknown = claims_of(parameters, dict(skipped)).unknown
+    return any(what.startswith(("upscalers.", "distortions.")) for what in unknown)
+
+
+def _rerun(path: Path, checked: Verified) -> list[str]:
+    """Branches that were run again, as such a file says."""
+    said = read_json(path, hint="write it again: ida-rd verify BUNDLE --rerun N --json")
+    known = {record.branch.title for record in checked.results.branches}
+    try:
+        sums, rerun = said["checksums"], said["rerun"]
+        titles = [entry["branch"] for entry in rerun["branches"]]
+        missing = rerun["missing"]
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: is not what ida-rd verify BUNDLE --rerun N --json wrote") from None
+    if sums != checked.bundle.sha256(SUMS):
+        raise UserError(f"{path}: is of another bundle, or of this one before it was changed: run verify again")
+    if missing or not titles or not known.issuperset(titles):
+        raise UserError(f"{path}: does not say that all the branches asked for were run again")
+    return titles
+
+
+def boards_of(bundles: Sequence[Published]) -> list[Board]:
+    """Sort all scores into boards; rank and group each one's entries."""
+    boards: dict[str, Board] = {}
+    for one in bundles:
+        for record in one.checked.results.branches:
+            for name in one.checked.results.distortion_order:  # the leading one first
+                key, board = _board(one, record, name)
+                _add(boards.setdefault(key, board), _entry(one, record, name))
+    for board in boards.values():
+        _rank(board)
+    return sorted(boards.values(), key=lambda board: (board.benchmark is None, board.title.removesuffix(board.label)))
+
+
+def _board(one: Published, record: BranchResult | BranchResult1, name: str) -> tuple[str, Board]:
+    """The board that a score stands on, by a key that says all that must be equal."""
+    checked = one.checked
+    results, described = checked.results, checked.recipe["distortions"][name]
+    named = one.benchmark is not None and name in benchmark(one.benchmark)[0].distortions
+    hashes = sorted(checked.bundle.table("subset.csv").pixels_sha256)
+    images = hashlib.sha256("".join(hashes).encode()).hexdigest()
+    recipes = checked.recipe["recipes"]
+    distortion = recipes.get("distort", {}).get("distortions", {}).get(name, {})
+    decoder = recipes.get(f"upscale/x{record.factor}/{record.upscaler}", {})
+    what = [
+        *(images, record.factor, record.upscaler, record.samples, results.seed, results.confidence),
+        *(decoder.get("method"), decoder.get("parameters"), decoder.get("weights")),
+        # Methods of the publisher's own may be called alike and do anything: they are compared within their bundle.
+        *(name, described["label"], distortion.get("method"), distortion.get("parameters"), distortion.get("weights")),
+        one.name if one.own else None,
+    ]
+    if named and one.benchmark is not None:
+        key, title = canonical_json([one.benchmark, name]), one.benchmark
+    else:
+        key, title = canonical_json(what), f"{len(hashes)} images {images[:8]}, {record.upscaler}, x{record.factor}"
+        title += f" ({one.name} alone)" if one.own else ""
+    return key, Board(
+        title=f"{title}: {described['label']}",
+        benchmark=one.benchmark if named else None,
+        upscaler=record.upscaler,
+        factor=record.factor,
+        distortion=name,
+        label=described["label"],
+        better=described["better"],
+        confidence=results.confidence,
+    )
+
+
+def _entry(one: Published, record: BranchResult | BranchResult1, name: str) -> Entry:
+    checked = one.checked
+    table = checked.numbers.images
+    mine = (
+        (table.upscaler == record.upscaler) & (table.factor == record.factor) & (table.downscaler == record.downscaler)
+    )
+    means = table[mine].set_index("image_id")[name]
+    subset = checked.bundle.table("subset.csv").set_index("image_id")
+    # By photograph and pixels: what images are called is the publisher's affair.
+    keys = subset.pixels_sha256.reindex(means.index)
+    by_pixels = means.set_axis(list(keys))
+    if "photograph" in subset:
+        keys = subset.groupby("photograph").pixels_sha256.transform("min").reindex(means.index)
+    by_pixels = by_pixels.groupby(list(keys)).mean()
+    return Entry(
+        downscaler=record.downscaler,
+        bundles=[one.name],
+        tier=one.tier(record.branch.title),
+        who=one.again.get(record.branch.title, []),
+        score=record.scores[name].model_dump()
+        | {"photographs": len(by_pixels), "samples": record.samples, "rate_bpp": record.rate_bpp},
+        losses=losses(by_pixels.to_frame(), checked.recipe["distortions"][name]["better"]).iloc[:, 0],
+        sha256=record.sha256,
+    )
+
+
+def _add(board: Board, entry: Entry) -> None:
+    """Add an entry; one that is there already, to the last digit, gets the bundle's name and the better tier."""
+    order = ("self-reported", "verified", "reproduced")
+    for known in board.entries:
+        if (known.downscaler, known.sha256) == (entry.downscaler, entry.sha256):
+            known.bundles += entry.bundles
+            known.who = [*dict.fromkeys([*known.who, *entry.who])]
+            known.tier = max(known.tier, entry.tier, key=order.index)
+            return
+    board.entries.append(entry)
+
+
+def _rank(board: Board) -> None:
+    """Sort by the score, compare all pairs, and name the groups no two of which differ significantly."""
+    board.entries.sort(key=lambda e: (float(e.losses.mean()), e.downscaler, e.bundles))
+    keys = [f"{i:04d}" for i in range(len(board.entries))]
+    wide = pd.DataFrame({key: entry.losses for key, entry in zip(keys, board.entries, strict=True)})
+    level = 1 - board.confidence
+    board.pairs = differences(wide, confidence=board.confidence, resamples=RESAMPLES, seed=SEED)
+    board.too_few = len(board.pairs) > 0 and least_p(board.pairs) >= level
+    runs = [(i, j) for i, j in ties(keys, board.pairs, level) if j > i]
+    for number, entry in enumerate(board.entries):
+        better = {i for i, j in _significant(board.pairs, keys, level) if j == number}
+        entry.place = str(len(better) + 1)
+        entry.groups = "".join(_letter(n) for n, (i, j) in enumerate(runs) if i <= number <= j)
+
+
+def _significant(pairs: pd.DataFrame, keys: list[str], level: float) -> list[tuple[int, int]]:
+    """Pairs of which the first loses significantly less."""
+    found = pairs[pairs.p_holm < level] if len(pairs) else pairs
+    return [(keys.index(a), keys.index(b)) for a, b in zip(found.loses_less, found.loses_more, strict=True)]
+
+
+def _letter(number: int) -> str:
+    return chr(ord("a") + number) if number < 26 else f"({number + 1})"
