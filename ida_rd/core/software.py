@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from ida_rd.core.errors import UserError
@@ -70,6 +71,12 @@ def program_version(command: Sequence[str]) -> str:
     UserError
         It fails, hangs, or says nothing.
     """
+    return _first_line(tuple(command))
+
+
+@cache
+def _first_line(command: tuple[str, ...]) -> str:
+    """Ask once: many functions are of one program."""
     shown = " ".join(command)
     program = sys.executable if command[0] == "python" else shutil.which(command[0])
     if program is None:
