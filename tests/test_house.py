@@ -113,6 +113,7 @@ def test_methods_are_found_by_their_file() -> None:
         "bsrgan-fixed",
         "bsrgan-type4",
         "command",
+        "convolve",
         "dpid",
         "folder",
         "irn",
@@ -120,6 +121,7 @@ def test_methods_are_found_by_their_file() -> None:
         "perceptual",
         "python",
         "resample",
+        "resize",
     ]
     assert known_methods("upscale") == [
         "cascade",

@@ -18,7 +18,7 @@ from ida_rd.core.files import sha256_file
 from ida_rd.core.methods import OpenedMethod
 from ida_rd.core.project import Project
 from ida_rd.core.readers import read_json
-from ida_rd.core.software import package_version
+from ida_rd.core.software import package_version, program_version
 from ida_rd.core.weights import locate
 
 __all__ = [
@@ -77,6 +77,8 @@ def found_recipe(method: OpenedMethod, *code: str) -> dict[str, Any]:
     if hasattr(method.module, "packages"):
         wanted = method.module.packages(method.parameters)
         recipe["packages"] = {name: package_version(name, install=install) for name, install in wanted.items()}
+    if hasattr(method.module, "programs") and (asked := method.module.programs(method.parameters)):
+        recipe.setdefault("packages", {}).update({name: program_version(command) for name, command in asked.items()})
     return recipe
 
 

@@ -8,18 +8,34 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_json
 from ida_rd.core.readers import read_json
 
-__all__ = ["PIPELINE", "MissingSoftware", "needs", "package_version", "skip_note", "write_skip_note"]
+__all__ = [
+    "PIPELINE",
+    "MissingSoftware",
+    "needs",
+    "package_version",
+    "program_version",
+    "skip_note",
+    "write_skip_note",
+]
 
 # What brings DVC, and what is needed beside it alone: how DVC reads YAML, and the page.
 PIPELINE = "pip install 'ida-rd[pipeline]'"
 
 NOTE = "skipped.json"
+
+ANSWER_S = 30  # until a program has said its version: some start a runtime first
+LONGEST_VERSION = 200
 
 
 class MissingSoftware(UserError):
@@ -38,6 +54,53 @@ def package_version(module: str, *, install: str) -> str:
         raise MissingSoftware(f"the package {module} is not installed: {install}")
     names = importlib.metadata.packages_distributions().get(module, [module])
     return " ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(names)))
+
+
+def program_version(command: Sequence[str]) -> str:
+    """What a program says of its version: the first line that it prints, on stdout or else on stderr.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Program and arguments; ``python`` is this environment's Python.
+
+    Raises
+    ------
+    MissingSoftware
+        It is not on the PATH.
+    UserError
+        It fails, hangs, or says nothing.
+    """
+    return _first_line(tuple(command))
+
+
+@cache
+def _first_line(command: tuple[str, ...]) -> str:
+    """Ask once: many functions are of one program."""
+    shown = " ".join(command)
+    program = sys.executable if command[0] == "python" else shutil.which(command[0])
+    if program is None:
+        raise MissingSoftware(f"the program {command[0]!r} is not on the PATH: install it, or correct `version`")
+    try:
+        done = subprocess.run(
+            [program, *command[1:]],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=ANSWER_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(f"version: `{shown}` said nothing within {ANSWER_S} s and was stopped: correct it") from None
+    except OSError as error:
+        raise UserError(f"version: `{shown}` cannot be started ({error.strerror}): correct it") from None
+    lines = [line.strip() for line in (done.stdout or done.stderr).decode(errors="replace").splitlines()]
+    lines = [line for line in lines if line]
+    if done.returncode:
+        why = lines[-1][:LONGEST_VERSION] if lines else "no message"
+        raise UserError(f"version: `{shown}` failed with exit code {done.returncode} ({why}): correct it")
+    if not lines:
+        raise UserError(f"version: `{shown}` printed nothing: give a command that prints the program's version")
+    return lines[0][:LONGEST_VERSION]
 
 
 def needs(module: str) -> None:

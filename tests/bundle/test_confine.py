@@ -84,6 +84,8 @@ EVIL = ["python", "-c", "open('{output}'.replace('output.png', ''), 'w')", "{inp
         ("downscale", {"method": "python", "function": "os.system"}, False),
         ("downscale", {"method": "folder", "path": "/etc"}, False),
         ("downscale", {"method": "command", "command": EVIL}, False),
+        ("downscale", {"method": "command", "version": EVIL, "input": "jpeg"}, False),
+        ("downscale", {"method": "convolve", "kernel": "mks2021", "light": "linear"}, True),
         ("downscale", {"method": "../../evil"}, False),
         ("distort", {"method": "lpips", "backbone": "alex"}, True),
         ("distort", {"method": "lpips", "path": "/etc/passwd"}, False),
@@ -112,7 +114,7 @@ def test_every_method_and_degradation_says_which_parameters_are_harmless() -> No
         named = {"path", "paths", "file", "files", "command", "function", "arguments", "program", "swinir"}
         assert not named & set(owner.HARMLESS)
         for left in fields - set(owner.HARMLESS):
-            assert left in {"path", "paths", "command", "swinir"}, (
+            assert left in {"path", "paths", "command", "version", "swinir"}, (
                 f"{name}: {left} is neither harmless nor a file or program"
             )
     assert silent == ["downscale/python"]

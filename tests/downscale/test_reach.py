@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ida_rd.core.methods import find_method, known_methods
 from ida_rd.core.seeds import generator
-from ida_rd.downscale import dpid, l0, perceptual, resample
+from ida_rd.core.software import MissingSoftware
+from ida_rd.downscale import convolve, dpid, l0, perceptual, resample, resize
 from ida_rd.downscale.contract import Descriptor, reach_of
 
 Image = NDArray[np.uint8]
@@ -25,15 +26,32 @@ FILTERS = [
 ]
 LOCAL = [
     *((resample, parameters) for parameters in FILTERS),
+    *(
+        (resize, {"backend": name, "filter": kind})
+        for name, library in resize.BACKENDS.items()
+        for kind in library.filters
+    ),
+    *((convolve, {"kernel": kernel}) for kernel in convolve.KERNELS),
     *((dpid, {"variant": variant}) for variant in ("real", "matlab_official", "cuda")),
     *((perceptual, {"patch": patch}) for patch in (1, 2, 5)),
 ]
+
+
+def there(backend: str, filter: str) -> None:
+    """Skip what is not installed, or not in this version."""
+    pytest.importorskip(resize.BACKENDS[backend].package)
+    try:
+        resize.packages(resize.Parameters(backend=backend, filter=filter))
+    except MissingSoftware as missing:
+        pytest.skip(str(missing))
 
 
 def _crops(method: ModuleType, parameters: dict[str, Any], hr: Image, factor: int, margin: int) -> tuple[Image, Image]:
     """A piece of the middle of an LR image: cut from it, and made of the HR pixels around it alone."""
     if method is resample and resample.BACKENDS[parameters["backend"]].package != "PIL":
         pytest.importorskip(resample.BACKENDS[parameters["backend"]].package)
+    if method is resize:
+        there(**parameters)
     n = 496 // factor // 2 * 2
     hr = np.ascontiguousarray(hr[: n * factor, : n * factor])
     rng = generator("reach")
@@ -68,6 +86,8 @@ def test_a_crop_with_a_margin_of_the_reach_gives_the_same_pixels(
     ("method", "parameters"),
     [
         (resample, {"backend": "pillow", "filter": "lanczos"}),
+        (resize, {"backend": "pillow", "filter": "mks2021"}),
+        (convolve, {"kernel": "mks2021"}),
         (dpid, {}),
         (perceptual, {"patch": 1 + perceptual.REACH}),
         (perceptual, {}),

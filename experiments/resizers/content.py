@@ -1,0 +1,168 @@
+"""The HR images of this experiment: ``python content.py [--photos DIR] [--faces DIR]`` writes ``images/``.
+
+Photographs (the sample photographs, or a folder of your own), faces (a folder of your own, or none), and images that
+are made here by Pillow with its own font, always the same by one seed and one version of Pillow: screenshots with text,
+line art, and a flat image. What a file's name begins with is its group: ``photo-``, ``face-``, ``text-``, ``art-`` or
+``flat-``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, features
+
+from ida_rd.core.candidates import candidate_files, read_candidate_file
+from ida_rd.core.errors import UserError, exit_with_line
+from ida_rd.core.files import atomic_folder, write_bytes
+from ida_rd.core.images import png_bytes
+from ida_rd.core.seeds import generator
+
+SIDE = 256
+COUNT = 12  # of screenshots, and of drawings
+SEED = 0
+FINE = 4  # lines are drawn so many times as large, and every pixel is the mean of what it covers
+TEXT = (
+    "the of and to in is for on with as by at from this that are not or be was one all image pixel filter window file "
+    "kernel value table sample function return error width height level colour light search result open save edit view "
+    "tools help settings example version network score photograph"
+)
+WORDS = TEXT.split()
+THEMES = (  # paper, ink, panel, accent
+    ("#ffffff", "#1a1a1a", "#f0f0f0", "#0a5fd8"),
+    ("#1e1e1e", "#d4d4d4", "#2b2b2b", "#3fa36b"),
+    ("#fdf6e3", "#43585f", "#eee8d5", "#b58900"),
+    ("#0b2545", "#e8eef7", "#13315c", "#ffb703"),
+)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise UserError("Pillow was built without FreeType, and has no font of any size: reinstall it from PyPI")
+    return font
+
+
+def screenshot(number: int) -> Image.Image:
+    """A window with a title, a side bar and lines of text; theme, sizes and words by its number."""
+    rng = generator("resizers", SEED, "text", number)
+    paper, ink, panel, accent = THEMES[number % len(THEMES)]
+    size = (9, 11, 14, 18)[int(rng.integers(4))]
+    image = Image.new("RGB", (SIDE, SIDE), paper)
+    draw = ImageDraw.Draw(image)
+    bar = 22
+    draw.rectangle((0, 0, SIDE, bar), fill=panel)
+    for k, colour in enumerate(("#e05d4f", "#e3b341", "#4caf50")):
+        draw.ellipse((6 + 14 * k, 6, 15 + 14 * k, 15), fill=colour)
+    draw.text((56, 4), " ".join(rng.choice(WORDS, 3)), font=_font(11), fill=ink)
+    left = int(rng.integers(0, 3)) * 36
+    if left:
+        draw.rectangle((0, bar, left, SIDE), fill=panel)
+        for y in range(bar + 6, SIDE - 12, 16):
+            draw.text((4, y), str(rng.choice(WORDS)), font=_font(9), fill=accent if rng.random() < 0.2 else ink)
+    y, step = bar + 6, size + 5
+    while y < SIDE - step:
+        x = left + 6
+        while x < SIDE - 8:
+            word = str(rng.choice(WORDS))
+            draw.text((x, y), word, font=_font(size), fill=accent if rng.random() < 0.08 else ink)
+            x += int(draw.textlength(word + " ", font=_font(size)))
+        y += step
+    width = int(rng.integers(50, 90))
+    corner = (SIDE - width - 8, SIDE - 28)
+    draw.rectangle((*corner, SIDE - 8, SIDE - 8), fill=accent, outline=ink)
+    draw.text((corner[0] + 10, corner[1] + 3), str(rng.choice(WORDS)), font=_font(11), fill=paper)
+    return image
+
+
+def drawing(number: int) -> Image.Image:
+    """Lines, circles, hatching, rays and a plot, antialiased by coverage; which, and how fine, by its number."""
+    rng = generator("resizers", SEED, "art", number)
+    paper, ink, _, accent = THEMES[number % len(THEMES)]
+    side = SIDE * FINE
+    image = Image.new("RGB", (side, side), paper)
+    draw = ImageDraw.Draw(image)
+    width = int(rng.integers(1, 4)) * FINE // 2 + 1
+    kind = number % 4
+    if kind == 0:  # rays and rings, ever finer towards the centre
+        middle = side // 2
+        for k in range(72):
+            angle = math.tau * k / 72
+            end = (middle + side * math.cos(angle), middle + side * math.sin(angle))
+            draw.line((middle, middle, *end), fill=ink, width=width)
+        for radius in range(side // 16, side // 2, side // int(rng.integers(12, 24))):
+            box = (middle - radius, middle - radius, middle + radius, middle + radius)
+            draw.ellipse(box, outline=accent, width=width)
+    elif kind == 1:  # hatching of several pitches and slopes
+        for band in range(4):
+            pitch = FINE * int(rng.integers(3, 9))
+            slope = float(rng.uniform(-1.5, 1.5))
+            top = band * side // 4
+            for x in range(-2 * side, 2 * side, pitch):
+                draw.line((x, top, x + slope * side / 4, top + side // 4 - 1), fill=ink, width=width)
+            draw.line((0, top, side, top), fill=accent, width=2 * width)
+    elif kind == 2:  # a plot
+        for k in range(1, 12):
+            draw.line((0, k * side // 12, side, k * side // 12), fill="#9a9a9a", width=FINE)
+            draw.line((k * side // 12, 0, k * side // 12, side), fill="#9a9a9a", width=FINE)
+        for colour in (ink, accent, "#c0392b"):
+            heights = np.cumsum(rng.standard_normal(64)) * side / 40 + side / 2
+            points = [(k * side / 63, float(y)) for k, y in enumerate(heights)]
+            draw.line(points, fill=colour, width=width)
+    else:  # outlines of figures
+        for _ in range(24):
+            x, y = rng.integers(0, side, 2)
+            r = int(rng.integers(side // 32, side // 6))
+            corners = int(rng.integers(3, 8))
+            turn = float(rng.uniform(0, math.tau))
+            angles = [turn + math.tau * k / corners for k in range(corners)]
+            points = [(x + r * math.cos(a), y + r * math.sin(a)) for a in angles]
+            draw.line([*points, points[0]], fill=accent if rng.random() < 0.3 else ink, width=width)
+    cells = np.asarray(image, np.uint32).reshape(SIDE, FINE, SIDE, FINE, 3).sum(axis=(1, 3))
+    return Image.fromarray(((cells + FINE**2 // 2) // FINE**2).astype(np.uint8))
+
+
+def made() -> Iterator[tuple[str, Image.Image]]:
+    """Name and image of all that is made here."""
+    for number in range(COUNT):
+        yield f"text-{number:02d}", screenshot(number)
+        yield f"art-{number:02d}", drawing(number)
+    yield "flat-00", Image.new("RGB", (SIDE, SIDE), THEMES[2][0])
+
+
+def given(group: str, folder: Path | None) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Name and pixels of the images of a folder; None: the sample photographs."""
+    source = "sample-photos" if folder is None else "folder"
+    path = None if folder is None else str(folder)
+    for name, file in candidate_files(source, path).items():
+        yield f"{group}-{name}", read_candidate_file(file, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the HR images of this experiment into images/.")
+    parser.add_argument("--photos", type=Path, help="folder of photographs; without it, the sample photographs")
+    parser.add_argument("--faces", type=Path, help="folder of faces; without it, there are none")
+    arguments = parser.parse_args()
+    if not features.check("freetype2"):
+        raise UserError("Pillow was built without FreeType, and has no font of any size: reinstall it from PyPI")
+    counts: dict[str, int] = {}
+    with atomic_folder(Path("images")) as folder:
+        for name, image in made():
+            write_bytes(folder / f"{name}.png", png_bytes(np.asarray(image)))
+            counts[name.split("-")[0]] = counts.get(name.split("-")[0], 0) + 1
+        places = {"photo": arguments.photos} | ({"face": arguments.faces} if arguments.faces else {})
+        for group, place in places.items():
+            for name, pixels in given(group, place):
+                write_bytes(folder / f"{name}.png", png_bytes(pixels))
+                counts[group] = counts.get(group, 0) + 1
+    print(f"images: {', '.join(f'{count} {name}' for name, count in sorted(counts.items()))}")
+    print(f"balance.size in params.yaml: {sum(counts.values())} takes one tile of each")
+
+
+if __name__ == "__main__":
+    exit_with_line(main)

@@ -1,0 +1,173 @@
+"""What users of resize functions ask, answered from made rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+from made import script
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.files import write_json
+from ida_rd.core.recipes import SCHEMA
+from ida_rd.core.tables import write_table
+
+GROUPS = {"photo": 12, "text": 8, "flat": 1}
+KERNELS = ("box", "bilinear", "bicubic", "lanczos3", "mks2021")
+BUDGET = {"steps": 400, "batch": 4, "patch": 80, "energy": 1.5}
+SETTINGS = """
+data: made
+preset: flow
+groups: {photo: photographs, face: faces, text: screenshots, flat: a flat image}
+questions:
+  magic:
+    title: Is magic better?
+    threads: [Pillow#8811]
+    pairs: [[magic, lanczos], [bicubic, linear], [absent, lanczos]]
+    kernels: [own-box, own-bilinear, own-bicubic, own-lanczos3, own-mks2021]
+  video:
+    title: Which at x2?
+    threads: [mpv#12433]
+    factor: 2
+    pairs: [[bicubic, lanczos]]
+"""
+
+
+@pytest.fixture(scope="module")
+def resizers() -> ModuleType:
+    return script("resizers/resizers.py")
+
+
+def _project(folder: Path, levels: dict[str, dict[str, float]], *, adapted: bool, sign: float) -> None:
+    """A finished run. `levels` is what functions lose on each group; S* is half of what lies beyond bicubic."""
+    rng = np.random.default_rng(0)
+    ids = [f"{group}-{k:02}" for group, count in GROUPS.items() for k in range(count)]
+    rows = []
+    for image_id in ids:
+        hard = 0.0 if image_id.startswith("flat") else rng.normal(0, 0.05)
+        for order, (name, by_group) in enumerate(levels.items()):
+            level = by_group.get(image_id.split("-")[0], by_group["photo"])
+            turn = int(image_id.split("-")[1]) >> (order % 2)  # noise that is zero in the mean of every four images
+            noise = 0.0 if image_id.startswith("flat") else 0.002 * (-1) ** turn
+            row = {"image_id": image_id, "factor": 4, "downscaler": name}
+            rows.append({**row, "upscaler": "flow", "lpips-alex": 0.2 + hard + level + noise})
+            if adapted and not name.startswith("own"):
+                star = level if name == "lanczos" else 0.0
+                rows.append({**row, "upscaler": "tuned", "lpips-alex": 0.2 + hard + star + noise})
+    for index, kernel in enumerate(KERNELS):  # box aliases most; its loss is largest where `sign` is 1
+        for image_id in ids:
+            level = 0.0 if image_id.startswith("flat") else sign * -0.01 * index
+            value = 0.4 + level + rng.normal(0, 0.001) * (level != 0)
+            rows.append(
+                {
+                    "image_id": image_id,
+                    "factor": 4,
+                    "downscaler": f"own-{kernel}",
+                    "upscaler": "flow",
+                    "lpips-alex": value,
+                }
+            )
+    recipe: dict[str, Any] = {
+        "schema": SCHEMA,
+        "matched": [{"blind": "flow", "adapted": ["tuned"], "factor": 4, "budget": BUDGET}] if adapted else [],
+        "distortion_order": ["lpips-alex"],
+        "distortions": {"lpips-alex": {"better": "lower", "label": "LPIPS (AlexNet)"}},
+        "confidence": 0.95,
+        "resamples": 1000,
+        "seed": 0,
+        "skipped": {"absent": "the program 'magick' is not on the PATH"},
+        "recipes": {f"downscale/x4/own-{k}": {"parameters": {"kernel": k, "light": "srgb"}} for k in KERNELS},
+    }
+    write_json(folder / "data/plan/aggregate.json", recipe)
+    write_table(folder / "data/subset.csv", pd.DataFrame({"image_id": ids, "photograph": ids}))
+    write_table(folder / "metrics/tables/images.csv", pd.DataFrame(rows))
+    (folder / "resizers.yaml").write_text(SETTINGS)
+
+
+LEVELS = {
+    "bicubic": {"photo": 0.0},
+    "lanczos": {"photo": 0.02, "text": 0.0},
+    "magic": {"photo": 0.0},
+    "linear": {"photo": 0.03, "text": 0.03},
+}
+
+
+def test_every_question_is_a_paragraph_that_says_what_is_shown(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _project(tmp_path, LEVELS, adapted=True, sign=1)
+    monkeypatch.chdir(tmp_path)
+    resizers.main()
+    text = Path("results/made/resizers.md").read_text()
+    magic, video = text.split("## Is magic better?")[1].split("## Which at x2?")
+    assert "On photographs, x4 (N = 12): magic loses less than lanczos (S: +0.0" in magic
+    assert "no difference shown between magic and lanczos" in magic.split("On screenshots, x4")[1]
+    # By S linear light loses more everywhere; adapted decoders read both alike.
+    assert magic.count("bicubic loses less than linear (S: +0.0") == 2
+    assert magic.count("not shown by it; gap +0.03") == 2
+    assert "On a flat image, x4: not shown, too few images or functions." in magic
+    assert "Not measured: absent: the program 'magick' is not on the PATH." in magic
+    assert "faces" not in magic
+    assert "At x2 this is not measured: no decoder of this run is for it. At x4:" in video
+    assert "Does less aliasing mean less loss? On photographs, x4: yes; Spearman's rho" in magic
+    record = json.loads(Path("results/made/answers.json").read_text())
+    one = next(a for a in record["magic"]["answers"] if a["group"] == "photo" and a["less"] == "bicubic")
+    assert one["s"] == pytest.approx(0.03, abs=0.003)
+    assert one["gap"] == pytest.approx(one["s"] - one["star"])
+    lost = next(a for a in record["magic"]["answers"] if a["group"] == "photo" and a["less"] == "magic")
+    assert lost["gap"] == pytest.approx(0, abs=1e-4)  # adapted decoders find the whole difference again
+    table = pd.read_csv("results/made/table.csv").set_index(["group", "downscaler"])
+    assert table.loc[("photo", "linear"), "s"] - table.loc[("photo", "bicubic"), "s"] == pytest.approx(0.03, abs=0.003)
+    assert table.loc[("text", "linear"), "gap"] == pytest.approx(0.03, abs=0.003)
+    assert np.isnan(table.loc[("text", "own-box"), "gap"])
+
+
+def test_without_adapted_decoders_it_says_so_and_aliasing_may_be_the_better(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _project(tmp_path, LEVELS, adapted=False, sign=-1)
+    monkeypatch.chdir(tmp_path)
+    resizers.main()
+    text = Path("results/made/resizers.md").read_text()
+    assert "by this decoder alone, S* is not measured" in text
+    assert "no, kernels that alias less lose more" in text
+    assert "| S* |" not in text
+
+
+def test_what_is_no_function_or_group_of_the_run_is_one_line(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _project(tmp_path, LEVELS, adapted=False, sign=1)
+    monkeypatch.chdir(tmp_path)
+    path = Path("resizers.yaml")
+    path.write_text(SETTINGS.replace("preset: flow", "preset: blind"))
+    with pytest.raises(UserError, match=r"^resizers\.yaml: preset: blind is no upscaler of this run"):
+        resizers.main()
+    path.write_text(SETTINGS.replace("text: screenshots, ", ""))
+    with pytest.raises(UserError, match=r"^resizers\.yaml: groups: text-00 begins with none of"):
+        resizers.main()
+
+
+def test_aliasing_is_as_the_kernels_are_known(resizers: ModuleType) -> None:
+    passed = {kernel: resizers.aliasing(kernel, 4) for kernel in ("box", "bilinear", "quadratic", "lanczos3")}
+    assert passed["box"] > passed["bilinear"] > passed["quadratic"] > 0
+    assert passed["box"] > passed["lanczos3"]
+
+
+def test_every_function_that_is_asked_about_is_in_the_parameters() -> None:
+    folder = ROOT / "experiments" / "resizers"
+    parameters = yaml.safe_load((folder / "params.yaml").read_text())
+    settings = yaml.safe_load((folder / "resizers.yaml").read_text())
+    for question in settings["questions"].values():
+        asked = {name for pair in question["pairs"] for name in pair} | set(question.get("kernels", []))
+        assert asked <= parameters["downscalers"].keys()
+    for name, entry in parameters["downscalers"].items():
+        if entry["method"] == "command" and entry["command"][0] != "python":
+            assert entry["version"][0] == entry["command"][0], name
