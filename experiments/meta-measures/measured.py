@@ -132,8 +132,8 @@ def switched(own: Values, others: Values, setting: Setting) -> Measured:
 def switched_auc(own: Values, others: Values, setting: Setting) -> Measured | None:
     """How well the loss alone tells own images from others, whatever the photograph: the area under the ROC curve.
 
-    The probability that a reconstruction of one photograph against its own image, (P, N), loses less than one of another
-    photograph against an image that is not its own, (P, N, M); a tie is half. The N conditions are kept apart.
+    The probability that a reconstruction of one photograph against its own image, (P, N), loses less than one of
+    another photograph against an image that is not its own, (P, N, M); a tie is half. The N conditions are kept apart.
     """
     table = np.stack([_beats(own[i], others.transpose(0, 2, 1)).mean(axis=(1, 2)) for i in range(len(own))])
     # Pairs of one photograph are the measure before this one; a resample has more of them than there are.

@@ -17,6 +17,7 @@ from ida_rd.report.style import STYLE, write_below
 
 PASS, OPEN, FAIL = "pass", "open", "fail"
 OWN = "own features"  # is not counted
+COUNTS = {PASS: "passes", OPEN: "stays_open", FAIL: "fails"}  # columns: a verdict is no name in Python
 COLOURS = {PASS: "#56B4E9", OPEN: "#F0F0F0", FAIL: "#E69F00", OWN: "#FFFFFF"}
 SCORE = ["upscaler", "factor", "distortion"]
 # What each measure asks, by its criterion.
@@ -55,14 +56,14 @@ def counts_of(table: pd.DataFrame) -> pd.DataFrame:
     """How many measures each score passes, leaves open and fails: best first."""
     counted = table[table.verdict != OWN]
     counts = counted.groupby([*SCORE, "verdict"], sort=False).size().unstack(fill_value=0)
-    counts = counts.reindex(columns=[PASS, OPEN, FAIL], fill_value=0)
-    return counts.reset_index().sort_values([FAIL, PASS], ascending=[True, False], kind="stable", ignore_index=True)
+    counts = counts.reindex(columns=list(COUNTS), fill_value=0).rename(columns=COUNTS).reset_index()
+    return counts.sort_values(["fails", "passes"], ascending=[True, False], kind="stable", ignore_index=True)
 
 
 def leaders(counts: pd.DataFrame) -> pd.DataFrame:
     """The scores that fail least and, of these, pass most: several, where they do not differ."""
     first = counts.iloc[0]
-    return counts[(counts[FAIL] == first[FAIL]) & (counts[PASS] == first[PASS])]
+    return counts[(counts.fails == first.fails) & (counts.passes == first.passes)]
 
 
 def name_of(row: Any) -> str:
@@ -76,7 +77,8 @@ def best_of(table: pd.DataFrame) -> dict[str, Any]:
     return {
         "use": [name_of(row) for row in leaders(counts).itertuples()],
         "scores": {
-            name_of(row): {kind: int(getattr(row, kind)) for kind in (PASS, OPEN, FAIL)} for row in counts.itertuples()
+            name_of(row): {kind: int(getattr(row, column)) for kind, column in COUNTS.items()}
+            for row in counts.itertuples()
         },
     }
 
@@ -88,12 +90,12 @@ def _cell(row: Any, *, places: int = 2) -> str:
 def said(table: pd.DataFrame) -> list[str]:
     """Sentences: what to use, and what fails."""
     counts = counts_of(table)
-    best, total = leaders(counts), counts.iloc[0][[PASS, OPEN, FAIL]].sum()
+    best, total = leaders(counts), counts.iloc[0][list(COUNTS.values())].sum()
     names = [name_of(row) for row in best.itertuples()]
     first = best.iloc[0]
     lines = [
-        f"**Use {' or '.join(names)}**: of {total} measures {'each' if len(names) > 1 else 'it'} passes {first[PASS]},"
-        f" leaves {first[OPEN]} open and fails {first[FAIL]}. The rule: fewest fail, then most pass."
+        f"**Use {' or '.join(names)}**: of {total} measures {'each' if len(names) > 1 else 'it'} passes {first.passes},"
+        f" leaves {first.stays_open} open and fails {first.fails}. The rule: fewest fail, then most pass."
     ]
     for measure, rows in table[table.verdict == FAIL].groupby("measure", sort=False):
         failed = "; ".join(
@@ -132,9 +134,8 @@ def text(
             " not counted."
         )
     counts = counts_of(table)
-    head = ["score", PASS, OPEN, FAIL]
-    rows = [[name_of(row), *(str(getattr(row, kind)) for kind in (PASS, OPEN, FAIL))] for row in counts.itertuples()]
-    lines += ["", *markdown_table(head, rows), "", "![verdicts](meta-measures.png)", ""]
+    rows = [[name_of(row), *(str(getattr(row, one)) for one in COUNTS.values())] for row in counts.itertuples()]
+    lines += ["", *markdown_table(["score", *COUNTS], rows), "", "![verdicts](meta-measures.png)", ""]
     used = list(dict.fromkeys(table.criterion))
     rows = [[", ".join(_measures(table, key)), ASKED[key], _criterion(criteria[key])] for key in used]
     lines += [*markdown_table(["measure", "what it asks", "criterion"], rows), ""]
@@ -207,7 +208,7 @@ def draw(table: pd.DataFrame, note: str) -> Figure:
         axis.grid(which="minor", color="white", linewidth=2)
         axis.tick_params(which="both", length=0)
         axis.spines[:].set_visible(False)
-        handles = [Patch(facecolor=COLOURS[kind], edgecolor="0.7", label=kind) for kind in (PASS, OPEN, FAIL)]
+        handles = [Patch(facecolor=COLOURS[kind], edgecolor="0.7", label=kind) for kind in COUNTS]
         figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
         write_below(figure, note)
         return figure
