@@ -21,7 +21,7 @@ from ida_rd.aggregate.results import photographs_in
 from ida_rd.core.candidates import cut, read_candidate_file
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.images import ImageError
-from ida_rd.core.methods import Parameters, validate
+from ida_rd.core.methods import Parameters, open_method, validate
 from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.tables import read_table, write_table
 
@@ -173,8 +173,17 @@ def branches_of(plan: dict[str, Any]) -> list[tuple[str, int]]:
     return list(dict.fromkeys((branch["upscaler"], branch["factor"]) for branch in plan["branches"]))
 
 
+def smallest_side(plan: dict[str, Any], distortion: str) -> int:
+    """The smallest side of an image, in pixels, that a distortion of the run compares."""
+    method = open_method(plan["recipes"]["distort"]["distortions"][distortion])
+    return int(method.module.describe(method.parameters).minimum_side)
+
+
 def compute(meta: Meta, plan: dict[str, Any], parameters: dict[str, Any], subset: pd.DataFrame) -> pd.DataFrame:
-    """Measure all variants: one row per upscaler, factor, variant, downscaler and image, a column per distortion."""
+    """Measure all variants: one row per upscaler, factor, variant, downscaler and image, a column per distortion.
+
+    A distortion that cannot compare images so small has no value there.
+    """
     tiles = subset[~subset.image_id.map(photographs_in(subset)).duplicated()].head(meta.variants.photographs)
     frames = []
     for upscaler, factor in branches_of(plan):
@@ -189,7 +198,9 @@ def compute(meta: Meta, plan: dict[str, Any], parameters: dict[str, Any], subset
                 if image is not None:
                     images[row.image_id] = image
             print(f"{upscaler} x{factor}, {variant}: {len(images)} photographs", flush=True)
-            if len(images) < FEWEST:
+            side = min((min(image.shape[:2]) for image in images.values()), default=0)
+            names = [name for name in plan["distortion_order"] if smallest_side(plan, name) <= side]
+            if len(images) < FEWEST or not names:
                 continue
             found = score(
                 {name: parameters["downscalers"][name] for name in meta.variants.downscalers},
@@ -197,16 +208,16 @@ def compute(meta: Meta, plan: dict[str, Any], parameters: dict[str, Any], subset
                 factor=factor,
                 upscaler=parameters["upscalers"][upscaler],
                 samples=parameters["samples"],
-                distortions={name: parameters["distortions"][name] for name in plan["distortion_order"]},
+                distortions={name: parameters["distortions"][name] for name in names},
                 seed=parameters["seed"],
                 missing_weights="error",
             )
-            means = found.rows[found.rows.finite].groupby(["downscaler", "image_id"])[plan["distortion_order"]].mean()
-            for name in plan["distortion_order"]:
+            means = found.rows[found.rows.finite].groupby(["downscaler", "image_id"])[names].mean()
+            for name in names:
                 means[name] *= sign_of(plan, name)
             frames.append(means.reset_index().assign(upscaler=upscaler, factor=factor, variant=variant))
     columns = ["upscaler", "factor", "variant", "downscaler", "image_id", *plan["distortion_order"]]
-    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+    return pd.concat(frames, ignore_index=True).reindex(columns=columns) if frames else pd.DataFrame(columns=columns)
 
 
 def main() -> None:
