@@ -16,7 +16,7 @@ from ida_rd.core.typeset import interval, latex_tabular, latex_text, markdown_ta
 from ida_rd.report.style import STYLE, write_below
 
 PASS, OPEN, FAIL = "pass", "open", "fail"
-OWN = "own features"  # is not counted
+OWN = "own features, not counted"
 COUNTS = {PASS: "passes", OPEN: "stays_open", FAIL: "fails"}  # columns: a verdict is no name in Python
 COLOURS = {PASS: "#56B4E9", OPEN: "#F0F0F0", FAIL: "#E69F00", OWN: "#FFFFFF"}
 SCORE = ["upscaler", "factor", "distortion"]
@@ -37,17 +37,20 @@ def verdict(
 ) -> str:
     """Pass, fail or open.
 
-    Pass: the value meets the criterion, and its interval lies beyond chance. Fail: all of its interval misses the
-    criterion. Open: anything else, and whatever has no interval.
+    Pass: the value meets the criterion, and its interval lies beyond chance; where nothing is said of chance, all of
+    the interval meets the criterion. Fail: all of the interval misses it. Open: anything else, and whatever has no
+    interval.
     """
     if found.low is None or found.high is None:
         return OPEN
     if at_least is not None:
-        if found.value >= at_least and (chance is None or found.low > chance):
+        beyond = found.low >= at_least if chance is None else found.low > chance
+        if found.value >= at_least and beyond:
             return PASS
         return FAIL if found.high < at_least else OPEN
     assert at_most is not None
-    if found.value <= at_most and (chance is None or found.high < chance):
+    beyond = found.high <= at_most if chance is None else found.high < chance
+    if found.value <= at_most and beyond:
         return PASS
     return FAIL if found.low > at_most else OPEN
 
@@ -57,13 +60,16 @@ def counts_of(table: pd.DataFrame) -> pd.DataFrame:
     counted = table[table.verdict != OWN]
     counts = counted.groupby([*SCORE, "verdict"], sort=False).size().unstack(fill_value=0)
     counts = counts.reindex(columns=list(COUNTS), fill_value=0).rename(columns=COUNTS).reset_index()
-    return counts.sort_values(["fails", "passes"], ascending=[True, False], kind="stable", ignore_index=True)
+    return counts.sort_values(["fails", "stays_open"], kind="stable", ignore_index=True)
 
 
 def leaders(counts: pd.DataFrame) -> pd.DataFrame:
-    """The scores that fail least and, of these, pass most: several, where they do not differ."""
+    """The scores that fail least and, of these, leave least open: several, where they do not differ.
+
+    What passes is not counted: of some scores fewer measures can be taken.
+    """
     first = counts.iloc[0]
-    return counts[(counts.fails == first.fails) & (counts.passes == first.passes)]
+    return counts[(counts.fails == first.fails) & (counts.stays_open == first.stays_open)]
 
 
 def name_of(row: Any) -> str:
@@ -90,13 +96,17 @@ def _cell(row: Any, *, places: int = 2) -> str:
 def said(table: pd.DataFrame) -> list[str]:
     """Sentences: what to use, and what fails."""
     counts = counts_of(table)
-    best, total = leaders(counts), counts.iloc[0][list(COUNTS.values())].sum()
-    names = [name_of(row) for row in best.itertuples()]
+    best = leaders(counts)
     first = best.iloc[0]
     lines = [
-        f"**Use {' or '.join(names)}**: of {total} measures {'each' if len(names) > 1 else 'it'} passes {first.passes},"
-        f" leaves {first.stays_open} open and fails {first.fails}. The rule: fewest fail, then most pass."
+        f"**Use {' or '.join(name_of(row) for row in best.itertuples())}**: fail {first.fails}, open"
+        f" {first.stays_open}, pass {' or '.join(dict.fromkeys(map(str, best.passes)))}. The rule: fewest fail, then"
+        " fewest are open."
     ]
+    others = counts[(counts.fails == first.fails) & ~counts.index.isin(best.index)]
+    if len(others):
+        names = "; ".join(f"{name_of(row)}, {row.stays_open} open" for row in others.itertuples())
+        lines.append(f"As few fail for {names}: more photographs would tell.")
     for measure, rows in table[table.verdict == FAIL].groupby("measure", sort=False):
         failed = "; ".join(
             f"{name_of(row)}, {_cell(row)}" + (f" ({row.detail})" if row.detail else "") for row in rows.itertuples()
@@ -140,8 +150,9 @@ def text(
     rows = [[", ".join(_measures(table, key)), ASKED[key], _criterion(criteria[key])] for key in used]
     lines += [*markdown_table(["measure", "what it asks", "criterion"], rows), ""]
     lines += [
-        "*pass*: the value meets the criterion, and its interval lies beyond what chance would give; *fail*: all of the"
-        " interval misses the criterion; *open*: these photographs do not tell.",
+        "*pass*: the value meets the criterion, and its interval lies beyond what chance would give (all of it meets"
+        " the criterion, where nothing is said of chance); *fail*: all of the interval misses the criterion; *open*: these"
+        " photographs do not tell.",
         "",
     ]
     for (upscaler, factor), part in table.groupby(["upscaler", "factor"], sort=False):
@@ -208,7 +219,8 @@ def draw(table: pd.DataFrame, note: str) -> Figure:
         axis.grid(which="minor", color="white", linewidth=2)
         axis.tick_params(which="both", length=0)
         axis.spines[:].set_visible(False)
-        handles = [Patch(facecolor=COLOURS[kind], edgecolor="0.7", label=kind) for kind in COUNTS]
+        shown = [*COUNTS, *({OWN} & set(table.verdict))]
+        handles = [Patch(facecolor=COLOURS[kind], edgecolor="0.7", label=kind) for kind in shown]
         figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
         write_below(figure, note)
         return figure

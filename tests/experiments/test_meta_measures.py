@@ -75,21 +75,21 @@ def test_verdicts_ask_for_value_and_interval(scripts: dict[str, ModuleType]) -> 
         (1.0, None, None, "open"),
     ):
         assert verdict(measured(value, low, high, 9), **least) == wanted
-    for value, low, high, wanted in ((0.5, 0.2, 1.5, "pass"), (1.2, 0.8, 2, "open"), (3, 2, 4, "fail")):
+    for value, low, high, wanted in ((0.5, 0.2, 0.9, "pass"), (0.5, 0.2, 1.5, "open"), (3, 2, 4, "fail")):
         assert verdict(measured(value, low, high, 9), at_most=1) == wanted
 
 
 def made_table() -> pd.DataFrame:
-    """Three scores: `good` passes both measures, `alike` too, `bad` fails one; one row is of its own features."""
+    """`good` passes both measures, `alike` too, `unsure` leaves one open, `bad` fails one; one row is not counted."""
     rows = []
-    for distortion, second in (("good", "pass"), ("alike", "pass"), ("bad", "fail")):
+    for distortion, second in (("bad", "fail"), ("unsure", "open"), ("good", "pass"), ("alike", "pass")):
         place = {"upscaler": "flow", "factor": 4, "distortion": distortion}
         for measure, said in (("switch", "pass"), ("empty", second)):
             value = 1.0 if said == "pass" else 0.25
             found = {"value": value, "low": value - 0.2, "high": value, "photographs": 13, "detail": ""}
             rows.append(place | found | {"measure": measure, "criterion": measure, "verdict": said})
-    own = {"measure": "task: features", "criterion": "task", "verdict": "own features", "value": 1.0}
-    rows.append(rows[0] | own)
+    own = {"measure": "task: features", "criterion": "task", "verdict": "own features, not counted", "value": 1.0}
+    rows.append(rows[4] | own)
     return pd.DataFrame(rows)
 
 
@@ -100,7 +100,8 @@ def test_the_scores_that_fail_least_are_named(scripts: dict[str, ModuleType]) ->
     assert best["scores"]["good by flow, x4"] == {"pass": 2, "open": 0, "fail": 0}, "its own features are not counted"
     criteria = {key: {"at_least": 0.9, "at_most": None, "chance": 0.5} for key in SETTINGS["criteria"]}
     page = satisfied.text(table, criteria, "made", {"sift": "no reason"}, {"confidence": 0.95})
-    assert "**Use good by flow, x4 or alike by flow, x4**: of 2 measures each passes 2, leaves 0 open" in page
+    assert "**Use good by flow, x4 or alike by flow, x4**: fail 0, open 0, pass 2. The rule" in page
+    assert "As few fail for unsure by flow, x4, 1 open: more" in page
     assert "*empty* fails for bad by flow, x4, 0.25 [0.05, 0.25]." in page
     assert "All scores pass switch." in page
     assert "Left out: sift: no reason." in page
