@@ -57,8 +57,7 @@ def verdict(
 
 def counts_of(table: pd.DataFrame) -> pd.DataFrame:
     """How many measures each score passes, leaves open and fails: best first."""
-    counted = table[table.verdict != OWN]
-    counts = counted.groupby([*SCORE, "verdict"], sort=False).size().unstack(fill_value=0)
+    counts = table.groupby([*SCORE, "verdict"], sort=False).size().unstack(fill_value=0)
     counts = counts.reindex(columns=list(COUNTS), fill_value=0).rename(columns=COUNTS).reset_index()
     return counts.sort_values(["fails", "stays_open"], kind="stable", ignore_index=True)
 
@@ -151,8 +150,8 @@ def text(
     lines += [*markdown_table(["measure", "what it asks", "criterion"], rows), ""]
     lines += [
         "*pass*: the value meets the criterion, and its interval lies beyond what chance would give (all of it meets"
-        " the criterion, where nothing is said of chance); *fail*: all of the interval misses the criterion; *open*: these"
-        " photographs do not tell.",
+        " the criterion, where nothing is said of chance); *fail*: all of the interval misses the criterion; *open*:"
+        " these photographs do not tell.",
         "",
     ]
     for (upscaler, factor), part in table.groupby(["upscaler", "factor"], sort=False):
