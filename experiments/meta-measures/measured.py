@@ -57,8 +57,8 @@ def wilson(share: float, count: int, confidence: float) -> tuple[float, float]:
 def mean_share(shares: Values, setting: Setting, detail: str = "") -> Measured:
     """Mean of photographs' shares, (P,) in [0, 1]."""
     value, count = float(shares.mean()), len(shares)
-    ends = wilson(value, count, setting.confidence) if count >= FEWEST else (None, None)
-    return Measured(value, *ends, count, detail)
+    low, high = wilson(value, count, setting.confidence) if count >= FEWEST else (None, None)
+    return Measured(value, low, high, count, detail)
 
 
 def drawn(count: int, setting: Setting) -> Values:

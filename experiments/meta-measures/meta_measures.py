@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from measured import (  # type: ignore[import-not-found]
+from measured import (
     Measured,
     Setting,
     beats_empty,
@@ -23,8 +23,8 @@ from measured import (  # type: ignore[import-not-found]
     switched,
     switched_auc,
 )
-from satisfied import OWN, best_of, draw, latex, text, verdict  # type: ignore[import-not-found]
-from variants import (  # type: ignore[import-not-found]
+from satisfied import OWN, best_of, draw, latex, text, verdict
+from variants import (
     Meta,
     branches_of,
     losses_before,

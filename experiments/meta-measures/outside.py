@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from variants import (  # type: ignore[import-not-found]
+from variants import (
     Meta,
     branches_of,
     read_settings,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from measured import Measured  # type: ignore[import-not-found]
+from measured import Measured
 
 from ida_rd.core.typeset import interval, latex_tabular, latex_text, markdown_table, number
 from ida_rd.report.style import STYLE, write_below
