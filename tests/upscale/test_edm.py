@@ -45,7 +45,9 @@ def _loaded(path: Path, **options: Any) -> EDMUpscaler:
     return found
 
 
-@pytest.mark.parametrize("options", [{"steps": 1}, {"steps": 3}, {"steps": 2, "batch": 2}])
+@pytest.mark.parametrize(
+    "options", [{"steps": 1}, {"steps": 3}, {"steps": 2, "batch": 2}, {"steps": 2, "precision": "bfloat16"}]
+)
 def test_it_keeps_the_contract(file: Path, options: dict[str, Any]) -> None:
     check_upscaler(edm, {"path": str(file)} | options, 4)
 
@@ -82,6 +84,25 @@ def test_a_sample_is_the_same_byte_for_byte_whichever_others_are_drawn(file: Pat
     assert not np.array_equal(together[0], together[1])
     batched = _loaded(file, steps=3, batch=3).sample(_lr(), DRAWS).sr
     assert np.abs(batched.astype(int) - together).max() <= 1
+
+
+def test_in_bfloat16_a_sample_is_the_same_byte_for_byte_in_any_batch(file: Path) -> None:
+    """It is near the float32 one, and only the denoiser's convolutions are in bfloat16."""
+    upscaler, seen = _loaded(file, steps=3, batch=3, precision="bfloat16"), {}
+    for name in ("denoiser.fine_in.first", "denoiser.last", "prior", "head"):
+        module = upscaler.net.get_submodule(name)
+        module.register_forward_hook(lambda _m, _x, y, name=name: seen.update({name: y}))
+    together = upscaler.sample(_lr(), DRAWS).sr
+    assert seen["denoiser.fine_in.first"].dtype == seen["denoiser.last"].dtype == torch.bfloat16
+    assert len(seen["denoiser.last"]) == 1, "a batch would sum in another order"
+    assert {seen["prior"].dtype, *(one.dtype for one in seen["head"])} == {torch.float32}
+    for batch in (None, 2):
+        assert np.array_equal(
+            _loaded(file, steps=3, batch=batch, precision="bfloat16").sample(_lr(), DRAWS).sr, together
+        )
+    assert np.array_equal(upscaler.sample(_lr(), DRAWS[2:]).sr[0], together[2])
+    whole = _loaded(file, steps=3).sample(_lr(), DRAWS).sr
+    assert 0 < np.abs(whole.astype(int) - together).mean() < 2
 
 
 def test_what_depends_on_the_lr_image_alone_is_computed_once(file: Path) -> None:
@@ -128,7 +149,9 @@ def test_it_says_what_it_is(file: Path, tmp_path: Path) -> None:
     save_file(other, second, {"config": json.dumps(TINY.as_dict())})
     assert recipe() == recipe()
     assert recipe(steps=11) != recipe() != recipe(path=str(second))
+    assert recipe(precision="bfloat16") != recipe() == recipe(precision="float32")
     assert edm.memory(edm.Parameters(batch=2), 4, 5) > edm.memory(edm.Parameters(), 4, 5)
+    assert edm.memory(edm.Parameters(batch=2, precision="bfloat16"), 4, 5) == edm.memory(edm.Parameters(), 4, 5)
 
 
 def test_weights_that_do_not_ship_are_one_line(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
