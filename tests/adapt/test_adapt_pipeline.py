@@ -94,6 +94,7 @@ def test_nothing_reruns_where_nothing_changed(mine: Path) -> None:
     assert _repro(mine) == set()
 
 
+@pytest.mark.slow
 def test_changing_a_downscaler_retrains_and_reruns_its_branch_alone(mine: Path) -> None:
     edit(mine / "params.yaml", "filter: bicubic", "filter: box")
     before = (mine / "data/adapt/x4/tuned/mine.safetensors").read_bytes()
@@ -101,6 +102,7 @@ def test_changing_a_downscaler_retrains_and_reruns_its_branch_alone(mine: Path) 
     assert (mine / "data/adapt/x4/tuned/mine.safetensors").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_weights_are_what_a_branch_depends_on(mine: Path) -> None:
     """Another photograph reaches the adapted branches by the weights alone; the same ones elsewhere reach nothing."""
     adapted = {name for d in ("bicubic", "mine") for name in _branch(d) if "tuned" in name}

@@ -41,6 +41,7 @@ def _command(photos: Path, out: Path, **more: Any) -> list[str]:
     return [*head, "--images", str(photos), "--out", str(out), *flags]
 
 
+@pytest.mark.slow
 def test_a_killed_adaptation_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos")
     variables = os.environ | {"PYTHONPATH": str(ROOT), "IDA_RD_OFFLINE": "1"}

@@ -111,10 +111,22 @@ def test_every_method_and_degradation_says_which_parameters_are_harmless() -> No
             silent.append(name)
             continue
         assert set(owner.HARMLESS) <= fields, name
-        named = {"path", "paths", "file", "files", "command", "function", "arguments", "program", "swinir"}
+        named = {
+            "path",
+            "paths",
+            "file",
+            "files",
+            "command",
+            "function",
+            "arguments",
+            "program",
+            "swinir",
+            "bsrnet",
+            "cfw",
+        }
         assert not named & set(owner.HARMLESS)
         for left in fields - set(owner.HARMLESS):
-            assert left in {"path", "paths", "command", "version", "swinir"}, (
+            assert left in {"path", "paths", "command", "version", "swinir", "control", "bsrnet", "cfw"}, (
                 f"{name}: {left} is neither harmless nor a file or program"
             )
     assert silent == ["downscale/python"]

@@ -16,6 +16,7 @@ from ida_rd.core.files import sha256_file, write_json
 from ida_rd.core.readers import read_json
 
 
+@pytest.mark.slow
 def test_the_mark_follows_from_the_test_set_of_the_bundle(repository: Path, tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), "white").save(repository / "photos" / "photo-2.png")
     run("dvc", "repro", "--force", "--single-item", "plan", cwd=repository)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 from conftest import run
 
@@ -80,6 +81,7 @@ class Furthest:
 '''
 
 
+@pytest.mark.slow
 def test_methods_of_the_publishers_own_are_published_listed_and_not_run(repository: Path, tmp_path: Path) -> None:
     lab = repository / "lab"
     lab.mkdir()

@@ -56,6 +56,7 @@ def _residuals(bundle: Path, value: float) -> None:
     table.to_csv(bundle / "own_columns.csv", index=False)
 
 
+@pytest.mark.slow
 def test_a_run_with_pulse_is_published_verified_and_computed_again(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

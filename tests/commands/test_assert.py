@@ -185,6 +185,7 @@ def _blurred(sigma: float, backend: str = "pil") -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_bicubic_with_a_blur_comes_back_as_that_blur(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By the rung's own blur, by one between two rungs, and by another program's blur; and the ladder takes no part."""
     asked = {"half": _blurred(0.5), "between": _blurred(0.92), "exact": _blurred(0.75, "exact"), "bicubic": "bicubic"}

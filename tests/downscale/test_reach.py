@@ -41,7 +41,7 @@ def there(backend: str, filter: str) -> None:
     """Skip what is not installed, or not in this version."""
     pytest.importorskip(resize.BACKENDS[backend].package)
     try:
-        resize.packages(resize.Parameters(backend=backend, filter=filter))
+        resize.packages(resize.Parameters.model_validate({"backend": backend, "filter": filter}))
     except MissingSoftware as missing:
         pytest.skip(str(missing))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -293,7 +294,8 @@ def test_a_missing_package_and_small_images_stop_the_plan(
     done = _planned(project, path=str(deep))
     assert "factor 4: LR images of 16 x 16 pixels are smaller than 32 per side; see images.crop" in done.stderr
     (project / "params.yaml").write_text(text)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None if name == "diffusers" else find(name))
     missing = _planned(project, path=str(saved(tmp_path / "net", UNET, X4)))
     for one in (done, missing):
         assert one.returncode == 2

@@ -226,7 +226,7 @@ def test_it_says_what_it_is() -> None:
         ({"variant": "768v", "stride": 500}, "stride: 500 is not a multiple of 8: give 496"),
         ({"guidance": 3}, "guidance: it is away from a prompt: give `negative`"),
         ({"negative": [3]}, "guidance: it is away from a prompt: give `negative`"),
-        ({"negative": [49406], "guidance": 2}, "negative: 49406 is the number of no word, which are 0 to 49405"),
+        ({"negative": [49406], "guidance": 2}, "negative.0: input should be less than 49406"),
         ({"negative": [1] * 76, "guidance": 2}, "u.negative: "),
         ({"fidelity": 1.5}, "u.fidelity: "),
     ],

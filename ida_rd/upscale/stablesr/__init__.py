@@ -17,7 +17,7 @@ References
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -106,7 +106,7 @@ class Parameters(DiffusionParameters):
         description="how far the empty prompt is moved away from `negative`; published: 1, which is not at all; else a"
         " step takes almost twice as long",
     )
-    negative: list[int] = Field(
+    negative: list[Annotated[int, Field(ge=0, lt=WORDS)]] = Field(
         default_factory=list,
         max_length=MOST_WORDS,
         description="the other prompt, as numbers of its words in the network's vocabulary, without those of its begin"
@@ -151,8 +151,6 @@ class Parameters(DiffusionParameters):
             raise ValueError(f"stride: {stride} is not a multiple of 8: give {stride // 8 * 8}")
         if (self.guidance == 1) != (not self.negative):
             raise ValueError("guidance: it is away from a prompt: give `negative` and a guidance above 1, or neither")
-        if odd := [word for word in self.negative if not 0 <= word < WORDS]:
-            raise ValueError(f"negative: {odd[0]} is the number of no word, which are 0 to {WORDS - 1}")
         return self
 
     def tiles(self) -> tuple[int, int]:
