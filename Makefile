@@ -57,6 +57,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 figures: $(VENV)/.installed
 	python docs/figures/make.py
+	python docs/figures/finding.py
 	python docs/figures/compare.py
 	python docs/figures/power.py
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
@@ -113,3 +115,15 @@ def test_the_readme_names_every_document_and_every_target_of_tests() -> None:
         assert f"({path.relative_to(ROOT).as_posix()})" in readme, path.name
     for target in ("make repro", "make test ", "make test-all"):
         assert target in readme
+
+
+def test_the_readme_leads_with_a_finding_of_committed_results() -> None:
+    spec = importlib.util.spec_from_file_location("finding", ROOT / "docs/figures/finding.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = script.finding(pd.read_csv(script.RESULTS))
+    assert "nearest" in text
+    assert script.written(readme, text) == readme, "run make figures"
