@@ -300,7 +300,7 @@ def test_the_help_names_every_command_in_its_place(capsys: pytest.CaptureFixture
     names = [line.split()[0] for line in text.splitlines() if line.startswith("    ") and line[4] != " "]
     assert names == list(commands())
     assert names[:6] == ["score", "assert", "photos", "list", "weights", "check"]
-    assert names[6:11] == ["doctor", "compare", "publish", "verify", "power"]
+    assert names[6:12] == ["doctor", "compare", "publish", "verify", "bench", "site"]
     places = [module.PLACE for module in commands().values()]
     assert places == sorted(set(places)), "no two commands share a place"
 
