@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ida_rd.core.ending import undisturbed
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import atomic_folder
+from ida_rd.core.files import atomic_folder, write_bytes
 from ida_rd.core.temporary import temporary_folder
 
 __all__ = ["new_project"]
@@ -55,7 +55,7 @@ def new_project(folder: Path) -> bool:
     with _made(folder) as made:
         for name, place in FILES.items():
             (made / place).parent.mkdir(exist_ok=True)
-            shutil.copyfile(TEMPLATES / name, made / place)
+            write_bytes(made / place, (TEMPLATES / name).read_bytes())
         version = importlib.metadata.version("ida-rd")
         (made / "requirements.txt").write_text(f"ida-rd[pipeline]=={version}\n", encoding="utf-8")
         under_git = _git(made)

@@ -126,7 +126,7 @@ def _rerun(path: Path, checked: Verified) -> list[str]:
     known = {record.branch.title for record in checked.results.branches}
     try:
         sums, rerun = said["checksums"], said["rerun"]
-        titles = [entry["branch"] for entry in rerun["branches"]]
+        titles = [str(entry["branch"]) for entry in rerun["branches"]]
         missing = rerun["missing"]
     except (KeyError, TypeError):
         raise UserError(f"{path}: is not what ida-rd verify BUNDLE --rerun N --json wrote") from None

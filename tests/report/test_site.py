@@ -142,6 +142,7 @@ def test_who_ran_it_again_must_mean_this_bundle(three: Path, tmp_path: Path) -> 
         ({"rerun": None}, "is not what ida-rd verify"),
         ({"rerun": {"branches": [{"branch": "flow-compact x4 lanczos"}], "missing": 0}}, "does not say that all"),
         ({"rerun": {"branches": [{"branch": "flow-compact x4 mine"}], "missing": 1}}, "does not say that all"),
+        ({"rerun": {"branches": [{"branch": {}}], "missing": 0}}, "does not say that all"),
     ):
         path = _reproduced(bundle, "eve", **changes)
         with pytest.raises(UserError, match=said):
