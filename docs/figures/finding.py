@@ -33,8 +33,9 @@ def finding(table: pd.DataFrame) -> str:
     ]
     first = rows.iloc[0]
     text = (
-        "**By LPIPS, most of what our blind decoder scores as lost is only unreadable to it.** L0-regularized downscaling"
-        f" loses {first.excess:.3f} [{first.excess_low:.3f}, {first.excess_high:.3f}] more than bicubic at x4."
+        "**By LPIPS, most of what our blind decoder scores as lost is only unreadable to it.** L0-regularized"
+        f" downscaling loses {first.excess:.3f} [{first.excess_low:.3f}, {first.excess_high:.3f}] more than bicubic at"
+        " x4."
         " Adapted to its LR images for a few minutes, the same decoder finds most of that again. What stays lost:"
         f" {', '.join(shares)} ({int(first.photographs)} photographs of BSDS500, {int(first.trainings)} trainings each,"
         " 95% intervals; [adapted decoders, heats and distortions](experiments/matched/README.md))."
