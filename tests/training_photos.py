@@ -1,4 +1,4 @@
-"""What the tests of adaptation share: training photographs, a tiny budget, and recipes."""
+"""What the tests of training and adaptation share: training photographs, a tiny budget, and recipes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from PIL import Image
 from ida_rd.adapt.contract import Adaptation
 from ida_rd.adapt.photographs import listed
 from ida_rd.adapt.recipe import adapt_recipe
+from ida_rd.core.images import read_image, write_png
 from ida_rd.downscale.recipe import downscale_recipe
 
 TINY: dict[str, Any] = {"steps": 3, "batch": 1, "patch": 32, "warmup": 1, "energy": 0, "precision": "float32"}
@@ -25,6 +26,14 @@ def write_photos(folder: Path, count: int = 2, side: int = 136) -> Path:
     for i in range(count):
         y, x = 10 + i * 90, 100 + i * 40
         Image.fromarray(coffee[y : y + side, x : x + side + 8]).save(folder / f"t{i}.png")
+    return folder
+
+
+def held_out(photos: Path) -> Path:
+    """Images of validation beside photographs: the same ones, mirrored."""
+    folder = photos.parent / "held-out"
+    for path in photos.glob("*.png") if not folder.exists() else ():
+        write_png(folder / path.name, np.ascontiguousarray(read_image(path)[:, ::-1]))
     return folder
 
 

@@ -18,7 +18,7 @@ import torch
 from conftest import ROOT
 from made import script
 from PIL import Image
-from training_photos import write_photos
+from training_photos import held_out, write_photos
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.seeds import Draw
@@ -40,7 +40,7 @@ def photos(tmp_path: Path) -> Path:
 def _train(photos: Path, out: Path, **options: Any) -> Path:
     """Train here, and return the folder of the two files."""
     train, export = script("pulse/train.py"), script("pulse/export.py")
-    train.train(train.TrainConfig(**TINY | options), photos, photos, out, log_every=1)
+    train.train(train.TrainConfig(**TINY | options), photos, held_out(photos), out, log_every=1)
     export.export(out, out / "weights")
     return out / "weights"
 
@@ -48,7 +48,7 @@ def _train(photos: Path, out: Path, **options: Any) -> Path:
 def _command(photos: Path, out: Path, steps: int) -> list[str]:
     options = TINY | {"steps": steps, "save-every": 5, "log-every": 1}
     flags = [text for key, value in options.items() for text in (f"--{key.replace('_', '-')}", str(value))]
-    folders = ["--images", str(photos), "--validation", str(photos), "--out", str(out)]
+    folders = ["--images", str(photos), "--validation", str(held_out(photos)), "--out", str(out)]
     return [sys.executable, str(ROOT / "experiments/pulse/train.py"), *folders, *flags]
 
 

@@ -15,6 +15,7 @@ import yaml
 from conftest import ROOT
 from made import script
 from numpy.typing import NDArray
+from training_photos import held_out
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file
@@ -51,7 +52,7 @@ def test_a_trained_network_is_measured_described_and_ships(
         script(f"train-diffusion-compact/{name}.py") for name in ("by_steps", "describe_diffusion", "ship_diffusion")
     )
     run, weights = tmp_path / "run", tmp_path / f"{NAME}.safetensors"
-    train(TrainConfig(**SMALL), photos, photos, run, exclude_licence="CC-BY-SA", log_every=1)
+    train(TrainConfig(**SMALL), photos, held_out(photos), run, exclude_licence="CC-BY-SA", log_every=1)
     export(run, weights)
     backbone = shared / "weights/lpips/alexnet_features.pth"
     options: dict[str, Any] = {"count": 1, "samples": 2, "crop": 64}

@@ -15,6 +15,7 @@ import yaml
 from conftest import ROOT
 from made import script
 from numpy.typing import NDArray
+from training_photos import held_out
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file
@@ -164,14 +165,16 @@ def test_where_the_features_weights_lie_decides_nothing(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     options: dict[str, Any] = {"kind": "irn-sigma", "critic_ahead": 0, "steps": 2, "features": "alexnet", "patch": 64}
     run = tmp_path / "run"
-    saved = train(TrainConfig(**SMALL | options | {"features_path": str(source)}), photos, photos, run)
+    saved = train(TrainConfig(**SMALL | options | {"features_path": str(source)}), photos, held_out(photos), run)
     assert "features_path" not in torch.load(saved, weights_only=True)["settings"]
-    assert train(TrainConfig(**SMALL | options), photos, photos, run) == saved
-    other = train(TrainConfig(**SMALL | options), photos, photos, tmp_path / "other")
+    assert train(TrainConfig(**SMALL | options), photos, held_out(photos), run) == saved
+    other = train(TrainConfig(**SMALL | options), photos, held_out(photos), tmp_path / "other")
     one, two = (torch.load(path, weights_only=True)["modules"]["net"] for path in (saved, other))
     assert all(torch.equal(one[key], two[key]) for key in one)
     with pytest.raises(UserError, match=r"none\.pth \(weights torchvision\.alexnet\): no such file"):
-        train(TrainConfig(**SMALL | options | {"features_path": "none.pth"}), photos, photos, tmp_path / "third")
+        train(
+            TrainConfig(**SMALL | options | {"features_path": "none.pth"}), photos, held_out(photos), tmp_path / "third"
+        )
 
 
 def test_a_network_is_trained_in_the_order_of_numbers_that_is_fast(photos: Path, tmp_path: Path) -> None:

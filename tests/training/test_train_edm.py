@@ -14,6 +14,7 @@ from compact_diffusion import TINY, network
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
+from training_photos import held_out
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import write_png
@@ -61,7 +62,7 @@ def photos(tmp_path: Path, astronaut: NDArray[np.uint8], encoder: str, monkeypat
 
 def _run(photos: Path, out: Path, initial: Path | None = None, **options: Any) -> list[dict[str, Any]]:
     """Train here; return the log."""
-    train(TrainConfig(**SMALL | options), photos, photos, out, log_every=1, save_every=3, initial=initial)
+    train(TrainConfig(**SMALL | options), photos, held_out(photos), out, log_every=1, save_every=3, initial=initial)
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
@@ -312,6 +313,6 @@ def test_mistaken_options_of_training_are_one_line(
     tmp_path: Path, photos: Path, option: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=re.escape(message)) as error:
-        train(TrainConfig(**SMALL | option), photos, photos, tmp_path / "run")
+        train(TrainConfig(**SMALL | option), photos, held_out(photos), tmp_path / "run")
     assert len(str(error.value).splitlines()) == 1
     assert not (tmp_path / "run").exists()

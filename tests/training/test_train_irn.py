@@ -17,6 +17,7 @@ import pytest
 import torch
 from conftest import ROOT
 from numpy.typing import NDArray
+from training_photos import held_out
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import read_image, write_png
@@ -45,7 +46,7 @@ def photos(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
 
 def _run(photos: Path, out: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Train here; return the state and the log."""
-    state = train(TrainConfig(**SMALL | options), photos, photos, out, log_every=1)
+    state = train(TrainConfig(**SMALL | options), photos, held_out(photos), out, log_every=1)
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return torch.load(state, weights_only=True), log
 
@@ -53,7 +54,7 @@ def _run(photos: Path, out: Path, **options: Any) -> tuple[dict[str, Any], list[
 def _command(photos: Path, out: Path) -> list[str]:
     options = SMALL | {"kind": "irn-sigma", "steps": 40, "critic_ahead": 2, "log-every": 1, "save-every": 10}
     flags = [text for key, value in options.items() for text in (f"--{key.replace('_', '-')}", str(value))]
-    folders = ["--images", str(photos), "--validation", str(photos), "--out", str(out)]
+    folders = ["--images", str(photos), "--validation", str(held_out(photos)), "--out", str(out)]
     return [sys.executable, "-m", "ida_rd.training.irn", *folders, *flags]
 
 
@@ -88,7 +89,7 @@ def test_irn_learns_and_its_weights_are_an_upscaler(tmp_path: Path, photos: Path
     assert {"guide", "latent", "norm", "rate"} <= steps[0].keys()
     totals = [entry["reconstruction"] + 16 * entry["guide"] + entry["latent"] for entry in steps]
     assert np.mean(totals[-10:]) < 0.8 * np.mean(totals[:10])
-    before = validation_psnr(IRNNet(IRNConfig((1, 1), growth=2)), photos, 1.0)
+    before = validation_psnr(IRNNet(IRNConfig((1, 1), growth=2)), held_out(photos), 1.0)
     assert log[-1]["validation_psnr_sigma_1"] > before + 1
     export(tmp_path / "run", tmp_path / "mine.safetensors")
     parameters = irn.Parameters(path=str(tmp_path / "mine.safetensors"))
@@ -126,7 +127,9 @@ def test_irn_plus_goes_on_from_an_irn_with_all_its_terms(tmp_path: Path, photos:
     export(tmp_path / "irn", tmp_path / "irn.safetensors")
     first = load_network(tmp_path / "irn.safetensors").state_dict()
     config = TrainConfig(**SMALL | {"kind": "irn-plus", "steps": 3, "critic_ahead": 1, "gan": gan})
-    state = train(config, photos, photos, tmp_path / "plus", log_every=1, initial=tmp_path / "irn.safetensors")
+    state = train(
+        config, photos, held_out(photos), tmp_path / "plus", log_every=1, initial=tmp_path / "irn.safetensors"
+    )
     log = [json.loads(line) for line in (tmp_path / "plus" / "log.jsonl").read_text().splitlines()]
     assert "reconstruction" not in log[0]
     assert "critic" in log[0]
@@ -138,7 +141,7 @@ def test_irn_plus_goes_on_from_an_irn_with_all_its_terms(tmp_path: Path, photos:
         with pytest.raises(UserError, match=r"is a network of IRNConfig.*set --factor, --blocks"):
             train(
                 TrainConfig(**SMALL | {"kind": "irn-plus"} | other),
-                *(photos, photos, tmp_path / "other"),
+                *(photos, held_out(photos), tmp_path / "other"),
                 initial=tmp_path / "irn.safetensors",
             )
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from training_photos import held_out
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import write_png
@@ -40,7 +41,7 @@ def photos(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
 
 def _run(photos: Path, out: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Train here; return the state and the log."""
-    state = train(TrainConfig(**SMALL | options), photos, photos, out, log_every=1, save_every=3)
+    state = train(TrainConfig(**SMALL | options), photos, held_out(photos), out, log_every=1, save_every=3)
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return torch.load(state, weights_only=True), log
 
@@ -94,7 +95,7 @@ def test_it_begins_from_weights_of_its_own_shape(tmp_path: Path, photos: Path) -
     _run(photos, tmp_path / "first", steps=2, seed=5)
     export(tmp_path / "first", tmp_path / "first.safetensors")
     config = TrainConfig(**SMALL | {"steps": 1, "rate": 1e-9, "final_rate": 1e-9})
-    state = train(config, photos, photos, tmp_path / "on", initial=tmp_path / "first.safetensors")
+    state = train(config, photos, held_out(photos), tmp_path / "on", initial=tmp_path / "first.safetensors")
     export(tmp_path / "on", tmp_path / "on.safetensors")
     assert torch.load(state, weights_only=True)["step"] == 1
     begun, ended = (
@@ -105,7 +106,7 @@ def test_it_begins_from_weights_of_its_own_shape(tmp_path: Path, photos: Path) -
     with pytest.raises(UserError, match="is not a network compact: set --network, or leave --initial out"):
         train(
             TrainConfig(**SMALL | {"network": "compact"}),
-            *(photos, photos, tmp_path / "other"),
+            *(photos, held_out(photos), tmp_path / "other"),
             initial=tmp_path / "first.safetensors",
         )
 
@@ -144,6 +145,6 @@ def test_mistaken_options_of_training_are_one_line(
     tmp_path: Path, photos: Path, option: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=re.escape(message)) as error:
-        train(TrainConfig(**option), photos, photos, tmp_path / "run")
+        train(TrainConfig(**option), photos, held_out(photos), tmp_path / "run")
     assert len(str(error.value).splitlines()) == 1
     assert not (tmp_path / "run").exists()
