@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ida_rd.core.errors import UserError, did_you_mean, exit_with_line
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.seeds import generator
 from ida_rd.core.weights import locate, read_weights
 from ida_rd.models.edm.checkpoint import load_network
@@ -35,7 +35,7 @@ from ida_rd.training.edm_ring import Ring, Windows, as_images, normal
 from ida_rd.training.edm_watch import Watch
 from ida_rd.training.loop import Loop, Product, Stage, cosine
 from ida_rd.training.muon import Muon
-from ida_rd.training.options import option, parse
+from ida_rd.training.options import check_choices, option, parse
 from ida_rd.training.patches import FILTERS, Pairs, pillow
 from ida_rd.training.start import Options, Training, run, source_of
 
@@ -94,8 +94,7 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raise UserError if options do not fit each other."""
-        if self.precision not in PRECISIONS:
-            raise UserError(f"--precision {self.precision}: {did_you_mean(self.precision, PRECISIONS)}")
+        check_choices(self, precision=PRECISIONS)
         try:
             multiple = self.network().multiple * self.factor
         except ValueError as error:

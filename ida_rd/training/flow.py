@@ -18,13 +18,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ida_rd.core.errors import UserError, did_you_mean, exit_with_line
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.seeds import generator
 from ida_rd.core.tensors import TensorFile
 from ida_rd.models.flow import FlowConfig, FlowNet, bits_per_dimension, load_network
 from ida_rd.training.loop import Loop, Product, Stage, cosine
 from ida_rd.training.losses import LEAST_SIDE, OrientedFeatures, energy_score
-from ida_rd.training.options import option, parse
+from ida_rd.training.options import check_choices, option, parse
 from ida_rd.training.patches import FILTERS, Downscaling, Pairs, Pixels, pillow
 from ida_rd.training.start import Options, Training, run, source_of
 from ida_rd.training.validation import centre_crop, validation_images
@@ -75,10 +75,7 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raise UserError if an option names something that does not exist."""
-        if self.network not in NETWORKS:
-            raise UserError(f"--network {self.network}: {did_you_mean(self.network, NETWORKS)}")
-        if self.precision not in PRECISIONS:
-            raise UserError(f"--precision {self.precision}: {did_you_mean(self.precision, PRECISIONS)}")
+        check_choices(self, network=NETWORKS, precision=PRECISIONS)
         if self.energy < 0:
             raise UserError(f"--energy {self.energy}: a weight is 0 or more")
         if self.energy and self.patch < LEAST_SIDE:
@@ -237,14 +234,7 @@ def train(
 ) -> Path:
     """Train as `ida_rd.training.start.run` says; with initial weights, without the L1 stage and the initialisation.
 
-    Parameters
-    ----------
-    config : TrainConfig
-    images, validation, out : Path
-    downscalings : sequence of Downscaling
-        What makes the LR images, in place of the filters that `config` names.
-    **options
-        Of `run`.
+    `downscalings` make the LR images, in place of the filters that `config` names.
     """
     config.check()
     network = NETWORKS[config.network]
@@ -268,7 +258,7 @@ def go_on(
     log_every: int = 50,
     save_every: int = 200,
 ) -> Path:
-    """Train weights on by the second stage alone, on the CPU, resuming from ``out``; nothing is evaluated.
+    """Train weights on by the second stage alone, on the CPU, resuming from ``out``, without evaluation; see `run`.
 
     Parameters
     ----------
@@ -282,11 +272,6 @@ def go_on(
     out : Path
     log_every, save_every : int
         Steps per line of the log, per checkpoint.
-
-    Returns
-    -------
-    Path
-        ``out/checkpoint.pt``, which `ida_rd.training.export` takes.
     """
     net = load_network(initial)
     training = _Training(config, net.config, settings, source, None, out, torch.device("cpu"))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ida_rd.core.errors import UserError, did_you_mean, exit_with_line
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.seeds import generator
 from ida_rd.core.tensors import read_tensors
 from ida_rd.models.sr3.checkpoint import check_header, load_network
@@ -30,7 +30,7 @@ from ida_rd.models.sr3.config import COMPACT, NETWORKS, SR3Config, Trained
 from ida_rd.models.sr3.network import SR3Net
 from ida_rd.models.sr3.schedule import FIRST, LAST, STEPS, betas_of, levels_of
 from ida_rd.training.loop import Loop, Product, Stage, cosine
-from ida_rd.training.options import option, parse
+from ida_rd.training.options import check_choices, option, parse
 from ida_rd.training.patches import Pairs, Pixels, pillow
 from ida_rd.training.start import Options, Training, run, source_of
 from ida_rd.training.validation import centre_crop, validation_images
@@ -73,9 +73,7 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raise UserError if an option names something that does not exist."""
-        for name, known in (("network", SHAPES), ("precision", PRECISIONS)):
-            if getattr(self, name) not in known:
-                raise UserError(f"--{name} {getattr(self, name)}: {did_you_mean(getattr(self, name), known)}")
+        check_choices(self, network=SHAPES, precision=PRECISIONS)
         if self.factor < 2:
             raise UserError(f"--factor {self.factor}: give a whole number of 2 or more")
         for what, size in (("the factor", self.factor), ("what the network halves", self.shape().multiple)):

@@ -52,14 +52,14 @@ def run(
     initial: Path | None = None,
     device: str | None = None,
 ) -> Path:
-    """Train, resuming if ``out`` has a checkpoint, and return the path of the trained state.
+    """Train, resuming if ``out`` has a checkpoint, and return its path, which `ida_rd.training.export` takes.
 
     Parameters
     ----------
     begin : callable
         Makes the training, given the photographs and where it computes. Nothing is written before.
     images, validation, out : Path
-        Folders of training photographs, of images that training never sees, and of the run.
+        Folders of training photographs, of images that training never sees (no photograph may be there), of the run.
     exclude_licence : str
         Leave out photographs whose licence in ``LICENSES.csv`` begins with this.
     log_every, save_every : int
@@ -68,16 +68,6 @@ def run(
         A weight file to begin from.
     device : str, optional
         Where to compute; a GPU if there is one.
-
-    Returns
-    -------
-    Path
-        ``out/checkpoint.pt``, which `ida_rd.training.export` takes.
-
-    Raises
-    ------
-    UserError
-        A validation image is one of the photographs.
     """
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     photographs = training_files(images, exclude_licence)

@@ -43,12 +43,9 @@ def centre_crop(image: Pixels, height: int, width: int) -> Pixels:
 
 def check_held_out(photographs: Sequence[Path], validation: Path) -> None:
     """Refuse validation images that are training photographs, whatever they are called: by their content."""
-    sizes = {path.stat().st_size for path in photographs}  # few others share one: these alone are read
-    files = photo_files(validation) if validation.is_dir() else []
-    suspects = [path for path in files if path.stat().st_size in sizes]
-    held_out = {sha256_file(path): path for path in suspects}
-    sizes = {path.stat().st_size for path in suspects}
-    for path in photographs:
+    held_out = {sha256_file(path): path for path in (photo_files(validation) if validation.is_dir() else ())}
+    sizes = {path.stat().st_size for path in held_out.values()}
+    for path in photographs:  # few others share a size: these alone are read
         if path.stat().st_size in sizes and (same := held_out.get(sha256_file(path))):
             raise UserError(
                 f"validation images: {same} is the training photograph {path}: take it out of one of the two"

@@ -15,11 +15,10 @@ import yaml
 from conftest import ROOT
 from made import script
 from numpy.typing import NDArray
-from training_photos import held_out
+from training_photos import cut_photos, held_out
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file
-from ida_rd.core.images import write_png
 from ida_rd.core.weights import _collect
 from ida_rd.models.irn.checkpoint import load_network
 from ida_rd.models.irn.config import IRNConfig
@@ -37,10 +36,7 @@ CREDITS = (
 
 @pytest.fixture
 def photos(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(3):
-        write_png(folder / f"{i}.png", np.ascontiguousarray(astronaut[i * 160 : i * 160 + 160, 100:260]))
+    folder = cut_photos(tmp_path, astronaut, count=3)
     (folder / "LICENSES.csv").write_text(CREDITS)
     return folder
 

@@ -14,10 +14,9 @@ from compact_diffusion import TINY, network
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
-from training_photos import held_out
+from training_photos import cut_photos, dying, held_out
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.images import write_png
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.models.edm.checkpoint import load_network
 from ida_rd.models.edm.network import EDMNet
@@ -53,11 +52,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
 def photos(tmp_path: Path, astronaut: NDArray[np.uint8], encoder: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two photographs of 160 x 160."""
     monkeypatch.setitem(SMALL, "encoder_path", encoder)
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(2):
-        write_png(folder / f"{i}.png", np.ascontiguousarray(astronaut[i * 160 : i * 160 + 160, 100:260]))
-    return folder
+    return cut_photos(tmp_path, astronaut)
 
 
 def _run(photos: Path, out: Path, initial: Path | None = None, **options: Any) -> list[dict[str, Any]]:
@@ -66,27 +61,12 @@ def _run(photos: Path, out: Path, initial: Path | None = None, **options: Any) -
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
-class Killed(Exception):
-    """Stands for the end of the process."""
-
-
 @pytest.mark.parametrize("at", ["step_head", "step_denoiser"])
-def test_training_resumes_after_a_kill_and_gives_the_same_bytes(
-    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, at: str
-) -> None:
+def test_training_resumes_after_a_kill_and_gives_the_same_bytes(tmp_path: Path, photos: Path, at: str) -> None:
     """In either stage: the crops that are held are made again."""
     _run(photos, tmp_path / "whole", steps=9, head_steps=5)
-    step = getattr(training._Training, at)
-
-    def dying(self: Any, number: int) -> Any:
-        if number == 4:
-            raise Killed
-        return step(self, number)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(training._Training, at, dying)
-        with pytest.raises(Killed):
-            _run(photos, tmp_path / "killed", steps=9, head_steps=5)
+    with dying(training._Training, at, 4):
+        _run(photos, tmp_path / "killed", steps=9, head_steps=5)
     log = _run(photos, tmp_path / "killed", steps=9, head_steps=5)
     assert len(log) == 15, "one step was done twice"
     for name in ("whole", "killed"):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,10 @@ import pytest
 import torch
 from conftest import ROOT
 from numpy.typing import NDArray
-from training_photos import held_out
+from training_photos import cut_photos, held_out, kill_when
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file
-from ida_rd.core.images import write_png
 from ida_rd.core.weights import load_tensors, locate
 from ida_rd.models.flow import load_network
 from ida_rd.training.export import export
@@ -34,11 +31,7 @@ SHIPPED = "x4-larger"  # the network that ships for factor 4, by its name in tra
 @pytest.fixture
 def photos(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
     """Two photographs of 200 x 200."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(2):
-        write_png(folder / f"{i}.png", np.ascontiguousarray(astronaut[i * 200 : i * 200 + 200, 100:300]))
-    return folder
+    return cut_photos(tmp_path, astronaut, side=200)
 
 
 def _train(photos: Path, out: Path) -> list[str]:
@@ -52,14 +45,9 @@ def _train(photos: Path, out: Path) -> list[str]:
 def test_training_resumes_after_a_kill_and_gives_the_same_weights(tmp_path: Path, photos: Path) -> None:
     variables = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     subprocess.run(_train(photos, tmp_path / "whole"), cwd=ROOT, env=variables, check=True, capture_output=True)
-    process = subprocess.Popen(_train(photos, tmp_path / "killed"), cwd=ROOT, env=variables, stderr=subprocess.DEVNULL)
-    log = tmp_path / "killed" / "log.jsonl"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and (not log.exists() or '"nll", "step": 22' not in log.read_text()):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    subprocess.run(_train(photos, tmp_path / "killed"), cwd=ROOT, env=variables, check=True, capture_output=True)
+    again, log = _train(photos, tmp_path / "killed"), tmp_path / "killed" / "log.jsonl"
+    kill_when(lambda: log.exists() and '"nll", "step": 22' in log.read_text(), again, variables)
+    subprocess.run(again, cwd=ROOT, env=variables, check=True, capture_output=True)
     whole, killed = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "killed"))
     assert whole["step"] == killed["step"] == 42
     for name, tensor in whole["averages"]["net"].items():

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,10 @@ import pytest
 import torch
 from conftest import ROOT
 from numpy.typing import NDArray
-from training_photos import held_out
+from training_photos import cut_photos, held_out, kill_when
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.images import read_image, write_png
+from ida_rd.core.images import read_image
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.models.irn.checkpoint import load_network
 from ida_rd.models.irn.config import IRNConfig
@@ -37,11 +35,7 @@ SMALL: dict[str, Any] = {"blocks": "1", "growth": 2, "patch": 32, "batch": 2, "c
 @pytest.fixture
 def photos(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
     """Two photographs of 160 x 160."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(2):
-        write_png(folder / f"{i}.png", np.ascontiguousarray(astronaut[i * 160 : i * 160 + 160, 100:260]))
-    return folder
+    return cut_photos(tmp_path, astronaut)
 
 
 def _run(photos: Path, out: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -61,14 +55,8 @@ def _command(photos: Path, out: Path) -> list[str]:
 def test_training_resumes_after_a_kill_and_gives_the_same_bytes(tmp_path: Path, photos: Path) -> None:
     variables = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     subprocess.run(_command(photos, tmp_path / "whole"), cwd=ROOT, env=variables, check=True, capture_output=True)
-    again = _command(photos, tmp_path / "killed")
-    process = subprocess.Popen(again, cwd=ROOT, env=variables, stderr=subprocess.DEVNULL)
-    log = tmp_path / "killed" / "log.jsonl"
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and (not log.exists() or '"step": 22' not in log.read_text()):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    again, log = _command(photos, tmp_path / "killed"), tmp_path / "killed" / "log.jsonl"
+    kill_when(lambda: log.exists() and '"step": 22' in log.read_text(), again, variables)
     subprocess.run(again, cwd=ROOT, env=variables, check=True, capture_output=True)
     whole, killed = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "killed"))
     assert whole["step"] == killed["step"] == 40

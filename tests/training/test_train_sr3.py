@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from training_photos import held_out
+from training_photos import cut_photos, dying, held_out
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.images import write_png
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.core.tensors import read_tensors
 from ida_rd.models.sr3.checkpoint import load_network
@@ -32,11 +31,7 @@ SMALL: dict[str, Any] = {"network": "tiny", "patch": 32, "batch": 4, "warmup_ste
 @pytest.fixture
 def photos(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
     """Two photographs of 160 x 160."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(2):
-        write_png(folder / f"{i}.png", np.ascontiguousarray(astronaut[i * 160 : i * 160 + 160, 100:260]))
-    return folder
+    return cut_photos(tmp_path, astronaut)
 
 
 def _run(photos: Path, out: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -46,27 +41,12 @@ def _run(photos: Path, out: Path, **options: Any) -> tuple[dict[str, Any], list[
     return torch.load(state, weights_only=True), log
 
 
-class Killed(Exception):
-    """Stands for the end of the process."""
-
-
-def test_training_resumes_after_a_kill_and_gives_the_same_bytes(
-    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_resumes_after_a_kill_and_gives_the_same_bytes(tmp_path: Path, photos: Path) -> None:
     """With dropout too, whose numbers are a function of the step."""
     options: dict[str, Any] = {"steps": 8, "dropout": 0.3}
     _run(photos, tmp_path / "whole", **options)
-    step = training._Training.step
-
-    def dying(self: Any, number: int) -> Any:
-        if number == 5:
-            raise Killed
-        return step(self, number)
-
-    monkeypatch.setattr(training._Training, "step", dying)
-    with pytest.raises(Killed):
+    with dying(training._Training, "step", 5):
         _run(photos, tmp_path / "killed", **options)
-    monkeypatch.undo()
     _, log = _run(photos, tmp_path / "killed", **options)
     assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 8]
     for name in ("whole", "killed"):
