@@ -27,6 +27,7 @@ from ida_rd.training import irn as training
 from ida_rd.training.export import export
 from ida_rd.training.irn import TrainConfig, train
 from ida_rd.training.options import parse
+from ida_rd.training.patches import PatchSource
 
 SMALL: dict[str, Any] = {"blocks": "1", "growth": 2, "patch": 32, "batch": 2, "critic_width": 2, "features": "filters"}
 CREDITS = (
@@ -45,16 +46,9 @@ def _trained(photos: Path, folder: Path, **options: Any) -> Path:
     """Train, export; the weight file."""
     initial = options.pop("initial", None)
     name = options.pop("name")
-    train(
-        TrainConfig(**SMALL | options),
-        photos,
-        photos,
-        folder / "state" / name,
-        initial=initial,
-        exclude_licence="CC-BY-SA",
-        log_every=1,
-    )
-    export(folder / "state" / name, folder / f"{name}.safetensors")
+    state, config = folder / "state" / name, TrainConfig(**SMALL | options)
+    train(config, photos, held_out(photos), state, initial=initial, exclude_licence="CC-BY-SA", log_every=1)
+    export(state, folder / f"{name}.safetensors")
     return folder / f"{name}.safetensors"
 
 
@@ -175,7 +169,7 @@ def test_where_the_features_weights_lie_decides_nothing(
 
 def test_a_network_is_trained_in_the_order_of_numbers_that_is_fast(photos: Path, tmp_path: Path) -> None:
     config = TrainConfig(**SMALL | {"kind": "irn"}).settled()
-    source = training.PatchSource([photos / "0.png"], 4, 32, 0, downscalings=[training.GUIDE])
+    source = PatchSource([photos / "0.png"], 4, 32, 0, downscalings=[training.GUIDE])
     made = training._Training(config, source, None, tmp_path, torch.device("cpu"))
     weight = made.net.get_submodule("operations.1.F.conv5").weight
     assert isinstance(weight, torch.Tensor)

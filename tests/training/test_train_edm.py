@@ -25,7 +25,7 @@ from ida_rd.training import edm as training
 from ida_rd.training.edm import TrainConfig, log_levels, train
 from ida_rd.training.edm_ring import Ring, as_images
 from ida_rd.training.edm_watch import GAINS, Watch
-from ida_rd.training.export import export
+from ida_rd.training.export import export, exported
 from ida_rd.training.muon import Muon, orthogonalised
 from ida_rd.training.patches import PatchSource, pillow
 from ida_rd.upscale import edm
@@ -69,9 +69,7 @@ def test_training_resumes_after_a_kill_and_gives_the_same_bytes(tmp_path: Path, 
         _run(photos, tmp_path / "killed", steps=9, head_steps=5)
     log = _run(photos, tmp_path / "killed", steps=9, head_steps=5)
     assert len(log) == 15, "one step was done twice"
-    for name in ("whole", "killed"):
-        export(tmp_path / name, tmp_path / f"{name}.safetensors")
-    assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "killed.safetensors").read_bytes()
+    assert exported(tmp_path / "whole") == exported(tmp_path / "killed")
 
 
 def test_it_learns_and_its_weights_are_an_upscaler(tmp_path: Path, photos: Path) -> None:
@@ -265,9 +263,7 @@ def test_what_is_watched_is_in_the_log_and_changes_nothing(shared: Path, tmp_pat
     assert {"validation_ratio", "validation_bias2", "validation_energy", "gain_1", "seconds"} <= seen[0].keys()
     assert len(_run(photos, tmp_path / "seen", steps=4)) == len(log), "it goes on, at its end, with nobody watching"
     _run(photos, tmp_path / "not", steps=4)
-    for name in ("seen", "not"):
-        export(tmp_path / name, tmp_path / f"{name}.safetensors")
-    assert (tmp_path / "seen.safetensors").read_bytes() == (tmp_path / "not.safetensors").read_bytes()
+    assert exported(tmp_path / "seen") == exported(tmp_path / "not")
 
 
 @pytest.mark.parametrize(
