@@ -73,11 +73,8 @@ def measure(
         raise UserError(f"--steps {' '.join(map(str, steps))}: {PRESET} must be among them: filters are compared there")
     net = load_network(weights)
     factor, images = net.config.factor, centre_crops(validation, crop, count, what="--validation")
-    distances = {
-        "psnr": pixel.load(pixel.Parameters(), "cpu"),
-        "lpips": lpips.load(lpips.Parameters(path=str(backbone)), "cpu"),
-    }
-    tools = Tools(distances, to_samples)
+    distance = lpips.load(lpips.Parameters(path=str(backbone)), "cpu")
+    tools = Tools({"psnr": pixel.load(pixel.Parameters(), "cpu"), "lpips": distance}, to_samples)
     networks = {number: Sampled(net, Solver(noise_levels(number)), torch.float32) for number in steps}
     by_steps, by_filter, drawn, lost, clipped = {}, {}, 0, 0, 0.0
     enlarged: dict[str, float] = {}
