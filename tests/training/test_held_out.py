@@ -21,7 +21,7 @@ def test_a_training_refuses_validation_images_that_are_its_photographs(
     tmp_path: Path, training: ModuleType | str
 ) -> None:
     module: Any = script("pulse/train.py") if training == "pulse" else training
-    photos, out = write_photos(tmp_path / "photos"), tmp_path / "run"
+    photos, out = write_photos(tmp_path / "photos", side=40), tmp_path / "run"  # too small to be trained on
     shutil.copyfile(photos / "t1.png", held_out(photos) / "renamed.PNG")
     with pytest.raises(UserError, match=r"renamed\.PNG is the training photograph .*t1\.png: take it out of") as error:
         module.train(module.TrainConfig(), photos, held_out(photos), out)
