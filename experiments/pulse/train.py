@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -39,8 +40,8 @@ from ida_rd.models.stylegan.network import Mapping as MappingNet
 from ida_rd.models.stylegan.network import Synthesis
 from ida_rd.training.loop import Loop, Product, Stage
 from ida_rd.training.options import option, parse
-from ida_rd.training.patches import training_files
-from ida_rd.training.record import write_record
+from ida_rd.training.start import Options, Training, run
+from ida_rd.training.validation import validation_files
 
 BETAS = (0.0, 0.99)
 SLOPE = 0.2
@@ -201,11 +202,13 @@ class Crops:
         return levels.float() / 127.5 - 1
 
 
-class _Training:
+class _Training(Training):
     """Generator, critic and their steps."""
 
-    def __init__(self, config: TrainConfig, crops: Crops, held_out: Crops, out: Path) -> None:
-        self.config, self.crops, self.held_out = config, crops, held_out
+    def __init__(
+        self, config: TrainConfig, crops: Crops, held_out: Crops, out: Path, evaluate_every: int = 500
+    ) -> None:
+        self.config, self.crops, self.held_out, self.evaluate_every = config, crops, held_out, evaluate_every
         torch.manual_seed(config.seed)
         self.shape = config.config()
         self.generator = Generator(self.shape, config.depth)
@@ -220,6 +223,9 @@ class _Training:
             decay=config.ema,
             clip_norm=math.inf,
         )
+
+    def stages(self) -> list[Stage]:
+        return [Stage(STAGE, self.config.steps, self.step, evaluate=self.evaluate, evaluate_every=self.evaluate_every)]
 
     def step(self, step: int) -> Mapping[str, float]:
         """A step of the critic, then of the generator."""
@@ -277,37 +283,19 @@ def train(
     validation: Path,
     out: Path,
     *,
-    exclude_licence: str = "",
-    log_every: int = 50,
-    save_every: int = 200,
     evaluate_every: int = 500,
+    **options: Unpack[Options],
 ) -> Path:
-    """Train, resuming if ``out`` has a checkpoint, and return the path of the trained state.
-
-    Parameters
-    ----------
-    config : TrainConfig
-    images, validation, out : Path
-        Folders of training photographs, of images that training never sees, and of the run.
-    exclude_licence : str
-        Leave out photographs whose licence in ``LICENSES.csv`` begins with this.
-    log_every, save_every, evaluate_every : int
-        Steps per line of the log, per checkpoint, per look at the held-out images.
-    """
+    """Train as `ida_rd.training.start.run` says, with a look at the held-out images every `evaluate_every` steps."""
     config.check()
     torch.set_num_threads(1)
-    photographs = training_files(images, exclude_licence)
     scales = _numbers("scales", config.scales)
-    crops, held_out = (
-        Crops(files, config.resolution, scales)
-        for files in ([path for path, _ in photographs], [path for path, _ in training_files(validation, "")])
-    )
-    training = _Training(config, crops, held_out, out)
-    training.loop.resume()
-    out.mkdir(parents=True, exist_ok=True)
-    write_record(out, training.loop.settings, photographs, torch.device("cpu"), None)
-    stage = Stage(STAGE, config.steps, training.step, evaluate=training.evaluate, evaluate_every=evaluate_every)
-    return training.loop.run([stage], log_every=log_every, save_every=save_every)
+
+    def begin(files: list[Path], device: torch.device) -> _Training:
+        crops, held_out = (Crops(some, config.resolution, scales) for some in (files, validation_files(validation)))
+        return _Training(config, crops, held_out, out, evaluate_every)
+
+    return run(begin, images, validation, out, device="cpu", **options)
 
 
 def main() -> None:

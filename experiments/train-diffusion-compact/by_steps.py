@@ -11,21 +11,18 @@ LR images with noise of 0.2.
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.core.files import write_json
 from ida_rd.distort import lpips, pixel
 from ida_rd.models.edm.checkpoint import load_network
 from ida_rd.models.edm.solver import Solver, noise_levels
 from ida_rd.training.edm_watch import Sampled, Watch
-from ida_rd.training.measure import ENLARGED, Distance, Tools, centre_crops, curves, largest_pixels
+from ida_rd.training.measure import ENLARGED, Tools, centre_crops, curves, largest_pixels, measure_command, split
 from ida_rd.training.patches import pillow
 from ida_rd.upscale.edm import Parameters
 from ida_rd.upscale.eight_bit import to_samples
@@ -37,13 +34,6 @@ LABELS = {"lpips": "LPIPS (AlexNet)", "bias2": "bias^2", "ratio": "variance : bi
 NOISE = 0.2
 CROP = 256
 HEAT = 1.0  # it has no other
-
-
-def split(means: Mapping[str, float]) -> dict[str, float]:
-    """Means of a set of samples, with variance, squared bias and their ratio."""
-    variance = means["between"] / 2
-    bias = means["lpips"] - variance
-    return {**means, "variance": variance, "bias2": bias, "ratio": variance / bias}
 
 
 def measure(
@@ -83,11 +73,8 @@ def measure(
         raise UserError(f"--steps {' '.join(map(str, steps))}: {PRESET} must be among them: filters are compared there")
     net = load_network(weights)
     factor, images = net.config.factor, centre_crops(validation, crop, count, what="--validation")
-    distances: dict[str, Distance] = {
-        "psnr": pixel.load(pixel.Parameters(), "cpu"),
-        "lpips": lpips.load(lpips.Parameters(path=str(backbone)), "cpu"),
-    }
-    tools = Tools(distances, to_samples)
+    distance = lpips.load(lpips.Parameters(path=str(backbone)), "cpu")
+    tools = Tools({"psnr": pixel.load(pixel.Parameters(), "cpu"), "lpips": distance}, to_samples)
     networks = {number: Sampled(net, Solver(noise_levels(number)), torch.float32) for number in steps}
     by_steps, by_filter, drawn, lost, clipped = {}, {}, 0, 0, 0.0
     enlarged: dict[str, float] = {}
@@ -127,18 +114,8 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--weights", type=Path, required=True, help="the exported .safetensors file")
-    parser.add_argument("--validation", type=Path, required=True, help="folder of images never trained on")
-    parser.add_argument("--lpips", type=Path, required=True, help="torchvision's AlexNet weights")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
-    parser.add_argument("--count", type=int, default=50, help="images")
-    parser.add_argument("--samples", type=int, default=2, help="samples per image, 2 or more")
-    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="of the solver")
-    a = parser.parse_args()
-    figures = measure(a.weights, a.validation, a.lpips, count=a.count, samples=a.samples, steps=a.steps)
-    write_json(a.out, figures)
-    print(json.dumps(figures))
+    own = {"--steps": {"type": int, "nargs": "+", "default": STEPS, "help": "of the solver"}}
+    measure_command(measure, __doc__.split("\n")[0], own)
 
 
 if __name__ == "__main__":

@@ -9,57 +9,48 @@ scikit-image package) and ``.csv`` (the credits).
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import skimage
 import torch
-from PIL import Image
 
-from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.core.files import sha256_file, write_text
-from ida_rd.core.images import read_image
-from ida_rd.core.readers import read_json
+from ida_rd.core.errors import exit_with_line
 from ida_rd.core.seeds import Draw
 from ida_rd.core.typeset import markdown_table, number
 from ida_rd.models.edm.checkpoint import load_network
-from ida_rd.models.edm.network import EDMNet
 from ida_rd.models.edm.solver import Solver, noise_levels
-from ida_rd.training.card import credits, draw_heats, licences
+from ida_rd.training.card import begun_from, card_command, draw_heats, provenance, ran, shown_rows
 from ida_rd.training.edm_watch import Sampled
-from ida_rd.training.record import read_run
+from ida_rd.training.measure import lr_of
+from ida_rd.training.patches import Pixels, pillow
 from ida_rd.upscale.eight_bit import to_samples
 
-# Name, top and left of the crops shown of scikit-image's photographs (public domain or CC0).
-SHOWN = (("astronaut", 30, 160), ("coffee", 150, 200), ("chelsea", 80, 120))
-SHOWN_SIDE = 144
 SAMPLES = 3
 
 
-@torch.inference_mode()
-def figure(net: EDMNet, figures: Mapping[str, Any], path: Path) -> None:
+def figure(weights: Path, figures: Mapping[str, Any]) -> None:
     """Draw measures against steps, and the enlarged LR image with some samples."""
-    network, rows = Sampled(net, Solver(noise_levels(figures["preset"])), torch.float32), []
-    for name, y, x in SHOWN:
-        photo = read_image(Path(skimage.__file__).parent / "data" / f"{name}.png")
-        hr = np.ascontiguousarray(photo[y : y + SHOWN_SIDE, x : x + SHOWN_SIDE])
-        small = Image.fromarray(hr).resize((SHOWN_SIDE // net.config.factor,) * 2, Image.Resampling.BICUBIC)
-        given = network.condition(torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() / 255)
+    net = load_network(weights)
+    network = Sampled(net, Solver(noise_levels(figures["preset"])), torch.float32)
+
+    def parts(name: str, hr: Pixels) -> list[torch.Tensor]:
+        given = network.condition(lr_of(hr, net.config.factor, pillow("bicubic"), name))
         noise = np.stack([Draw(0, name, k).normal(given.shape) for k in range(SAMPLES)])
-        parts = [given.base, *network.decode(torch.from_numpy(noise), given).split(1)]
-        rows.append([hr, *(to_samples(part).sr[0].transpose(1, 2, 0) for part in parts)])
+        return [given.base, *network.decode(torch.from_numpy(noise), given).split(1)]
+
     by_steps = {float(steps): row for steps, row in figures["steps"].items()}
     columns = ["HR", "enlarged", *(f"sample {k + 1}" for k in range(SAMPLES))]
-    draw_heats(path, by_steps, figures["labels"], figures["preset"], columns, rows, axis="steps")
+    rows = shown_rows(parts, to_samples)
+    draw_heats(
+        weights.with_suffix(".webp"), by_steps, figures["labels"], figures["preset"], columns, rows, axis="steps"
+    )
 
 
 def phase(training: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> str:
     """Return one training as a row of the card's table."""
-    config, last = training["config"], log[-1]
-    start = f"`{training['initial'][:12]}`" if training.get("initial") else "scratch"
+    config = training["config"]
     head = "kept" if training.get("initial") else f"{config['head_steps']} x {config['head_batch']}"
     watched = [entry for entry in log if "validation_lpips" in entry]
     seen = "-"
@@ -71,11 +62,9 @@ def phase(training: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> str:
             f" {min(gains):.2f} to {max(gains):.2f}"
         )
     return (
-        f"| {start} | {head} | {config['steps']} | {config['batch']} x {config['patch']}^2 |"
+        f"| {begun_from(training)} | {head} | {config['steps']} | {config['batch']} x {config['patch']}^2 |"
         f" {config['rate']:g} / {config['adam_rate']:g} | {config['sigma_mean']:g}, {config['sigma_spread']:g} |"
-        f" {config['filters'].replace(',', ', ')} | {config['seed']} | {last['skipped']} | {last['seconds'] / 60:.0f} |"
-        f" {training['device']}, {config['precision']}, torch {training['torch'].split('+')[0]} |"
-        f" `{training['commit'][:12]}` | {seen} |"
+        f" {config['filters'].replace(',', ', ')} | {ran(training, log[-1], config['precision'])} | {seen} |"
     )
 
 
@@ -87,8 +76,7 @@ def measured(rows: Mapping[str, Mapping[str, float]], first: str, labels: Mappin
 
 def card(figures: Mapping[str, Any], training: Mapping[str, Any], rows: Sequence[str], weights: Path) -> str:
     """Return the model card in Markdown; `training` is the last run's record, `rows` are of all."""
-    images, shown, labels = training["images"], figures["validation"], figures["labels"]
-    free = "" if any("SA" in str(row.get("licence")) for row in images) else "None is under a share-alike licence."
+    shown, labels = figures["validation"], figures["labels"]
     trainings, filters = "\n".join(rows), ", ".join(figures["filters_trained"])
     gains = "\n".join(
         markdown_table(
@@ -102,9 +90,7 @@ A compact diffusion decoder x{figures["factor"]}, {figures["parameters"] / 1e6:.
 Written by `experiments/train-diffusion-compact/describe_diffusion.py`; the figures are in `{weights.stem}.json`.
 
 * **Use**: the upscaler `edm`, {figures["preset"]} steps. It is stochastic and blind, and has no knob.
-* **Licence of the weights**: Apache-2.0. sha256 `{sha256_file(weights)}`.
-* **Training data**: {len(images)} photographs, each credited in `{weights.stem}.csv`, with their licences as declared at the
-  source: {licences(images)}. {free} LR images by Pillow's {filters}.
+{provenance(training["images"], weights)} LR images by Pillow's {filters}.
 
 ## Training
 
@@ -141,20 +127,9 @@ it is neither too small nor too large:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="the --out of each training, in order")
-    parser.add_argument("--weights", type=Path, required=True, help="the exported .safetensors file")
-    parser.add_argument("--figures", type=Path, required=True, help="the JSON file that by_steps.py wrote")
-    a = parser.parse_args()
-    figures = read_json(a.figures, hint="by_steps.py writes it")
-    runs = [read_run(run) for run in a.runs]
-    for run, (training, log) in zip(a.runs, runs, strict=True):
-        if "ring_every" not in training["config"] or not log:
-            raise UserError(f"{run}: is not a training of this model: give the --out of python -m ida_rd.training.edm")
-    last = runs[-1][0]
-    write_text(a.weights.with_suffix(".md"), card(figures, last, [phase(*one) for one in runs], a.weights))
-    write_text(a.weights.with_suffix(".csv"), credits(last))
-    figure(load_network(a.weights), figures, a.weights.with_suffix(".webp"))
+    other = "a training of this model: give the --out of python -m ida_rd.training.edm"
+    own = lambda config: "ring_every" in config  # noqa: E731
+    card_command(__doc__.split("\n")[0], "by_steps.py", own, other, phase, card, figure)
 
 
 if __name__ == "__main__":

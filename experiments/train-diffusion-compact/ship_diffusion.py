@@ -7,12 +7,11 @@ From then on it is what the upscaler `edm` is without a word about weights.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from ida_rd.core.errors import exit_with_line
 from ida_rd.models.edm.checkpoint import load_network
-from ida_rd.training.ship import ship_weights
+from ida_rd.training.ship import ship_command, ship_weights
 
 HOME = Path(__file__).resolve().parents[2] / "ida_rd" / "upscale" / "edm"
 SHIPPED = "diffusion-compact"
@@ -31,11 +30,7 @@ def ship(weights: Path, home: Path = HOME) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--weights", type=Path, required=True, help="the exported .safetensors file, its card beside it"
-    )
-    print(f"written: {ship(parser.parse_args().weights)}")
+    ship_command(ship, __doc__.split("\n")[0])
 
 
 if __name__ == "__main__":

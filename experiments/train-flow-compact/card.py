@@ -17,54 +17,43 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import skimage
 import torch
-from PIL import Image
 
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import sha256_file, write_text
-from ida_rd.core.images import read_image
 from ida_rd.core.readers import read_json
 from ida_rd.core.seeds import Draw
 from ida_rd.core.typeset import markdown_table, number, p_value
 from ida_rd.models.flow import FlowNet, load_network
-from ida_rd.training.card import credits, draw_heats, earlier_phases, kept_phases, licences
+from ida_rd.training.card import begun_from, credits, draw_heats, earlier_phases, kept_phases, licences, ran, shown_rows
+from ida_rd.training.measure import lr_of
+from ida_rd.training.patches import Pixels, pillow
 from ida_rd.training.record import read_run
 from ida_rd.upscale.eight_bit import to_samples
 
 SHOWN_HEATS = (0.0, 0.7, 0.9, 1.0, 1.1)
-# Name, top and left of the crops shown of scikit-image's photographs (public domain or CC0).
-SHOWN = (("astronaut", 30, 160), ("coffee", 150, 200), ("chelsea", 80, 120))
-SHOWN_SIDE = 144
 
 
 def figure(network: FlowNet, figures: dict, path: Path) -> None:
     """Draw the heat curve, and samples at several heats."""
-    rows = []
-    for name, y, x in SHOWN:
-        photo = read_image(Path(skimage.__file__).parent / "data" / f"{name}.png")
-        hr = np.ascontiguousarray(photo[y : y + SHOWN_SIDE, x : x + SHOWN_SIDE])
-        small = Image.fromarray(hr).resize((SHOWN_SIDE // network.config.factor,) * 2, Image.Resampling.BICUBIC)
-        lr = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() / 255
-        with torch.inference_mode():
-            given = network.condition(lr)
-            z = torch.from_numpy(Draw(0, name, 0).normal(network.latent_shape(*lr.shape[2:])))[None]
-            samples = [network.decode(heat * z, given) for heat in SHOWN_HEATS]
-        rows.append([hr, *(to_samples(sr).sr[0].transpose(1, 2, 0) for sr in (given.base, *samples))])
+
+    def parts(name: str, hr: Pixels) -> list[torch.Tensor]:
+        lr = lr_of(hr, network.config.factor, pillow("bicubic"), name)
+        given = network.condition(lr)
+        z = torch.from_numpy(Draw(0, name, 0).normal(network.latent_shape(*lr.shape[2:])))[None]
+        return [given.base, *(network.decode(heat * z, given) for heat in SHOWN_HEATS)]
+
     heats = {float(key): row for key, row in figures["heats"].items() if key != "bicubic"}
     labels = {"lpips": "LPIPS (AlexNet), lower is better", "energy": "energy score, lower is better"}
     labels["psnr"] = "PSNR (dB)"
     columns = ["HR", "bicubic", *(f"heat {heat}" for heat in SHOWN_HEATS)]
-    draw_heats(path, heats, labels, figures["preset_heat"], columns, rows)
+    draw_heats(path, heats, labels, figures["preset_heat"], columns, shown_rows(parts, to_samples))
 
 
 def phase(training: dict, log: list[dict]) -> str:
     """Return one training as a row of the card's table."""
-    config, last = training["config"], log[-1]
-    begun = bool(training.get("initial"))
-    start = f"`{training['initial'][:12]}`" if begun else "scratch"
-    steps = "" if begun else f"{config['l1_steps']} of L1 loss, then "
+    config = training["config"]
+    steps = "" if training.get("initial") else f"{config['l1_steps']} of L1 loss, then "
     share, drawn = config.get("jpeg", 0), config.get("candidates", 1)
     extra = [f"{share:.0%} through JPEG"] if share else []
     extra += [f"the more detailed of {drawn} crops"] if drawn > 1 else []
@@ -72,9 +61,8 @@ def phase(training: dict, log: list[dict]) -> str:
     loss = f"NLL + {energy:g} energy score" if energy else "NLL"
     bits = [e["validation_bits"] for e in log if "validation_bits" in e]
     return (
-        f"| {start} | {steps}{config['nll_steps']} of {loss} | {config['nll_batch']} x {config['patch']}^2 |"
-        f" {', '.join(extra) or 'none'} | {config['seed']} | {last['skipped']} | {last['seconds'] / 60:.0f} |"
-        f" {training['device']}, {precision}, torch {training['torch'].split('+')[0]} | `{training['commit'][:12]}` | {bits[-1]:.3f} |"
+        f"| {begun_from(training)} | {steps}{config['nll_steps']} of {loss} | {config['nll_batch']} x {config['patch']}^2 |"
+        f" {', '.join(extra) or 'none'} | {ran(training, log[-1], precision)} | {bits[-1]:.3f} |"
     )
 
 

@@ -13,8 +13,6 @@ trained with.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,11 +23,10 @@ from numpy.typing import NDArray
 from ida_rd.aggregate.comparisons import holm
 from ida_rd.aggregate.statistics import mean_interval, sign_flip_p
 from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.core.files import write_json
 from ida_rd.distort import lpips, pixel
 from ida_rd.models.flow import load_network
 from ida_rd.training.flow import validation_bits
-from ida_rd.training.measure import ENLARGED, Curves, Tools, centre_crops, curves, largest_pixels
+from ida_rd.training.measure import ENLARGED, Curves, Tools, centre_crops, curves, largest_pixels, measure_command
 from ida_rd.training.patches import pillow
 from ida_rd.upscale.eight_bit import to_samples
 
@@ -198,21 +195,14 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--weights", type=Path, required=True, help="the exported .safetensors file")
-    parser.add_argument("--validation", type=Path, required=True, help="folder of images never trained on")
-    parser.add_argument("--lpips", type=Path, required=True, help="torchvision's AlexNet weights")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
-    parser.add_argument("--count", type=int, default=50, help="images")
-    parser.add_argument("--samples", type=int, default=2, help="samples per image, 2 or more")
-    parser.add_argument("--heats", type=float, nargs="+", default=HEATS, help="ascending")
-    parser.add_argument(
-        "--preset", type=float, help="one of the heats, to be the preset instead of what the rule finds"
-    )
-    a = parser.parse_args()
-    figures = measure(a.weights, a.validation, a.lpips, count=a.count, samples=a.samples, heats=a.heats, given=a.preset)
-    write_json(a.out, figures)
-    print(json.dumps(figures))
+    own = {
+        "--heats": {"type": float, "nargs": "+", "default": HEATS, "help": "ascending"},
+        "--preset": {
+            "type": float, "dest": "given", "metavar": "PRESET",
+            "help": "one of the heats, to be the preset instead of what the rule finds",
+        },
+    }  # fmt: skip
+    measure_command(measure, __doc__.split("\n")[0], own)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ with Student's interval over the images.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -23,12 +21,11 @@ from tqdm import tqdm
 
 from ida_rd.aggregate.statistics import mean_interval
 from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.core.files import write_json
 from ida_rd.core.seeds import Draw
 from ida_rd.distort import lpips, pixel, structural
 from ida_rd.models.irn.checkpoint import load_network
 from ida_rd.models.irn.network import quantise
-from ida_rd.training.measure import Distance, Pixels, centre_crops
+from ida_rd.training.measure import Distance, Pixels, centre_crops, measure_command
 from ida_rd.upscale.eight_bit import to_samples
 
 SIGMAS = tuple(round(0.1 * i, 1) for i in range(11))
@@ -135,18 +132,8 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--weights", type=Path, required=True, help="the exported .safetensors file")
-    parser.add_argument("--validation", type=Path, required=True, help="folder of images never trained on")
-    parser.add_argument("--lpips", type=Path, required=True, help="torchvision's AlexNet weights")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
-    parser.add_argument("--count", type=int, default=50, help="images")
-    parser.add_argument("--samples", type=int, default=2, help="samples per image")
-    parser.add_argument("--sigmas", type=float, nargs="+", default=SIGMAS, help="ascending")
-    a = parser.parse_args()
-    figures = measure(a.weights, a.validation, a.lpips, count=a.count, samples=a.samples, sigmas=a.sigmas)
-    write_json(a.out, figures)
-    print(json.dumps(figures))
+    own = {"--sigmas": {"type": float, "nargs": "+", "default": SIGMAS, "help": "ascending"}}
+    measure_command(measure, __doc__.split("\n")[0], own, samples="samples per image")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ From then on it is what the downscaler and the upscaler `irn` are without a word
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from ida_rd.core.errors import exit_with_line
 from ida_rd.models.irn.checkpoint import load_network
 from ida_rd.models.irn.files import SHIPPED
-from ida_rd.training.ship import ship_weights
+from ida_rd.training.ship import ship_command, ship_weights
 
 HOME = Path(__file__).resolve().parents[2] / "ida_rd" / "upscale" / "irn"
 LARGEST = 4_000_000  # bytes
@@ -28,11 +27,7 @@ def ship(weights: Path, home: Path = HOME) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--weights", type=Path, required=True, help="the exported .safetensors file, its card beside it"
-    )
-    print(f"written: {ship(parser.parse_args().weights)}")
+    ship_command(ship, __doc__.split("\n")[0])
 
 
 if __name__ == "__main__":

@@ -93,9 +93,13 @@ def _whole(recipe: Mapping[str, Any], folder: Path, kept: Path) -> list[tuple[Pi
     """Photographs, each drawn in one form, and their LR images; those that `kept` has are not made again."""
     downscaler, budget, factor = recipe["downscaler"], recipe["budget"], recipe["factor"]
     method = open_method(downscaler)
-    pairs = []
-    for name, sha256 in recipe["images"]["files"].items():
-        hr = drawn_form(read_photograph(folder / name, sha256), sha256, factor, budget["seed"], budget["jpeg"])
+    pairs, files = [], recipe["images"]["files"].items()
+    # All of them before anything is written.
+    forms = [
+        (sha256, drawn_form(read_photograph(folder / name, sha256), sha256, factor, budget["seed"], budget["jpeg"]))
+        for name, sha256 in files
+    ]
+    for sha256, hr in forms:
         path = kept / f"{sha256}.png"
         if not path.is_file():
             write_png(path, _reduce(method, downscaler, f"training-{sha256[:16]}", hr))

@@ -43,7 +43,7 @@ def adapt_weights(recipe: Mapping[str, Any], out: Path) -> tuple[bytes, dict[str
     ----------
     recipe : mapping
     out : Path
-        Folder of the state.
+        Folder of the state; there is none while a photograph cannot be read.
 
     Returns
     -------
@@ -61,7 +61,6 @@ def adapt_weights(recipe: Mapping[str, Any], out: Path) -> tuple[bytes, dict[str
     adapter = find_adapter(recipe, where=f"adapted.{recipe['name']}.adapt")
     wanted = decides(recipe)
     (weight,) = recipe["weights"]
-    out.mkdir(parents=True, exist_ok=True)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the same order of sums, whatever machine it is
     try:

@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ida_rd.core.errors import UserError, did_you_mean, exit_with_line
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.seeds import generator
 from ida_rd.core.weights import locate, read_weights
 from ida_rd.models.edm.checkpoint import load_network
@@ -35,9 +35,9 @@ from ida_rd.training.edm_ring import Ring, Windows, as_images, normal
 from ida_rd.training.edm_watch import Watch
 from ida_rd.training.loop import Loop, Product, Stage, cosine
 from ida_rd.training.muon import Muon
-from ida_rd.training.options import option, parse
-from ida_rd.training.patches import FILTERS, Pairs, PatchSource, pillow, training_files
-from ida_rd.training.record import write_record
+from ida_rd.training.options import check_choices, option, parse
+from ida_rd.training.patches import FILTERS, Pairs, pillow
+from ida_rd.training.start import Options, Training, run, source_of
 
 __all__ = ["TrainConfig", "log_levels", "train"]
 
@@ -94,8 +94,7 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raise UserError if options do not fit each other."""
-        if self.precision not in PRECISIONS:
-            raise UserError(f"--precision {self.precision}: {did_you_mean(self.precision, PRECISIONS)}")
+        check_choices(self, precision=PRECISIONS)
         try:
             multiple = self.network().multiple * self.factor
         except ValueError as error:
@@ -137,7 +136,7 @@ def log_levels(count: int, mean: float, spread: float, rng: np.random.Generator)
     return torch.tensor([normal_law.inv_cdf(float(share)) for share in shares])
 
 
-class _Training:
+class _Training(Training):
     """The two stages."""
 
     def __init__(
@@ -275,38 +274,9 @@ class _Training:
         return self.watch(average)
 
 
-def train(
-    config: TrainConfig,
-    images: Path,
-    validation: Path,
-    out: Path,
-    *,
-    exclude_licence: str = "",
-    log_every: int = 50,
-    save_every: int = 200,
-    initial: Path | None = None,
-) -> Path:
-    """Train, resuming if ``out`` has a checkpoint, and return the path of the trained state.
-
-    Parameters
-    ----------
-    config : TrainConfig
-    images, validation, out : Path
-        Folders of training photographs, of images that training never sees, and of the run.
-    exclude_licence : str
-        Leave out photographs whose licence in ``LICENSES.csv`` begins with this.
-    log_every, save_every : int
-        Steps of a stage per line of the log, per checkpoint.
-    initial : Path, optional
-        A weight file to continue from, of a network of the same shape: the head is not trained again.
-
-    Returns
-    -------
-    Path
-        ``out/checkpoint.pt``, which `ida_rd.training.export` takes.
-    """
+def train(config: TrainConfig, images: Path, validation: Path, out: Path, **options: Unpack[Options]) -> Path:
+    """Train as `ida_rd.training.start.run` says; with initial weights, of the same shape, the head is kept."""
     config.check()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     downscalings = [pillow(name) for name in config.filters.split(",")]
     watched = [pillow(name).name for name in config.watch_filters.split(",")]
     encoder = f"{config.encoder}.x{config.factor}"
@@ -315,36 +285,24 @@ def train(
         raise UserError(f"--encoder-path: is for factor {flow.config.factor}, not {config.factor}")
     settings = {key: value for key, value in asdict(config).items() if key not in BESIDES}
     settings["encoder"] = locate(encoder, config.encoder_path or None).sha256
-    photographs = training_files(images, exclude_licence)
-    source = PatchSource(
-        [path for path, _ in photographs],
-        config.factor,
-        config.crop,
-        config.seed,
-        jpeg=config.jpeg,
-        candidates=config.candidates,
-        downscalings=downscalings,
-        scales=[float(scale) for scale in config.scales.split(",")],
-        sharpen=config.sharpen,
-    )
-    watch = None
-    if config.watch_images:
-        watch = Watch(
-            validation,
-            count=config.watch_images,
-            crop=config.watch_crop,
-            filters=watched,
-            steps=WATCHED_STEPS,
-            samples=2,
-            lpips=config.lpips_path or None,
-            precision=PRECISIONS[config.precision],
-        )
-    training = _Training(config, flow, settings, source, watch, out, device)
-    if not training.loop.resume() and initial:
-        training.begin_from(initial)
-    out.mkdir(parents=True, exist_ok=True)
-    write_record(out, training.loop.settings, photographs, device, initial)
-    return training.loop.run(training.stages(), log_every=log_every, save_every=save_every)
+
+    def begin(files: list[Path], device: torch.device) -> _Training:
+        source = source_of(asdict(config), files, config.factor, config.crop, downscalings)
+        watch = None
+        if config.watch_images:
+            watch = Watch(
+                validation,
+                count=config.watch_images,
+                crop=config.watch_crop,
+                filters=watched,
+                steps=WATCHED_STEPS,
+                samples=2,
+                lpips=config.lpips_path or None,
+                precision=PRECISIONS[config.precision],
+            )
+        return _Training(config, flow, settings, source, watch, out, device)
+
+    return run(begin, images, validation, out, **options)
 
 
 def main() -> None:

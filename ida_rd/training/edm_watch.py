@@ -23,7 +23,7 @@ from ida_rd.core.seeds import generator
 from ida_rd.models.edm.network import EDMNet, Given
 from ida_rd.models.edm.solver import Solver, noise_levels
 from ida_rd.training.edm_ring import as_images, normal
-from ida_rd.training.measure import Tools, centre_crops, curves
+from ida_rd.training.measure import Tools, centre_crops, curves, split
 from ida_rd.training.patches import Pixels, pillow
 
 __all__ = ["GAINS", "Sampled", "Watch"]
@@ -142,16 +142,8 @@ class Watch:
         )
         entry: dict[str, float] = {}
         for i, name in enumerate(names):
-            means = found.means(name, OWN_HEAT)
-            variance = means["between"] / 2
-            bias = means["lpips"] - variance
-            ending = f"_{name}" if i else ""
-            entry |= {
-                f"validation_lpips{ending}": means["lpips"],
-                f"validation_bias2{ending}": bias,
-                f"validation_ratio{ending}": variance / bias,
-                f"validation_energy{ending}": means["energy"],
-            }
+            means, ending = split(found.means(name, OWN_HEAT)), f"_{name}" if i else ""
+            entry |= {f"validation_{key}{ending}": means[key] for key in ("lpips", "bias2", "ratio", "energy")}
         lost = {"validation_clipped": found.clipped / found.samples, "validation_not_finite": float(found.not_finite)}
         return entry | lost | self.gains(net)
 

@@ -11,23 +11,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ida_rd.core.errors import UserError, did_you_mean, exit_with_line
-from ida_rd.core.images import ImageError, read_image
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.seeds import generator
 from ida_rd.core.tensors import TensorFile
 from ida_rd.models.flow import FlowConfig, FlowNet, bits_per_dimension, load_network
 from ida_rd.training.loop import Loop, Product, Stage, cosine
 from ida_rd.training.losses import LEAST_SIDE, OrientedFeatures, energy_score
-from ida_rd.training.options import option, parse
-from ida_rd.training.patches import FILTERS, Downscaling, Pairs, PatchSource, Pixels, pillow, training_files
-from ida_rd.training.record import write_record
+from ida_rd.training.options import check_choices, option, parse
+from ida_rd.training.patches import FILTERS, Downscaling, Pairs, Pixels, pillow
+from ida_rd.training.start import Options, Training, run, source_of
+from ida_rd.training.validation import centre_crop, validation_images
 
 __all__ = ["TrainConfig", "go_on", "train", "validation_bits"]
 
@@ -75,10 +75,7 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raise UserError if an option names something that does not exist."""
-        if self.network not in NETWORKS:
-            raise UserError(f"--network {self.network}: {did_you_mean(self.network, NETWORKS)}")
-        if self.precision not in PRECISIONS:
-            raise UserError(f"--precision {self.precision}: {did_you_mean(self.precision, PRECISIONS)}")
+        check_choices(self, network=NETWORKS, precision=PRECISIONS)
         if self.energy < 0:
             raise UserError(f"--energy {self.energy}: a weight is 0 or more")
         if self.energy and self.patch < LEAST_SIDE:
@@ -101,28 +98,20 @@ def validation_bits(net: FlowNet, folder: Path, crop: int | None = 160, count: i
     """
     factor = net.config.factor
     device = next(net.parameters()).device
-    total = 0.0
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".jpg", ".jpeg", ".png"})[:count]
-    if not files:
-        raise UserError(f"validation images: {folder} holds no .jpg or .png file")
-    for path in files:
-        try:
-            image = read_image(path)
-        except ImageError as error:
-            raise UserError(f"validation images: {path}: {error}; or remove it") from None
+    bits = []
+    for path, image in validation_images(folder, count):
         height, width = (crop or side // factor * factor for side in image.shape[:2])
-        y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-        patch = np.ascontiguousarray(image[y : y + height, x : x + width])
+        patch = centre_crop(image, height, width)
         size = (width // factor, height // factor)
         small = np.array(Image.fromarray(patch).resize(size, Image.Resampling.BICUBIC))
         hr, lr = _images(patch.transpose(2, 0, 1)[None].copy(), small.transpose(2, 0, 1)[None].copy(), device)
         noise = generator("validation", path.name).random(hr.shape, dtype=np.float32) - 0.5
         z, logdet = net.encode(hr + torch.from_numpy(noise).to(device) / 255, net.condition(lr))
-        total += float(bits_per_dimension(z, logdet))
-    return total / len(files)
+        bits.append(float(bits_per_dimension(z, logdet)))
+    return sum(bits) / len(bits)
 
 
-class _Training:
+class _Training(Training):
     """The flow's two stages; without validation images, training is not evaluated on the way."""
 
     def __init__(
@@ -240,54 +229,23 @@ def train(
     validation: Path,
     out: Path,
     *,
-    exclude_licence: str = "",
-    log_every: int = 50,
-    save_every: int = 200,
-    initial: Path | None = None,
     downscalings: Sequence[Downscaling] = (),
+    **options: Unpack[Options],
 ) -> Path:
-    """Train, resuming if ``out`` has a checkpoint, and return the path of the trained state.
+    """Train as `ida_rd.training.start.run` says; with initial weights, without the L1 stage and the initialisation.
 
-    Parameters
-    ----------
-    config : TrainConfig
-    images, validation, out : Path
-        Folders of training photographs, of images that training never sees, and of the run.
-    exclude_licence : str
-        Leave out photographs whose licence in ``LICENSES.csv`` begins with this.
-    log_every, save_every : int
-        Steps of a stage per line of the log, per checkpoint.
-    initial : Path, optional
-        A weight file to continue from: the L1 stage and the initialisation are left out then.
-    downscalings : sequence of Downscaling
-        What makes the LR images, in place of the filters that `config` names.
-
-    Returns
-    -------
-    Path
-        ``out/checkpoint.pt``, which `ida_rd.training.export` takes.
+    `downscalings` make the LR images, in place of the filters that `config` names.
     """
     config.check()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    photographs = training_files(images, exclude_licence)
-    source = PatchSource(
-        [path for path, _ in photographs],
-        NETWORKS[config.network].factor,
-        config.patch,
-        config.seed,
-        jpeg=config.jpeg,
-        candidates=config.candidates,
-        downscalings=downscalings or [pillow(name) for name in config.filters.split(",")],
-        scales=[float(scale) for scale in config.scales.split(",")],
-        sharpen=config.sharpen,
-    )
-    settings = asdict(config) | {"filters": ",".join(one.name for one in source.downscalings)}
-    training = _Training(config, NETWORKS[config.network], settings, source, validation, out, device)
-    if not training.loop.resume() and initial:
-        training.begin_from(initial)
-    out.mkdir(parents=True, exist_ok=True)
-    write_record(out, training.loop.settings, photographs, device, initial)
-    return training.loop.run(training.stages(), log_every=log_every, save_every=save_every)
+    network = NETWORKS[config.network]
+
+    def begin(files: list[Path], device: torch.device) -> _Training:
+        chosen = downscalings or [pillow(name) for name in config.filters.split(",")]
+        source = source_of(asdict(config), files, network.factor, config.patch, chosen)
+        settings = asdict(config) | {"filters": ",".join(one.name for one in chosen)}
+        return _Training(config, network, settings, source, validation, out, device)
+
+    return run(begin, images, validation, out, **options)
 
 
 def go_on(
@@ -300,7 +258,7 @@ def go_on(
     log_every: int = 50,
     save_every: int = 200,
 ) -> Path:
-    """Train weights on by the second stage alone, on the CPU, resuming from ``out``; nothing is evaluated.
+    """Train weights on by the second stage alone, on the CPU, resuming from ``out``, without evaluation; see `run`.
 
     Parameters
     ----------
@@ -314,11 +272,6 @@ def go_on(
     out : Path
     log_every, save_every : int
         Steps per line of the log, per checkpoint.
-
-    Returns
-    -------
-    Path
-        ``out/checkpoint.pt``, which `ida_rd.training.export` takes.
     """
     net = load_network(initial)
     training = _Training(config, net.config, settings, source, None, out, torch.device("cpu"))

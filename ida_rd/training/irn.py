@@ -17,7 +17,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Unpack, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.core.images import ImageError, read_image
 from ida_rd.core.seeds import generator
 from ida_rd.models.irn.checkpoint import load_network
 from ida_rd.models.irn.network import IRNNet, quantise
@@ -44,8 +43,9 @@ from ida_rd.training.irn_losses import (
 from ida_rd.training.irn_options import TrainConfig
 from ida_rd.training.loop import Loop, Product, Stage
 from ida_rd.training.options import parse
-from ida_rd.training.patches import PILLOW_REACH, Downscaling, Pairs, PatchSource, Pixels, training_files
-from ida_rd.training.record import write_record
+from ida_rd.training.patches import PILLOW_REACH, Downscaling, Pairs, Pixels
+from ida_rd.training.start import Options, Training, run, source_of
+from ida_rd.training.validation import centre_crop, validation_images
 
 __all__ = ["GUIDE", "TrainConfig", "train", "validation_psnr"]
 
@@ -67,19 +67,11 @@ GUIDE = Downscaling("bicubic, not rounded", PILLOW_REACH, _bicubic)
 def validation_psnr(net: IRNNet, folder: Path, sigma: float) -> float:
     """Mean PSNR in dB, RGB, of the reconstruction from 8-bit LR images, of centre crops of the first images."""
     device = next(net.parameters()).device
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".jpg", ".jpeg", ".png"})[:IMAGES]
-    if not files:
-        raise UserError(f"validation images: {folder} holds no .jpg or .png file")
+    factor = net.config.factor
     found = []
-    for path in files:
-        try:
-            image = read_image(path)
-        except ImageError as error:
-            raise UserError(f"validation images: {path}: {error}; or remove it") from None
-        factor = net.config.factor
+    for path, image in validation_images(folder, IMAGES):
         height, width = (min(CROP, side) // factor * factor for side in image.shape[:2])
-        y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-        hr = _tensor(image[y : y + height, x : x + width].transpose(2, 0, 1)[None], device)
+        hr = _tensor(centre_crop(image, height, width).transpose(2, 0, 1)[None], device)
         lr, latent, _ = net.encode(hr)
         noise = generator("validation", path.name).standard_normal(tuple(latent.shape), dtype=np.float32)
         sr = quantise(net.decode(quantise(lr), sigma * torch.from_numpy(noise).to(device)))
@@ -91,7 +83,7 @@ def _tensor(pixels: Pixels, device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).float() / 255
 
 
-class _Training:
+class _Training(Training):
     """One stage, of the kind that is trained."""
 
     def __init__(
@@ -219,57 +211,16 @@ def _logged(terms: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: term.item() for name, term in terms.items()}
 
 
-def train(
-    config: TrainConfig,
-    images: Path,
-    validation: Path,
-    out: Path,
-    *,
-    exclude_licence: str = "",
-    log_every: int = 50,
-    save_every: int = 200,
-    initial: Path | None = None,
-) -> Path:
-    """Train, resuming if ``out`` has a checkpoint, and return the path of the trained state.
-
-    Parameters
-    ----------
-    config : TrainConfig
-    images, validation, out : Path
-        Folders of training photographs, of images that training never sees, and of the run.
-    exclude_licence : str
-        Leave out photographs whose licence in ``LICENSES.csv`` begins with this.
-    log_every, save_every : int
-        Steps per line of the log, per checkpoint.
-    initial : Path, optional
-        A weight file to begin from, of a network of the same shape: for IRN+ as published, an IRN.
-
-    Returns
-    -------
-    Path
-        ``out/checkpoint.pt``, which `ida_rd.training.export` takes.
-    """
+def train(config: TrainConfig, images: Path, validation: Path, out: Path, **options: Unpack[Options]) -> Path:
+    """Train as `ida_rd.training.start.run` says; initial weights are of the same shape: those of IRN+, an IRN's."""
     config.check()
     config = config.settled()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    photographs = training_files(images, exclude_licence)
-    source = PatchSource(
-        [path for path, _ in photographs],
-        config.factor,
-        config.patch,
-        config.seed,
-        jpeg=config.jpeg,
-        candidates=config.candidates,
-        downscalings=[GUIDE],
-        scales=[float(scale) for scale in config.scales.split(",")],
-        sharpen=config.sharpen,
-    )
-    training = _Training(config, source, validation, out, device)
-    if not training.loop.resume() and initial:
-        training.begin_from(initial)
-    out.mkdir(parents=True, exist_ok=True)
-    write_record(out, training.loop.settings, photographs, device, initial)
-    return training.loop.run(training.stages(), log_every=log_every, save_every=save_every)
+
+    def begin(files: list[Path], device: torch.device) -> _Training:
+        source = source_of(asdict(config), files, config.factor, config.patch, [GUIDE])
+        return _Training(config, source, validation, out, device)
+
+    return run(begin, images, validation, out, **options)
 
 
 def main() -> None:

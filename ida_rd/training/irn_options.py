@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ida_rd.core.errors import UserError, did_you_mean
+from ida_rd.core.errors import UserError
 from ida_rd.models.irn.config import FACTORS, IRNConfig
 from ida_rd.training.discriminator import LEAST_PATCH
 from ida_rd.training.irn_features import FEATURES
 from ida_rd.training.irn_losses import GANS, Weights
-from ida_rd.training.options import option
+from ida_rd.training.options import check_choices, option
 
 __all__ = ["KINDS", "TrainConfig"]
 
@@ -79,12 +79,7 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raise UserError if an option names something that does not exist."""
-        choices = {"kind": KINDS, "subnet": SUBNETS, "gan": GANS, "critic_learns": CRITIC_LEARNS, "features": FEATURES}
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise UserError(
-                    f"--{name.replace('_', '-')} {getattr(self, name)}: {did_you_mean(getattr(self, name), known)}"
-                )
+        check_choices(self, kind=KINDS, subnet=SUBNETS, gan=GANS, critic_learns=CRITIC_LEARNS, features=FEATURES)
         if self.factor not in FACTORS:
             raise UserError(f"--factor {self.factor}: IRN halves the sides: give one of {', '.join(map(str, FACTORS))}")
         if self.patch % self.factor:

@@ -6,6 +6,8 @@ them (`Tools`); ``experiments/train-flow-compact/measure.py`` is an example.
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +20,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ida_rd.core.errors import UserError
+from ida_rd.core.files import write_json
 from ida_rd.core.images import image_files, read_image
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.training.patches import Downscaling, Pixels
+from ida_rd.training.validation import centre_crop
 
 __all__ = [
     "ENLARGED",
@@ -32,6 +36,9 @@ __all__ = [
     "curves",
     "energy_score",
     "largest_pixels",
+    "lr_of",
+    "measure_command",
+    "split",
 ]
 
 ENLARGED = "enlarged"  # stands where a heat does: the plain enlargement that the samples start from
@@ -129,14 +136,14 @@ def centre_crops(folder: Path, side: int, count: int, *, what: str) -> dict[str,
     found = {}
     for image_id, path in list(image_files(folder, what=what).items())[:count]:
         image = read_image(path)
-        y, x = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-        if min(y, x) < 0:
+        if min(image.shape[:2]) < side:
             raise UserError(f"{path}: smaller than {side} x {side} pixels")
-        found[image_id] = np.ascontiguousarray(image[y : y + side, x : x + side])
+        found[image_id] = centre_crop(image, side, side)
     return found
 
 
-def _lr(image: Pixels, factor: int, downscaling: Downscaling, image_id: str) -> Tensor:
+def lr_of(image: Pixels, factor: int, downscaling: Downscaling, image_id: str) -> Tensor:
+    """The LR image (1, 3, h, w), range [0, 1], of an image (H, W, 3), uint8."""
     size = (image.shape[0] // factor, image.shape[1] // factor)
     small = downscaling.make(image, size, rng=generator("measure", downscaling.name, image_id))
     return torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() / 255
@@ -179,7 +186,7 @@ def curves(
         hr = np.ascontiguousarray(image.transpose(2, 0, 1))
         references = {name: one.reference(hr) for name, one in tools.distances.items()}
         for downscaling, own_heats in heats:
-            lr = _lr(image, factor, downscaling, image_id)
+            lr = lr_of(image, factor, downscaling, image_id)
             given, z = network.condition(lr), _latents(network, image_id, lr, samples)
             pair = between.get(downscaling.name)
             if pair:
@@ -206,6 +213,13 @@ def _apart(distance: Distance, samples: Pixels) -> NDArray[np.float64]:
     """Distance of every two samples; empty for one."""
     rows = [distance.distance(distance.reference(samples[i]), samples[i + 1 :]) for i in range(len(samples) - 1)]
     return np.concatenate(rows) if rows else np.empty(0)
+
+
+def split(means: Mapping[str, float]) -> dict[str, float]:
+    """Means of a set of samples, with LPIPS parted: half of it between two samples, their variance, and the rest."""
+    variance = means["between"] / 2
+    bias = means["lpips"] - variance
+    return {**means, "variance": variance, "bias2": bias, "ratio": variance / bias}
 
 
 def energy_score(squared: NDArray[np.float64], apart: NDArray[np.float64]) -> float:
@@ -253,10 +267,37 @@ def largest_pixels(
     """
     largest, drawn, lost = [0.0, 0.0], 0, 0
     for image_id, image in tqdm(images.items(), desc="noise", disable=None):
-        lr = _lr(image, factor, downscaling, image_id)
+        lr = lr_of(image, factor, downscaling, image_id)
         added = torch.from_numpy(generator("noise", image_id).standard_normal(lr.shape, dtype=np.float32))
         for i, given_lr in enumerate((lr, (lr + noise * added).clamp(0, 1))):
             pixels = network.decode(heat * _latents(network, image_id, lr, samples), network.condition(given_lr))
             drawn, lost = drawn + len(pixels), lost + int((~torch.isfinite(pixels).flatten(1).all(1)).sum())
             largest[i] = max(largest[i], float(pixels.nan_to_num(torch.inf).abs().max()))
     return largest[0], largest[1], drawn, lost
+
+
+def measure_command(
+    measure: Callable[..., Mapping[str, Any]],
+    description: str,
+    own: Mapping[str, Mapping[str, Any]],
+    *,
+    samples: str = "samples per image, 2 or more",
+) -> None:
+    """Measure files of weights, images and LPIPS' backbone as a command line says; write the figures as JSON.
+
+    `own` are further options, with what `argparse` is told of each; `samples`, what ``--help`` says of these.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--weights", type=Path, required=True, help="the exported .safetensors file")
+    parser.add_argument("--validation", type=Path, required=True, help="folder of images never trained on")
+    parser.add_argument("--lpips", type=Path, required=True, help="torchvision's AlexNet weights")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
+    parser.add_argument("--count", type=int, default=50, help="images")
+    parser.add_argument("--samples", type=int, default=2, help=samples)
+    for name, how in own.items():
+        parser.add_argument(name, **how)
+    given = vars(parser.parse_args())
+    out, files = given.pop("out"), [given.pop(name) for name in ("weights", "validation", "lpips")]
+    figures = measure(*files, **given)
+    write_json(out, figures)
+    print(json.dumps(figures))

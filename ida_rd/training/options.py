@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["option", "parse"]
+from ida_rd.core.errors import UserError, did_you_mean
+
+__all__ = ["check_choices", "option", "parse"]
 
 Settings = TypeVar("Settings")
 
@@ -15,6 +18,13 @@ Settings = TypeVar("Settings")
 def option(default: Any, explanation: str) -> Any:
     """Field of a dataclass of settings, with what ``--help`` says about it."""
     return field(default=default, metadata={"help": explanation})
+
+
+def check_choices(settings: Any, **choices: Iterable[str]) -> None:
+    """Raise UserError if an option names something that does not exist."""
+    for name, known in choices.items():
+        if (given := getattr(settings, name)) not in known:
+            raise UserError(f"--{name.replace('_', '-')} {given}: {did_you_mean(given, known)}")
 
 
 def parse(settings: type[Settings], *, prog: str, description: str) -> tuple[Settings, dict[str, Any]]:

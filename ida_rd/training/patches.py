@@ -22,7 +22,17 @@ from ida_rd.core.files import sha256_file
 from ida_rd.core.images import ImageError, read_image
 from ida_rd.core.seeds import generator
 
-__all__ = ["FILTERS", "Downscaling", "PairSource", "Pairs", "PatchSource", "pillow", "through_jpeg", "training_files"]
+__all__ = [
+    "FILTERS",
+    "Downscaling",
+    "PairSource",
+    "Pairs",
+    "PatchSource",
+    "photo_files",
+    "pillow",
+    "through_jpeg",
+    "training_files",
+]
 
 FILTERS = ("bicubic", "bilinear", "lanczos", "box", "hamming", "nearest")
 PILLOW_REACH = 3  # LR pixels: that of the widest kernel, lanczos
@@ -82,6 +92,11 @@ def pillow(name: str) -> Downscaling:
     return Downscaling(name, PILLOW_REACH, make)
 
 
+def photo_files(folder: Path) -> list[Path]:
+    """The JPEG and PNG files of a folder, by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+
+
 def training_files(folder: Path, exclude_licence: str) -> list[tuple[Path, dict[str, str]]]:
     """List the images of `folder` with their rows of ``LICENSES.csv`` (empty where there is none).
 
@@ -99,7 +114,7 @@ def training_files(folder: Path, exclude_licence: str) -> list[tuple[Path, dict[
     """
     if not folder.is_dir():
         raise UserError(f"training images: {folder} is not a folder; give --images a folder of photographs")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    files = photo_files(folder)
     if not files:
         raise UserError(f"training images: {folder} holds no .jpg or .png file")
     table = folder / "LICENSES.csv"

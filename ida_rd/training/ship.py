@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file, write_text
 
-__all__ = ["BESIDE", "CATALOGUE", "ship_weights"]
+__all__ = ["BESIDE", "CATALOGUE", "ship_command", "ship_weights"]
 
 BESIDE = (".md", ".csv", ".json", ".webp")
 CATALOGUE = "shipped.toml"
@@ -61,6 +63,15 @@ def ship_weights(weights: Path, key: str, home: Path, *, largest: int, by: str, 
     own = ENTRY.format(key=key, name=name, sha256=sha256_file(weights), size=weights.stat().st_size)
     write_text(entry, HEAD.format(by=by) + "".join(sorted([*_others(entry, key), own])))
     return entry
+
+
+def ship_command(ship: Callable[[Path], Path], description: str) -> None:
+    """Ship what a command line names."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="the exported .safetensors file, its card beside it"
+    )
+    print(f"written: {ship(parser.parse_args().weights)}")
 
 
 def _others(entry: Path, key: str) -> list[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -21,8 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ida_rd.core.errors import UserError, did_you_mean, exit_with_line
-from ida_rd.core.images import ImageError, read_image
+from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.seeds import generator
 from ida_rd.core.tensors import read_tensors
 from ida_rd.models.sr3.checkpoint import check_header, load_network
@@ -30,9 +30,10 @@ from ida_rd.models.sr3.config import COMPACT, NETWORKS, SR3Config, Trained
 from ida_rd.models.sr3.network import SR3Net
 from ida_rd.models.sr3.schedule import FIRST, LAST, STEPS, betas_of, levels_of
 from ida_rd.training.loop import Loop, Product, Stage, cosine
-from ida_rd.training.options import option, parse
-from ida_rd.training.patches import Pairs, PatchSource, Pixels, pillow, training_files
-from ida_rd.training.record import write_record
+from ida_rd.training.options import check_choices, option, parse
+from ida_rd.training.patches import Pairs, Pixels, pillow
+from ida_rd.training.start import Options, Training, run, source_of
+from ida_rd.training.validation import centre_crop, validation_images
 
 __all__ = ["TrainConfig", "denoising_loss", "levels", "train", "validation_loss"]
 
@@ -72,9 +73,7 @@ class TrainConfig:
 
     def check(self) -> None:
         """Raise UserError if an option names something that does not exist."""
-        for name, known in (("network", SHAPES), ("precision", PRECISIONS)):
-            if getattr(self, name) not in known:
-                raise UserError(f"--{name} {getattr(self, name)}: {did_you_mean(getattr(self, name), known)}")
+        check_choices(self, network=SHAPES, precision=PRECISIONS)
         if self.factor < 2:
             raise UserError(f"--factor {self.factor}: give a whole number of 2 or more")
         for what, size in (("the factor", self.factor), ("what the network halves", self.shape().multiple)):
@@ -142,21 +141,13 @@ def _normal(rng: np.random.Generator, like: Tensor) -> Tensor:
 def validation_loss(net: SR3Net, folder: Path, factor: int) -> float:
     """Mean loss over the levels, of centre crops of the first images; the same noise each time."""
     device = next(net.parameters()).device
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".jpg", ".jpeg", ".png"})[:IMAGES]
-    if not files:
-        raise UserError(f"validation images: {folder} holds no .jpg or .png file")
     step = int(np.lcm(factor, net.config.multiple))
     found = []
-    for path in files:
-        try:
-            image = read_image(path)
-        except ImageError as error:
-            raise UserError(f"validation images: {path}: {error}; or remove it") from None
+    for path, image in validation_images(folder, IMAGES):
         height, width = (min(CROP, side) // step * step for side in image.shape[:2])
         if not height or not width:
             raise UserError(f"validation images: {path}: has a side below {step} pixels: remove it")
-        y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-        patch = np.ascontiguousarray(image[y : y + height, x : x + width])
+        patch = centre_crop(image, height, width)
         small = pillow("bicubic").make(patch, (height // factor, width // factor), rng=generator("validation"))
         hr = _tensor(np.ascontiguousarray(patch.transpose(2, 0, 1)[None]), device)
         given = _tensor(_enlarged(small.transpose(2, 0, 1)[None], factor), device)
@@ -167,7 +158,7 @@ def validation_loss(net: SR3Net, folder: Path, factor: int) -> float:
     return float(np.mean(found))
 
 
-class _Training:
+class _Training(Training):
     """The one stage."""
 
     def __init__(self, config: TrainConfig, source: Pairs, validation: Path, out: Path, device: torch.device) -> None:
@@ -217,56 +208,16 @@ class _Training:
         return {"validation_loss": validation_loss(average, self.validation, self.config.factor)}
 
 
-def train(
-    config: TrainConfig,
-    images: Path,
-    validation: Path,
-    out: Path,
-    *,
-    exclude_licence: str = "",
-    log_every: int = 50,
-    save_every: int = 200,
-    initial: Path | None = None,
-) -> Path:
-    """Train, resuming if ``out`` has a checkpoint, and return the path of the trained state.
-
-    Parameters
-    ----------
-    config : TrainConfig
-    images, validation, out : Path
-        Folders of training photographs, of images that training never sees, and of the run.
-    exclude_licence : str
-        Leave out photographs whose licence in ``LICENSES.csv`` begins with this.
-    log_every, save_every : int
-        Steps per line of the log, per checkpoint.
-    initial : Path, optional
-        A weight file to begin from, of a network of the same shape.
-
-    Returns
-    -------
-    Path
-        ``out/checkpoint.pt``, which `ida_rd.training.export` takes.
-    """
+def train(config: TrainConfig, images: Path, validation: Path, out: Path, **options: Unpack[Options]) -> Path:
+    """Train as `ida_rd.training.start.run` says; initial weights are of a network of the same shape."""
     config.check()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    photographs = training_files(images, exclude_licence)
-    source = PatchSource(
-        [path for path, _ in photographs],
-        config.factor,
-        config.patch,
-        config.seed,
-        jpeg=config.jpeg,
-        candidates=config.candidates,
-        downscalings=[pillow(name) for name in config.filters.split(",")],
-        scales=[float(scale) for scale in config.scales.split(",")],
-        sharpen=config.sharpen,
-    )
-    training = _Training(config, source, validation, out, device)
-    if not training.loop.resume() and initial:
-        training.begin_from(initial)
-    out.mkdir(parents=True, exist_ok=True)
-    write_record(out, training.loop.settings, photographs, device, initial)
-    return training.loop.run(training.stages(), log_every=log_every, save_every=save_every)
+
+    def begin(files: list[Path], device: torch.device) -> _Training:
+        downscalings = [pillow(name) for name in config.filters.split(",")]
+        source = source_of(asdict(config), files, config.factor, config.patch, downscalings)
+        return _Training(config, source, validation, out, device)
+
+    return run(begin, images, validation, out, **options)
 
 
 def main() -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ import torch
 from conftest import ROOT
 from made import script
 from PIL import Image
-from training_photos import write_photos
+from training_photos import held_out, kill_when, write_photos
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.seeds import Draw
@@ -40,7 +37,7 @@ def photos(tmp_path: Path) -> Path:
 def _train(photos: Path, out: Path, **options: Any) -> Path:
     """Train here, and return the folder of the two files."""
     train, export = script("pulse/train.py"), script("pulse/export.py")
-    train.train(train.TrainConfig(**TINY | options), photos, photos, out, log_every=1)
+    train.train(train.TrainConfig(**TINY | options), photos, held_out(photos), out, log_every=1)
     export.export(out, out / "weights")
     return out / "weights"
 
@@ -48,7 +45,7 @@ def _train(photos: Path, out: Path, **options: Any) -> Path:
 def _command(photos: Path, out: Path, steps: int) -> list[str]:
     options = TINY | {"steps": steps, "save-every": 5, "log-every": 1}
     flags = [text for key, value in options.items() for text in (f"--{key.replace('_', '-')}", str(value))]
-    folders = ["--images", str(photos), "--validation", str(photos), "--out", str(out)]
+    folders = ["--images", str(photos), "--validation", str(held_out(photos)), "--out", str(out)]
     return [sys.executable, str(ROOT / "experiments/pulse/train.py"), *folders, *flags]
 
 
@@ -56,15 +53,8 @@ def test_training_resumes_after_a_kill_and_ends_with_the_same_bytes(tmp_path: Pa
     steps = 60
     whole = _train(photos, tmp_path / "whole", steps=steps)
     command, env = _command(photos, tmp_path / "killed", steps), os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
     checkpoint = tmp_path / "killed/checkpoint.pt"
-    deadline = time.monotonic() + 300
-    while not checkpoint.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_when(checkpoint.exists, command, env)
     reached = torch.load(checkpoint, weights_only=True)["step"]
     assert 0 < reached < steps
     export = script("pulse/export.py")

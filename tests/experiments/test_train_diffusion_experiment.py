@@ -15,10 +15,10 @@ import yaml
 from conftest import ROOT
 from made import script
 from numpy.typing import NDArray
+from training_photos import cut_photos, held_out
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file
-from ida_rd.core.images import write_png
 from ida_rd.core.weights import _collect
 from ida_rd.models.edm.network import EDMNet
 from ida_rd.training.edm import TrainConfig, train
@@ -36,10 +36,7 @@ CREDITS = "file,title,author,licence,source\n0.png,A,NASA,CC0-1.0,x\n1.png,C,D,C
 
 @pytest.fixture
 def photos(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(2):
-        write_png(folder / f"{i}.png", np.ascontiguousarray(astronaut[i * 160 : i * 160 + 160, 100:260]))
+    folder = cut_photos(tmp_path, astronaut)
     (folder / "LICENSES.csv").write_text(CREDITS)
     return folder
 
@@ -51,7 +48,7 @@ def test_a_trained_network_is_measured_described_and_ships(
         script(f"train-diffusion-compact/{name}.py") for name in ("by_steps", "describe_diffusion", "ship_diffusion")
     )
     run, weights = tmp_path / "run", tmp_path / f"{NAME}.safetensors"
-    train(TrainConfig(**SMALL), photos, photos, run, exclude_licence="CC-BY-SA", log_every=1)
+    train(TrainConfig(**SMALL), photos, held_out(photos), run, exclude_licence="CC-BY-SA", log_every=1)
     export(run, weights)
     backbone = shared / "weights/lpips/alexnet_features.pth"
     options: dict[str, Any] = {"count": 1, "samples": 2, "crop": 64}

@@ -15,10 +15,10 @@ import yaml
 from conftest import ROOT
 from made import script
 from numpy.typing import NDArray
+from training_photos import cut_photos, held_out
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file
-from ida_rd.core.images import write_png
 from ida_rd.core.weights import _collect
 from ida_rd.models.irn.checkpoint import load_network
 from ida_rd.models.irn.config import IRNConfig
@@ -27,6 +27,7 @@ from ida_rd.training import irn as training
 from ida_rd.training.export import export
 from ida_rd.training.irn import TrainConfig, train
 from ida_rd.training.options import parse
+from ida_rd.training.patches import PatchSource
 
 SMALL: dict[str, Any] = {"blocks": "1", "growth": 2, "patch": 32, "batch": 2, "critic_width": 2, "features": "filters"}
 CREDITS = (
@@ -36,10 +37,7 @@ CREDITS = (
 
 @pytest.fixture
 def photos(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(3):
-        write_png(folder / f"{i}.png", np.ascontiguousarray(astronaut[i * 160 : i * 160 + 160, 100:260]))
+    folder = cut_photos(tmp_path, astronaut, count=3)
     (folder / "LICENSES.csv").write_text(CREDITS)
     return folder
 
@@ -48,16 +46,9 @@ def _trained(photos: Path, folder: Path, **options: Any) -> Path:
     """Train, export; the weight file."""
     initial = options.pop("initial", None)
     name = options.pop("name")
-    train(
-        TrainConfig(**SMALL | options),
-        photos,
-        photos,
-        folder / "state" / name,
-        initial=initial,
-        exclude_licence="CC-BY-SA",
-        log_every=1,
-    )
-    export(folder / "state" / name, folder / f"{name}.safetensors")
+    state, config = folder / "state" / name, TrainConfig(**SMALL | options)
+    train(config, photos, held_out(photos), state, initial=initial, exclude_licence="CC-BY-SA", log_every=1)
+    export(state, folder / f"{name}.safetensors")
     return folder / f"{name}.safetensors"
 
 
@@ -165,19 +156,21 @@ def test_where_the_features_weights_lie_decides_nothing(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     options: dict[str, Any] = {"kind": "irn-sigma", "critic_ahead": 0, "steps": 2, "features": "alexnet", "patch": 64}
     run = tmp_path / "run"
-    saved = train(TrainConfig(**SMALL | options | {"features_path": str(source)}), photos, photos, run)
+    saved = train(TrainConfig(**SMALL | options | {"features_path": str(source)}), photos, held_out(photos), run)
     assert "features_path" not in torch.load(saved, weights_only=True)["settings"]
-    assert train(TrainConfig(**SMALL | options), photos, photos, run) == saved
-    other = train(TrainConfig(**SMALL | options), photos, photos, tmp_path / "other")
+    assert train(TrainConfig(**SMALL | options), photos, held_out(photos), run) == saved
+    other = train(TrainConfig(**SMALL | options), photos, held_out(photos), tmp_path / "other")
     one, two = (torch.load(path, weights_only=True)["modules"]["net"] for path in (saved, other))
     assert all(torch.equal(one[key], two[key]) for key in one)
     with pytest.raises(UserError, match=r"none\.pth \(weights torchvision\.alexnet\): no such file"):
-        train(TrainConfig(**SMALL | options | {"features_path": "none.pth"}), photos, photos, tmp_path / "third")
+        train(
+            TrainConfig(**SMALL | options | {"features_path": "none.pth"}), photos, held_out(photos), tmp_path / "third"
+        )
 
 
 def test_a_network_is_trained_in_the_order_of_numbers_that_is_fast(photos: Path, tmp_path: Path) -> None:
     config = TrainConfig(**SMALL | {"kind": "irn"}).settled()
-    source = training.PatchSource([photos / "0.png"], 4, 32, 0, downscalings=[training.GUIDE])
+    source = PatchSource([photos / "0.png"], 4, 32, 0, downscalings=[training.GUIDE])
     made = training._Training(config, source, None, tmp_path, torch.device("cpu"))
     weight = made.net.get_submodule("operations.1.F.conv5").weight
     assert isinstance(weight, torch.Tensor)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from training_photos import cut_photos
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import write_png
@@ -19,11 +20,7 @@ from ida_rd.training.patches import PILLOW_REACH, Downscaling, PatchSource, Pixe
 @pytest.fixture
 def photos(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
     """Two photographs of 200 x 200."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(2):
-        write_png(folder / f"{i}.png", np.ascontiguousarray(astronaut[i * 200 : i * 200 + 200, 100:300]))
-    return folder
+    return cut_photos(tmp_path, astronaut, side=200)
 
 
 def test_patches_are_a_function_of_seed_and_step(photos: Path) -> None:

@@ -14,9 +14,9 @@ from compact_diffusion import TINY, network
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
+from training_photos import cut_photos, dying, held_out
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.images import write_png
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.models.edm.checkpoint import load_network
 from ida_rd.models.edm.network import EDMNet
@@ -25,7 +25,7 @@ from ida_rd.training import edm as training
 from ida_rd.training.edm import TrainConfig, log_levels, train
 from ida_rd.training.edm_ring import Ring, as_images
 from ida_rd.training.edm_watch import GAINS, Watch
-from ida_rd.training.export import export
+from ida_rd.training.export import export, exported
 from ida_rd.training.muon import Muon, orthogonalised
 from ida_rd.training.patches import PatchSource, pillow
 from ida_rd.upscale import edm
@@ -52,45 +52,24 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
 def photos(tmp_path: Path, astronaut: NDArray[np.uint8], encoder: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two photographs of 160 x 160."""
     monkeypatch.setitem(SMALL, "encoder_path", encoder)
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(2):
-        write_png(folder / f"{i}.png", np.ascontiguousarray(astronaut[i * 160 : i * 160 + 160, 100:260]))
-    return folder
+    return cut_photos(tmp_path, astronaut)
 
 
 def _run(photos: Path, out: Path, initial: Path | None = None, **options: Any) -> list[dict[str, Any]]:
     """Train here; return the log."""
-    train(TrainConfig(**SMALL | options), photos, photos, out, log_every=1, save_every=3, initial=initial)
+    train(TrainConfig(**SMALL | options), photos, held_out(photos), out, log_every=1, save_every=3, initial=initial)
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
-class Killed(Exception):
-    """Stands for the end of the process."""
-
-
 @pytest.mark.parametrize("at", ["step_head", "step_denoiser"])
-def test_training_resumes_after_a_kill_and_gives_the_same_bytes(
-    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, at: str
-) -> None:
+def test_training_resumes_after_a_kill_and_gives_the_same_bytes(tmp_path: Path, photos: Path, at: str) -> None:
     """In either stage: the crops that are held are made again."""
     _run(photos, tmp_path / "whole", steps=9, head_steps=5)
-    step = getattr(training._Training, at)
-
-    def dying(self: Any, number: int) -> Any:
-        if number == 4:
-            raise Killed
-        return step(self, number)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(training._Training, at, dying)
-        with pytest.raises(Killed):
-            _run(photos, tmp_path / "killed", steps=9, head_steps=5)
+    with dying(training._Training, at, 4):
+        _run(photos, tmp_path / "killed", steps=9, head_steps=5)
     log = _run(photos, tmp_path / "killed", steps=9, head_steps=5)
     assert len(log) == 15, "one step was done twice"
-    for name in ("whole", "killed"):
-        export(tmp_path / name, tmp_path / f"{name}.safetensors")
-    assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "killed.safetensors").read_bytes()
+    assert exported(tmp_path / "whole") == exported(tmp_path / "killed")
 
 
 def test_it_learns_and_its_weights_are_an_upscaler(tmp_path: Path, photos: Path) -> None:
@@ -284,9 +263,7 @@ def test_what_is_watched_is_in_the_log_and_changes_nothing(shared: Path, tmp_pat
     assert {"validation_ratio", "validation_bias2", "validation_energy", "gain_1", "seconds"} <= seen[0].keys()
     assert len(_run(photos, tmp_path / "seen", steps=4)) == len(log), "it goes on, at its end, with nobody watching"
     _run(photos, tmp_path / "not", steps=4)
-    for name in ("seen", "not"):
-        export(tmp_path / name, tmp_path / f"{name}.safetensors")
-    assert (tmp_path / "seen.safetensors").read_bytes() == (tmp_path / "not.safetensors").read_bytes()
+    assert exported(tmp_path / "seen") == exported(tmp_path / "not")
 
 
 @pytest.mark.parametrize(
@@ -312,6 +289,6 @@ def test_mistaken_options_of_training_are_one_line(
     tmp_path: Path, photos: Path, option: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=re.escape(message)) as error:
-        train(TrainConfig(**SMALL | option), photos, photos, tmp_path / "run")
+        train(TrainConfig(**SMALL | option), photos, held_out(photos), tmp_path / "run")
     assert len(str(error.value).splitlines()) == 1
     assert not (tmp_path / "run").exists()

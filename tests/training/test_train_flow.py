@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,10 @@ import pytest
 import torch
 from conftest import ROOT
 from numpy.typing import NDArray
+from training_photos import cut_photos, held_out, kill_when
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file
-from ida_rd.core.images import write_png
 from ida_rd.core.weights import load_tensors, locate
 from ida_rd.models.flow import load_network
 from ida_rd.training.export import export
@@ -33,32 +31,23 @@ SHIPPED = "x4-larger"  # the network that ships for factor 4, by its name in tra
 @pytest.fixture
 def photos(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
     """Two photographs of 200 x 200."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(2):
-        write_png(folder / f"{i}.png", np.ascontiguousarray(astronaut[i * 200 : i * 200 + 200, 100:300]))
-    return folder
+    return cut_photos(tmp_path, astronaut, side=200)
 
 
 def _train(photos: Path, out: Path) -> list[str]:
     options = {"patch": 32, "l1-steps": 3, "l1-batch": 2, "nll-steps": 42, "nll-batch": 1, "warmup-steps": 2}
     options |= {"energy": 1, "log-every": 1, "save-every": 10}
     flags = [text for key, value in options.items() for text in (f"--{key}", str(value))]
-    folders = ["--images", str(photos), "--validation", str(photos), "--out", str(out)]
+    folders = ["--images", str(photos), "--validation", str(held_out(photos)), "--out", str(out)]
     return [sys.executable, "-m", "ida_rd.training.flow", *folders, *flags]
 
 
 def test_training_resumes_after_a_kill_and_gives_the_same_weights(tmp_path: Path, photos: Path) -> None:
     variables = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     subprocess.run(_train(photos, tmp_path / "whole"), cwd=ROOT, env=variables, check=True, capture_output=True)
-    process = subprocess.Popen(_train(photos, tmp_path / "killed"), cwd=ROOT, env=variables, stderr=subprocess.DEVNULL)
-    log = tmp_path / "killed" / "log.jsonl"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and (not log.exists() or '"nll", "step": 22' not in log.read_text()):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    subprocess.run(_train(photos, tmp_path / "killed"), cwd=ROOT, env=variables, check=True, capture_output=True)
+    again, log = _train(photos, tmp_path / "killed"), tmp_path / "killed" / "log.jsonl"
+    kill_when(lambda: log.exists() and '"nll", "step": 22' in log.read_text(), again, variables)
+    subprocess.run(again, cwd=ROOT, env=variables, check=True, capture_output=True)
     whole, killed = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "killed"))
     assert whole["step"] == killed["step"] == 42
     for name, tensor in whole["averages"]["net"].items():
@@ -77,7 +66,7 @@ def test_training_by_the_energy_score_moves_what_samples_are_made_of(tmp_path: P
     weights = {}
     for energy in (0.0, 2.0):
         out, config = tmp_path / f"run-{energy}", TrainConfig(energy=energy, **options)
-        state = train(config, photos, photos, out, initial=shipped, log_every=1)
+        state = train(config, photos, held_out(photos), out, initial=shipped, log_every=1)
         weights[energy] = torch.load(state, weights_only=True)["modules"]["net"]
         entry = json.loads((out / "log.jsonl").read_text().splitlines()[0])
         assert ("energy" in entry) == bool(energy)
@@ -89,7 +78,7 @@ def test_training_in_bfloat16_is_near_that_in_float32(tmp_path: Path, photos: Pa
     first = {}
     for precision in ("float32", "bfloat16"):
         options: dict[str, Any] = {"patch": 32, "l1_steps": 1, "nll_steps": 1, "nll_batch": 2, "warmup_steps": 1}
-        train(TrainConfig(precision=precision, **options), photos, photos, tmp_path / precision, log_every=1)
+        train(TrainConfig(precision=precision, **options), photos, held_out(photos), tmp_path / precision, log_every=1)
         log = (tmp_path / precision / "log.jsonl").read_text().splitlines()
         first[precision] = json.loads(log[1])["bits"]
     assert first["float32"] != first["bfloat16"]
@@ -114,7 +103,7 @@ def test_mistaken_options_of_training_are_one_line(tmp_path: Path, option: dict[
 def test_training_continues_from_weights(tmp_path: Path, photos: Path) -> None:
     shipped = locate("flow-compact.x4").path
     config = TrainConfig(network=SHIPPED, patch=32, nll_steps=1, nll_batch=1, warmup_steps=1000)
-    state = torch.load(train(config, photos, photos, tmp_path / "run", initial=shipped), weights_only=True)
+    state = torch.load(train(config, photos, held_out(photos), tmp_path / "run", initial=shipped), weights_only=True)
     assert (state["stage"], state["step"]) == ("nll", 1)
     start = load_tensors(shipped)
     assert all((state["modules"]["net"][key] - value.float()).abs().max() < 1e-5 for key, value in start.items())
@@ -123,12 +112,12 @@ def test_training_continues_from_weights(tmp_path: Path, photos: Path) -> None:
     for smaller_or_other in ("x4", "x8"):
         other = TrainConfig(network=smaller_or_other, patch=32)
         with pytest.raises(UserError, match=f"cannot start a network {smaller_or_other}"):
-            train(other, photos, photos, tmp_path / "other", initial=shipped)
+            train(other, photos, held_out(photos), tmp_path / "other", initial=shipped)
 
 
 def test_weights_are_exported_to_the_same_bytes_each_time(tmp_path: Path, photos: Path) -> None:
     options: dict[str, Any] = {"patch": 32, "l1_steps": 0, "nll_batch": 1, "warmup_steps": 1}
-    train(TrainConfig(nll_steps=1, **options), photos, photos, tmp_path / "run")
+    train(TrainConfig(nll_steps=1, **options), photos, held_out(photos), tmp_path / "run")
     for i in range(8):  # safetensors writes its metadata in any order
         export(tmp_path / "run", tmp_path / f"{i}.safetensors")
     assert len({sha256_file(tmp_path / f"{i}.safetensors") for i in range(8)}) == 1
@@ -141,7 +130,7 @@ def test_weights_are_exported_to_the_same_bytes_each_time(tmp_path: Path, photos
 def test_weights_are_not_exported_before_their_stage(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(UserError, match="--run takes the --out of a training run"):
         export(tmp_path / "none", tmp_path / "w.safetensors")
-    checkpoint = train(TrainConfig(patch=32, l1_steps=1, nll_steps=0), photos, photos, tmp_path / "run")
+    checkpoint = train(TrainConfig(patch=32, l1_steps=1, nll_steps=0), photos, held_out(photos), tmp_path / "run")
     state = torch.load(checkpoint, weights_only=True) | {"stage": "l1"}
     torch.save(state, checkpoint)
     with pytest.raises(UserError, match=r"checkpoint\.pt: the run has not reached its stage nll yet"):
@@ -158,8 +147,8 @@ def test_training_takes_a_downscaler_in_place_of_filters(tmp_path: Path, photos:
         return hr[::4, ::4]
 
     chosen = [Downscaling("pick", 1, pick)]
-    train(TrainConfig(**options), photos, photos, tmp_path / "run", downscalings=chosen)
+    train(TrainConfig(**options), photos, held_out(photos), tmp_path / "run", downscalings=chosen)
     assert set(calls) == {(40, 40, 3)}  # a margin of one LR pixel around the patch
     assert json.loads((tmp_path / "run" / "training.json").read_text())["config"]["filters"] == "pick"
     with pytest.raises(UserError, match="other settings \\(filters\\)"):
-        train(TrainConfig(**options), photos, photos, tmp_path / "run")
+        train(TrainConfig(**options), photos, held_out(photos), tmp_path / "run")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,15 @@ import pytest
 import torch
 from conftest import ROOT
 from numpy.typing import NDArray
+from training_photos import cut_photos, held_out, kill_when
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.images import read_image, write_png
+from ida_rd.core.images import read_image
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.models.irn.checkpoint import load_network
 from ida_rd.models.irn.config import IRNConfig
 from ida_rd.models.irn.network import IRNNet
-from ida_rd.training.export import export
+from ida_rd.training.export import export, exported
 from ida_rd.training.irn import GUIDE, TrainConfig, train, validation_psnr
 from ida_rd.training.patches import PatchSource
 from ida_rd.upscale import irn
@@ -36,16 +35,12 @@ SMALL: dict[str, Any] = {"blocks": "1", "growth": 2, "patch": 32, "batch": 2, "c
 @pytest.fixture
 def photos(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
     """Two photographs of 160 x 160."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(2):
-        write_png(folder / f"{i}.png", np.ascontiguousarray(astronaut[i * 160 : i * 160 + 160, 100:260]))
-    return folder
+    return cut_photos(tmp_path, astronaut)
 
 
 def _run(photos: Path, out: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Train here; return the state and the log."""
-    state = train(TrainConfig(**SMALL | options), photos, photos, out, log_every=1)
+    state = train(TrainConfig(**SMALL | options), photos, held_out(photos), out, log_every=1)
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return torch.load(state, weights_only=True), log
 
@@ -53,30 +48,22 @@ def _run(photos: Path, out: Path, **options: Any) -> tuple[dict[str, Any], list[
 def _command(photos: Path, out: Path) -> list[str]:
     options = SMALL | {"kind": "irn-sigma", "steps": 40, "critic_ahead": 2, "log-every": 1, "save-every": 10}
     flags = [text for key, value in options.items() for text in (f"--{key.replace('_', '-')}", str(value))]
-    folders = ["--images", str(photos), "--validation", str(photos), "--out", str(out)]
+    folders = ["--images", str(photos), "--validation", str(held_out(photos)), "--out", str(out)]
     return [sys.executable, "-m", "ida_rd.training.irn", *folders, *flags]
 
 
 def test_training_resumes_after_a_kill_and_gives_the_same_bytes(tmp_path: Path, photos: Path) -> None:
     variables = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     subprocess.run(_command(photos, tmp_path / "whole"), cwd=ROOT, env=variables, check=True, capture_output=True)
-    again = _command(photos, tmp_path / "killed")
-    process = subprocess.Popen(again, cwd=ROOT, env=variables, stderr=subprocess.DEVNULL)
-    log = tmp_path / "killed" / "log.jsonl"
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and (not log.exists() or '"step": 22' not in log.read_text()):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    again, log = _command(photos, tmp_path / "killed"), tmp_path / "killed" / "log.jsonl"
+    kill_when(lambda: log.exists() and '"step": 22' in log.read_text(), again, variables)
     subprocess.run(again, cwd=ROOT, env=variables, check=True, capture_output=True)
     whole, killed = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "killed"))
     assert whole["step"] == killed["step"] == 40
     for part in ("net", "critic"):  # batch norm's running statistics too
         for name, tensor in whole["modules"][part].items():
             assert torch.equal(tensor, killed["modules"][part][name]), name
-    for name in ("whole", "killed"):
-        export(tmp_path / name, tmp_path / f"{name}.safetensors")
-    assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "killed.safetensors").read_bytes()
+    assert exported(tmp_path / "whole") == exported(tmp_path / "killed")
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
     assert steps.count(5) == 1, "finished steps were not done again"
     assert max(steps.count(step) for step in range(21, 23)) == 2
@@ -88,7 +75,7 @@ def test_irn_learns_and_its_weights_are_an_upscaler(tmp_path: Path, photos: Path
     assert {"guide", "latent", "norm", "rate"} <= steps[0].keys()
     totals = [entry["reconstruction"] + 16 * entry["guide"] + entry["latent"] for entry in steps]
     assert np.mean(totals[-10:]) < 0.8 * np.mean(totals[:10])
-    before = validation_psnr(IRNNet(IRNConfig((1, 1), growth=2)), photos, 1.0)
+    before = validation_psnr(IRNNet(IRNConfig((1, 1), growth=2)), held_out(photos), 1.0)
     assert log[-1]["validation_psnr_sigma_1"] > before + 1
     export(tmp_path / "run", tmp_path / "mine.safetensors")
     parameters = irn.Parameters(path=str(tmp_path / "mine.safetensors"))
@@ -126,7 +113,9 @@ def test_irn_plus_goes_on_from_an_irn_with_all_its_terms(tmp_path: Path, photos:
     export(tmp_path / "irn", tmp_path / "irn.safetensors")
     first = load_network(tmp_path / "irn.safetensors").state_dict()
     config = TrainConfig(**SMALL | {"kind": "irn-plus", "steps": 3, "critic_ahead": 1, "gan": gan})
-    state = train(config, photos, photos, tmp_path / "plus", log_every=1, initial=tmp_path / "irn.safetensors")
+    state = train(
+        config, photos, held_out(photos), tmp_path / "plus", log_every=1, initial=tmp_path / "irn.safetensors"
+    )
     log = [json.loads(line) for line in (tmp_path / "plus" / "log.jsonl").read_text().splitlines()]
     assert "reconstruction" not in log[0]
     assert "critic" in log[0]
@@ -138,7 +127,7 @@ def test_irn_plus_goes_on_from_an_irn_with_all_its_terms(tmp_path: Path, photos:
         with pytest.raises(UserError, match=r"is a network of IRNConfig.*set --factor, --blocks"):
             train(
                 TrainConfig(**SMALL | {"kind": "irn-plus"} | other),
-                *(photos, photos, tmp_path / "other"),
+                *(photos, held_out(photos), tmp_path / "other"),
                 initial=tmp_path / "irn.safetensors",
             )
 

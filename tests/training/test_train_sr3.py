@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from training_photos import cut_photos, dying, held_out
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.images import write_png
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.core.tensors import read_tensors
 from ida_rd.models.sr3.checkpoint import load_network
 from ida_rd.models.sr3.schedule import betas_of, levels_of
 from ida_rd.training import sr3 as training
-from ida_rd.training.export import export
+from ida_rd.training.export import export, exported
 from ida_rd.training.sr3 import SHAPES, TrainConfig, levels, train
 from ida_rd.upscale import sr3
 from ida_rd.upscale.contract import Problem
@@ -31,46 +31,25 @@ SMALL: dict[str, Any] = {"network": "tiny", "patch": 32, "batch": 4, "warmup_ste
 @pytest.fixture
 def photos(tmp_path: Path, astronaut: NDArray[np.uint8]) -> Path:
     """Two photographs of 160 x 160."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(2):
-        write_png(folder / f"{i}.png", np.ascontiguousarray(astronaut[i * 160 : i * 160 + 160, 100:260]))
-    return folder
+    return cut_photos(tmp_path, astronaut)
 
 
 def _run(photos: Path, out: Path, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Train here; return the state and the log."""
-    state = train(TrainConfig(**SMALL | options), photos, photos, out, log_every=1, save_every=3)
+    state = train(TrainConfig(**SMALL | options), photos, held_out(photos), out, log_every=1, save_every=3)
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return torch.load(state, weights_only=True), log
 
 
-class Killed(Exception):
-    """Stands for the end of the process."""
-
-
-def test_training_resumes_after_a_kill_and_gives_the_same_bytes(
-    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_resumes_after_a_kill_and_gives_the_same_bytes(tmp_path: Path, photos: Path) -> None:
     """With dropout too, whose numbers are a function of the step."""
     options: dict[str, Any] = {"steps": 8, "dropout": 0.3}
     _run(photos, tmp_path / "whole", **options)
-    step = training._Training.step
-
-    def dying(self: Any, number: int) -> Any:
-        if number == 5:
-            raise Killed
-        return step(self, number)
-
-    monkeypatch.setattr(training._Training, "step", dying)
-    with pytest.raises(Killed):
+    with dying(training._Training, "step", 5):
         _run(photos, tmp_path / "killed", **options)
-    monkeypatch.undo()
     _, log = _run(photos, tmp_path / "killed", **options)
     assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 8]
-    for name in ("whole", "killed"):
-        export(tmp_path / name, tmp_path / f"{name}.safetensors")
-    assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "killed.safetensors").read_bytes()
+    assert exported(tmp_path / "whole") == exported(tmp_path / "killed")
 
 
 def test_it_learns_and_its_weights_are_an_upscaler(tmp_path: Path, photos: Path) -> None:
@@ -94,7 +73,7 @@ def test_it_begins_from_weights_of_its_own_shape(tmp_path: Path, photos: Path) -
     _run(photos, tmp_path / "first", steps=2, seed=5)
     export(tmp_path / "first", tmp_path / "first.safetensors")
     config = TrainConfig(**SMALL | {"steps": 1, "rate": 1e-9, "final_rate": 1e-9})
-    state = train(config, photos, photos, tmp_path / "on", initial=tmp_path / "first.safetensors")
+    state = train(config, photos, held_out(photos), tmp_path / "on", initial=tmp_path / "first.safetensors")
     export(tmp_path / "on", tmp_path / "on.safetensors")
     assert torch.load(state, weights_only=True)["step"] == 1
     begun, ended = (
@@ -105,7 +84,7 @@ def test_it_begins_from_weights_of_its_own_shape(tmp_path: Path, photos: Path) -
     with pytest.raises(UserError, match="is not a network compact: set --network, or leave --initial out"):
         train(
             TrainConfig(**SMALL | {"network": "compact"}),
-            *(photos, photos, tmp_path / "other"),
+            *(photos, held_out(photos), tmp_path / "other"),
             initial=tmp_path / "first.safetensors",
         )
 
@@ -144,6 +123,6 @@ def test_mistaken_options_of_training_are_one_line(
     tmp_path: Path, photos: Path, option: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=re.escape(message)) as error:
-        train(TrainConfig(**option), photos, photos, tmp_path / "run")
+        train(TrainConfig(**option), photos, held_out(photos), tmp_path / "run")
     assert len(str(error.value).splitlines()) == 1
     assert not (tmp_path / "run").exists()
