@@ -152,6 +152,29 @@ def test_without_adapted_decoders_it_says_so_and_aliasing_may_be_the_better(
     assert (table.s_p[table["count"] < 5] == 1).all()
 
 
+def test_a_distortion_of_which_more_is_better_gives_the_same_answers(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = []
+    for better in ("lower", "higher"):
+        folder = tmp_path / better
+        folder.mkdir()
+        _project(folder, LEVELS, adapted=True, sign=1)
+        if better == "higher":
+            recipe = json.loads((folder / "data/plan/aggregate.json").read_text())
+            recipe["distortions"]["lpips-alex"]["better"] = "higher"
+            write_json(folder / "data/plan/aggregate.json", recipe)
+            rows = pd.read_csv(folder / "metrics/tables/images.csv")
+            write_table(folder / "metrics/tables/images.csv", rows.assign(**{"lpips-alex": -rows["lpips-alex"]}))
+        monkeypatch.chdir(folder)
+        resizers.main()
+        answers.append(pd.read_csv("results/made/answers.csv"))
+        table = pd.read_csv("results/made/table.csv").set_index(["group", "downscaler"])
+        assert table.loc[("photo", "linear"), "gap"] == pytest.approx(0.03, abs=0.003)
+        assert (table.s_low.dropna() <= table.s[table.s_low.notna()]).all()
+    pd.testing.assert_frame_equal(*answers)
+
+
 def test_flat_images_differ_in_nothing_and_break_nothing(
     resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,9 +12,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
+from made import script
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -132,3 +134,21 @@ def test_packages_of_npm_are_what_they_are_called(jpeg: Path, astronaut: NDArray
     assert 0.2 < np.abs(whole - fast).mean() < 10
     assert _done(*script, "pica").stdout.startswith("pica ")
     assert "libvips" in _done(*script, "sharp").stdout
+
+
+def test_how_far_functions_are_apart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    apart = script("resizers/apart.py")
+    monkeypatch.chdir(FOLDER)
+    names = ["pillow-nearest", "{method: resample, filter: bicubic}", "bicubic", "{method: resample, filter: box}"]
+    monkeypatch.setattr("sys.argv", ["apart.py", "--images", "1", "--side", "64", *names])
+    apart.main()
+    table = pd.DataFrame([line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[4:]])
+    found = table.set_index(0).astype(float).to_numpy()
+    assert np.array_equal(found, found.T)
+    assert found[1, 2] == 0
+    assert found[0, 2] > 4 * found[2, 3] > 0
+    monkeypatch.setattr("sys.argv", ["apart.py", "--side", "30", "bicubic"])
+    with pytest.raises(UserError, match=r"^--side 30: no multiple of 4"):
+        apart.main()
+    with pytest.raises(UserError, match=r"^\{filter: box\}: no entry with a method"):
+        apart.entry_of("{filter: box}", {})
