@@ -204,7 +204,8 @@ class Study:
             tested = [k for k in given if found[k].count >= FEWEST]
             corrected = dict(zip(tested, holm([given[k] for k in tested]), strict=True))
             for k in given:
-                found[k] = replace(found[k], **{key: corrected.get(k, 1.0)})
+                change: dict[str, Any] = {key: corrected.get(k, 1.0)}
+                found[k] = replace(found[k], **change)
         return found
 
     def paragraph(self, question: Question, answers: list[Answer]) -> str:
@@ -256,7 +257,7 @@ class Study:
         By S, and by S* where all kernels have adapted decoders; p is of signs flipped by photograph, with Holm's
         correction over all of them that are by the same.
         """
-        found = []
+        found: list[dict[str, Any]] = []
         for factor in self.factors:
             recipes, family = self.recipe["recipes"], self.family(factor)
             known = {n: recipes[f"downscale/x{factor}/{n}"]["parameters"] for n in names if n in self.names[factor]}
@@ -277,10 +278,8 @@ class Study:
                     row = {"factor": factor, "group": group, "by": by, "photographs": len(rho), "kernels": len(passed)}
                     means = float(stats.spearmanr(passed, each.mean()).statistic) if len(rho) else None
                     row |= {"rho": float(rho.mean()) if len(rho) else None, "low": low, "high": high}
-                    row |= {"rho_of_means": means, "p": None}
-                    if low is not None:
-                        row["p"] = sign_flip_p(rho, self.recipe["resamples"], self.recipe["seed"])
-                    found.append(row)
+                    p = sign_flip_p(rho, self.recipe["resamples"], self.recipe["seed"])
+                    found.append(row | {"rho_of_means": means, "p": None if low is None else p})
         for by in ("S", "S*"):
             tested = [row for row in found if row["by"] == by and row["p"] is not None]
             for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,7 +93,7 @@ def test_a_jpeg_file_that_is_shrunk_while_it_is_decoded_is_another(library: str,
     whole, fast = (_reduced([*command, how], jpeg) for how in ("whole", "fast"))
     assert 0.2 < np.abs(whole - fast).mean() < 10
     hr = np.asarray(Image.open(jpeg))
-    kind = {"filter": "lanczos"} if library == "pillow" else {"backend": "pyvips", "filter": "lanczos"}
+    kind: dict[str, Any] = {"filter": "lanczos"} if library == "pillow" else {"backend": "pyvips", "filter": "lanczos"}
     direct = resample.downscale(hr, (64, 64), rng=np.random.default_rng(0), **kind)
     assert np.array_equal(whole, direct)
 
