@@ -25,7 +25,7 @@ FACTORS = (4, 8, 16)
 PROGRAMS = {
     "git": "compare and publish need it for other versions",
     "dvc": f"runs the pipeline: {PIPELINE}",
-    "magick": "ImageMagick, for the experiment `libraries`",
+    "magick": "ImageMagick, for the experiment `resizers`",
 }
 
 

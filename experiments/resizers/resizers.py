@@ -1,15 +1,16 @@
 """What users of resize functions ask, answered: one paragraph per question, with intervals, group by group.
 
 A question is a list of pairs, each of which asks whether the first function loses less than the second. It is judged on
-every group of images by S, the blind decoder's score, and, where params.yaml has adapted decoders, by S* too, the
-score of a decoder that was adapted to each function (`ida_rd.aggregate.matched`); what of a difference is not in S* was
-unreadable to the blind decoder and is not lost. Signs are flipped by photograph; Holm's correction is over all pairs
-and groups of a question, for S and for S* each. Where there is no test, the text says "not shown".
+every group of images by S*, the score of a decoder that was adapted to each function (`ida_rd.aggregate.matched`),
+where params.yaml has such decoders. S, the blind decoder's score, says how well that decoder reads a function: what of
+a difference in S is not in S* (the gap) was unreadable to it, and is not lost. Of S alone the text never says "loses".
+Signs are flipped by photograph; Holm's correction is over all pairs and groups of a question, for S and for S* each.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from scipy import stats
 from ida_rd.aggregate.comparisons import holm
 from ida_rd.aggregate.matched import adapted_difference, matched_table
 from ida_rd.aggregate.results import photographs_in
-from ida_rd.aggregate.statistics import by_photograph, mean_interval, paired_difference
+from ida_rd.aggregate.statistics import by_photograph, mean_interval, paired_difference, sign_flip_p
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, write_json, write_text
 from ida_rd.core.methods import Parameters, validate
@@ -35,6 +36,17 @@ from ida_rd.downscale.convolve import weights
 from ida_rd.study.record import write_record
 
 FINE = 4096  # samples of a kernel's spectrum
+BLIND = "By the blind decoder alone: S* is not measured, so that nothing here says what is lost."
+READS = {
+    1: "{0} is read better by this decoder than {1}",
+    0: "no difference shown between {0} and {1}",
+    -1: "{0} is read worse by this decoder than {1}",
+}
+LOSES = {
+    1: "{0} loses less than {1}",
+    0: "no difference in loss shown between {0} and {1}",
+    -1: "{0} loses more than {1}",
+}
 
 
 class Question(Parameters):
@@ -58,7 +70,10 @@ class Settings(Parameters):
 
 @dataclass(frozen=True)
 class Answer:
-    """How much more the second of a pair loses than the first, on a group; None where there is no such number."""
+    """How much worse the second of a pair scores than the first, on a group; None where there is no such number.
+
+    `gap` is what of the difference was unreadable to the blind decoder; p are corrected by `Study.answers`.
+    """
 
     factor: int
     group: str
@@ -73,20 +88,14 @@ class Answer:
     star_low: float | None = None
     star_high: float | None = None
     star_p: float | None = None
-
-    @property
-    def gap(self) -> float | None:
-        """What of the difference was unreadable to the blind decoder."""
-        return None if self.star is None else self.s - self.star
+    gap: float | None = None
+    gap_low: float | None = None
+    gap_high: float | None = None
 
 
-def verdict(value: float | None, p: float | None, count: int, level: float) -> str:
-    """What a difference came to; `p` is corrected."""
-    if value is None or p is None:
-        return "not measured"
-    if count < FEWEST or p >= level:
-        return "not shown"
-    return "loses less" if value > 0 else "loses more"
+def shown(value: float, p: float, count: int, level: float) -> int:
+    """Whether the first of a pair is shown to be the better (1), the worse (-1), or neither (0); `p` is corrected."""
+    return int(np.sign(value)) if count >= FEWEST and p < level else 0
 
 
 def group_of(image_id: str, groups: dict[str, str]) -> str:
@@ -138,10 +147,10 @@ class Study:
         found = [one for one in self.recipe.get("matched", []) if (one["blind"], one["factor"]) == wanted]
         return found[0] if found else None
 
-    def losses(self, group: str, factor: int) -> pd.DataFrame:
-        """S by image (rows) and function, turned so that more is worse."""
+    def losses(self, group: str, factor: int, upscalers: Sequence[str] = ()) -> pd.DataFrame:
+        """S by image (rows) and function, turned so that more is worse; of other upscalers, their mean."""
         mine = self.of(group)
-        mine = mine[(mine.upscaler == self.settings.preset) & (mine.factor == factor)]
+        mine = mine[mine.upscaler.isin(upscalers or [self.settings.preset]) & (mine.factor == factor)]
         sign = 1.0 if self.descriptor["better"] == "lower" else -1.0
         return sign * mine.pivot_table(self.lead, "image_id", "downscaler")
 
@@ -157,42 +166,47 @@ class Study:
         settings: dict[str, Any] = {key: self.recipe[key] for key in ("resamples", "seed")}
         found: list[Answer] = []
         for factor in self.factors:
-            pairs = [pair for pair in question.pairs if set(pair) <= self.names[factor]]
             for group in self.groups:
-                wide, rows = self.losses(group, factor), self.of(group)
-                count = len({self.photographs[str(i)] for i in wide.index})
-                for less, more in pairs if len(wide) >= 2 else []:
+                wide = self.losses(group, factor)
+                pairs = [pair for pair in question.pairs if set(pair) <= set(wide)]
+                for less, more in [(a, b) for a, b in pairs if len((wide[a] - wide[b]).dropna()) >= 2]:
                     d = paired_difference(
                         wide[less], wide[more], self.photographs, confidence=self.recipe["confidence"], **settings
                     )
-                    star: tuple[Any, ...] = ()
-                    family = self.family(factor)
-                    adapted = set(rows[rows.upscaler == family["adapted"][0]].downscaler) if family else set()
-                    if family and {less, more} <= adapted:
-                        mean, p = adapted_difference(
-                            rows,
-                            self.photographs,
-                            family,
-                            self.lead,
-                            less,
-                            more,
-                            better=self.descriptor["better"],
-                            **settings,
-                        )
-                        star = (mean.value, *mean.ends(self.recipe["confidence"]), p)
-                    found.append(Answer(factor, group, less, more, count, d.mean, d.low, d.high, d.p, *star))
+                    parts = self._adapted(group, factor, less, more, settings)
+                    found.append(Answer(factor, group, less, more, d.photographs, d.mean, d.low, d.high, d.p, **parts))
         return self._corrected(found)
+
+    def _adapted(self, group: str, factor: int, less: str, more: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """Difference by S*, and the gap's; empty without adapted decoders of both."""
+        family, rows = self.family(factor), self.of(group)
+        rows = rows[rows.factor == factor]
+        adapted = rows[rows.upscaler.isin(family["adapted"])] if family else rows[:0]
+        if not family or not {less, more} <= set(adapted.downscaler):
+            return {}
+        keys = ["image_id", "downscaler"]
+        blind = rows[rows.upscaler == self.settings.preset].set_index(keys)[self.lead]
+        unread = blind.reindex(pd.MultiIndex.from_frame(adapted[keys])).to_numpy() - adapted[self.lead].to_numpy()
+        found: dict[str, Any] = {}
+        for key, table in (("star", adapted), ("gap", adapted.assign(**{self.lead: unread}))):
+            given = (table, self.photographs, family, self.lead, less, more)
+            mean, p = adapted_difference(*given, better=self.descriptor["better"], **settings)
+            low, high = mean.ends(self.recipe["confidence"])
+            found |= {key: mean.value, f"{key}_low": low, f"{key}_high": high, f"{key}_p": p}
+        del found["gap_p"]  # no question is about it
+        return found
 
     @staticmethod
     def _corrected(found: list[Answer]) -> list[Answer]:
-        tested = [one for one in found if one.count >= FEWEST]
-        by_s = dict(zip(map(id, tested), holm([one.s_p for one in tested]), strict=True))
-        starred = [one for one in tested if one.star_p is not None]
-        by_star = dict(zip(map(id, starred), holm([one.star_p or 0.0 for one in starred]), strict=True))
-        return [
-            Answer(**{**vars(one), "s_p": by_s.get(id(one), 1.0), "star_p": by_star.get(id(one), one.star_p)})
-            for one in found
-        ]
+        """Correct p over all that is tested; what is not tested has 1."""
+        for key in ("s_p", "star_p"):
+            given = {k: p for k, one in enumerate(found) if (p := getattr(one, key)) is not None}
+            tested = [k for k in given if found[k].count >= FEWEST]
+            corrected = dict(zip(tested, holm([given[k] for k in tested]), strict=True))
+            for k in given:
+                change: dict[str, Any] = {key: corrected.get(k, 1.0)}
+                found[k] = replace(found[k], **change)
+        return found
 
     def paragraph(self, question: Question, answers: list[Answer]) -> str:
         """What can be posted under the thread."""
@@ -200,6 +214,9 @@ class Study:
         if question.factor is not None and question.factor not in self.factors:
             have = " and ".join(f"x{factor}" for factor in self.factors)
             lines.append(f"At x{question.factor} this is not measured: no decoder of this run is for it. At {have}:")
+        partly = any(one.star is not None for one in answers)
+        if answers and not partly:
+            lines.append(BLIND)
         for factor in self.factors:
             for group in self.groups:
                 mine = [one for one in answers if (one.factor, one.group) == (factor, group)]
@@ -207,67 +224,85 @@ class Study:
                 if not mine:
                     lines.append(f"{where}: not shown, too few images or functions.")
                     continue
-                count = mine[0].count
+                count = max(one.count for one in mine)
                 if count < FEWEST:
                     lines.append(f"{where} (N = {count}): not shown, too few for an interval.")
                     continue
-                parts = [self._sentence(one) for one in mine]
+                parts = [self._sentence(one, count, partly) for one in mine]
                 lines.append(f"{where} (N = {count}): {'; '.join(parts)}.")
         if missing := sorted({name for pair in question.pairs for name in pair} - set().union(*self.names.values())):
             lines.append(f"Not measured: {'; '.join(self.missing(name) for name in missing)}.")
         return " ".join(lines)
 
-    def _sentence(self, one: Answer) -> str:
-        by_s = verdict(one.s, one.s_p, one.count, self.level)
-        said = {"not shown": "no difference shown between {0} and {1}"}.get(by_s, "{0} " + by_s + " than {1}")
-        text = said.format(one.less, one.more)
-        text += f" (S: {interval(one.s, one.s_low, one.s_high, signed=True)}, p {p_value(one.s_p)}"
-        if one.star is None:
-            return text + "; by this decoder alone, S* is not measured)"
-        by_star = verdict(one.star, one.star_p, one.count, self.level)
-        text += f"; S*: {interval(one.star, one.star_low, one.star_high, signed=True)}, p {p_value(one.star_p or 0.0)},"
-        agree = {True: "the same", False: f"{by_star} by it"}[by_s == by_star]
-        return f"{text} {agree}; gap {one.gap:+.4f})"
+    def _sentence(self, one: Answer, count: int, partly: bool) -> str:
+        """What came of a pair. Only S* says that something is lost."""
+        by_s = shown(one.s, one.s_p, one.count, self.level)
+        few = f", N = {one.count}" if one.count < count else ""
+        numbers = f"S: {interval(one.s, one.s_low, one.s_high, signed=True)}, p {p_value(one.s_p)}{few}"
+        if one.star is None or one.star_p is None:
+            said = READS[by_s].format(one.less, one.more)
+            return f"{said} ({numbers}{'; S* not measured' if partly else ''})"
+        by_star = shown(one.star, one.star_p, one.count, self.level)
+        said = LOSES[by_star].format(one.less, one.more)
+        if by_s != by_star:
+            better = one.less if by_s > 0 else one.more
+            said += f", though {better} is better read" if by_s else ", which S does not show"
+        star = f"S*: {interval(one.star, one.star_low, one.star_high, signed=True)}, p {p_value(one.star_p)}"
+        gap = interval(one.gap, one.gap_low, one.gap_high, signed=True) if one.gap is not None else ""
+        return f"{said} ({star}; {numbers}; gap {gap})"
 
     def kernels(self, names: list[str]) -> list[dict[str, Any]]:
-        """Rank correlation of a kernel's aliasing and its loss, photograph by photograph, by group and factor."""
-        found = []
+        """Rank correlation of a kernel's aliasing and its score, photograph by photograph, by group and factor.
+
+        By S, and by S* where all kernels have adapted decoders; p is of signs flipped by photograph, with Holm's
+        correction over all of them that are by the same.
+        """
+        found: list[dict[str, Any]] = []
         for factor in self.factors:
-            recipes = self.recipe["recipes"]
+            recipes, family = self.recipe["recipes"], self.family(factor)
             known = {n: recipes[f"downscale/x{factor}/{n}"]["parameters"] for n in names if n in self.names[factor]}
+            if odd := [n for n, given in known.items() if "kernel" not in given]:
+                raise UserError(f"resizers.yaml: kernels: {', '.join(odd)}: not of the method convolve: leave it out")
             passed = pd.Series({n: aliasing(given["kernel"], factor) for n, given in known.items()})
             for group in self.groups:
-                wide = self.losses(group, factor)
-                if len(wide) < 2 or len(passed) < 3:
-                    continue
-                each = pd.DataFrame({n: by_photograph(wide[n], self.photographs) for n in passed.index}).dropna()
-                varied = each[each.nunique(axis=1) > 1]  # on a flat image all kernels are alike
-                rho = np.array([stats.spearmanr(passed, row).statistic for row in varied.to_numpy()], np.float64)
-                low, high = mean_interval(rho, self.recipe["confidence"]) if len(rho) else (None, None)
-                means = float(stats.spearmanr(passed, each.mean()).statistic) if len(rho) else float("nan")
-                row = {"factor": factor, "group": group, "photographs": len(rho), "kernels": len(passed)}
-                found.append(
-                    row
-                    | {"rho": float(rho.mean()) if len(rho) else None, "low": low, "high": high}
-                    | {"rho_of_means": means}
-                )
+                tables = {"S": self.losses(group, factor)}
+                if family:
+                    tables["S*"] = self.losses(group, factor, family["adapted"])
+                for by, wide in tables.items():
+                    if len(wide) < 2 or len(passed) < 3 or not set(passed.index) <= set(wide):
+                        continue
+                    each = pd.DataFrame({n: by_photograph(wide[n], self.photographs) for n in passed.index}).dropna()
+                    varied = each[each.nunique(axis=1) > 1]  # on a flat image all kernels are alike
+                    rho = np.array([stats.spearmanr(passed, row).statistic for row in varied.to_numpy()], np.float64)
+                    low, high = mean_interval(rho, self.recipe["confidence"])
+                    row = {"factor": factor, "group": group, "by": by, "photographs": len(rho), "kernels": len(passed)}
+                    means = float(stats.spearmanr(passed, each.mean()).statistic) if len(rho) else None
+                    row |= {"rho": float(rho.mean()) if len(rho) else None, "low": low, "high": high}
+                    p = sign_flip_p(rho, self.recipe["resamples"], self.recipe["seed"])
+                    found.append(row | {"rho_of_means": means, "p": None if low is None else p})
+        for by in ("S", "S*"):
+            tested = [row for row in found if row["by"] == by and row["p"] is not None]
+            for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
+                row["p"] = p
         return found
 
     def kernels_text(self, found: list[dict[str, Any]]) -> str:
         """Does less aliasing mean less loss?"""
         lines = ["Does less aliasing mean less loss?"]
+        if not any(one["by"] == "S*" for one in found):
+            lines.append(BLIND)
         for one in found:
-            where = f"On {self.settings.groups[one['group']]}, x{one['factor']}"
-            if one["low"] is None:
+            where = f"On {self.settings.groups[one['group']]}, x{one['factor']}, by {one['by']}"
+            if one["p"] is None:
                 lines.append(f"{where}: not shown, too few for an interval.")
                 continue
-            said = (
-                "yes" if one["low"] > 0 else "no, kernels that alias less lose more" if one["high"] < 0 else "not shown"
-            )
+            words = ("lose more", "lose less") if one["by"] == "S*" else ("are read worse", "are read better")
+            found_out = shown(one["rho"], one["p"], one["photographs"], self.level)
+            said = f"kernels that alias less {words[found_out > 0]}" if found_out else "not shown"
             rho = interval(one["rho"], one["low"], one["high"], places=2, signed=True)
             lines.append(
-                f"{where}: {said}; Spearman's rho of aliasing and loss over {one['kernels']} kernels {rho}, the mean of"
-                f" {one['photographs']} photographs' own, {one['rho_of_means']:+.2f} of the mean losses."
+                f"{where}: {said}; Spearman's rho with aliasing, over {one['kernels']} kernels, {rho}, p"
+                f" {p_value(one['p'])}, mean of {one['photographs']} images; {one['rho_of_means']:+.2f} of means."
             )
         return " ".join(lines)
 
@@ -332,18 +367,19 @@ def main() -> None:
     study = Study(settings, Project())
     lines = [f"# What do resize functions lose? {settings.data}", ""]
     lines += [
-        f"By {study.settings.preset}, {study.descriptor['label']}; differences: the second's loss less the first's."
+        f"By {study.settings.preset}, {study.descriptor['label']}. Differences: how much worse the second scores"
+        " than the first; intervals are of each difference by itself, p are corrected for all of a question."
     ]
     rows, record = [], {}
     for name, question in settings.questions.items():
         answers = study.answers(question)
         lines += ["", f"## {question.title}", "", study.paragraph(question, answers)]
-        record[name] = {"answers": [vars(one) | {"gap": one.gap} for one in answers]}
+        record[name] = {"answers": [vars(one) for one in answers]}
         if question.kernels:
             found = study.kernels(question.kernels)
             lines += ["", study.kernels_text(found)]
             record[name]["aliasing"] = found
-        rows += [{"question": name, **vars(one), "gap": one.gap} for one in answers]
+        rows += [{"question": name, **vars(one)} for one in answers]
     table = study.table()
     lines += ["", "## All functions", *study.markdown(table)]
     if study.recipe.get("skipped"):

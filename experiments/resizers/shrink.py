@@ -1,7 +1,7 @@
 """Reduce a JPEG file whole, or shrunk while it is decoded: ``python shrink.py pillow|vips whole|fast IN OUT W H``.
 
 ``pillow``: libjpeg's scaled decoding, which is what ``djpeg -scale`` does, then Pillow's Lanczos. ``vips``: libvips'
-thumbnail, of the file or of its pixels. With the library alone: its version.
+thumbnail, of the file or of its pixels. With the library alone: its version. Exit code 127: it is not installed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ def _vips(how: str, source: str, target: str, size: tuple[int, int]) -> None:
 def main() -> None:
     library, *rest = sys.argv[1:]
     if not rest:
-        import pyvips
-
+        try:
+            import pyvips
+        except ModuleNotFoundError:
+            print("the package pyvips is not installed: pip install 'ida-rd[libraries]'", file=sys.stderr)
+            sys.exit(127)
         print("libvips", ".".join(str(pyvips.version(k)) for k in range(3)))
         return
     how, source, target, width, height = rest

@@ -36,6 +36,7 @@ NOTE = "skipped.json"
 
 ANSWER_S = 30  # until a program has said its version: some start a runtime first
 LONGEST_VERSION = 200
+NOT_HERE = 127  # a shell's exit code for a command that it does not find
 
 
 class MissingSoftware(UserError):
@@ -67,7 +68,7 @@ def program_version(command: Sequence[str]) -> str:
     Raises
     ------
     MissingSoftware
-        It is not on the PATH.
+        It is not on the PATH, or its exit code is 127: it is a script for something that is not installed.
     UserError
         It fails, hangs, or says nothing.
     """
@@ -97,6 +98,8 @@ def _first_line(command: tuple[str, ...]) -> str:
     lines = [line for line in lines if line]
     if done.returncode:
         why = lines[-1][:LONGEST_VERSION] if lines else "no message"
+        if done.returncode == NOT_HERE:
+            raise MissingSoftware(f"`{shown}` says that something is not installed: {why}")
         raise UserError(f"version: `{shown}` failed with exit code {done.returncode} ({why}): correct it")
     if not lines:
         raise UserError(f"version: `{shown}` printed nothing: give a command that prints the program's version")

@@ -90,6 +90,11 @@ def test_the_first_line_of_a_programs_version_is_in_its_recipe() -> None:
     [
         (["no-such-program", "-v"], MissingSoftware, "the program 'no-such-program' is not on the PATH"),
         (["python", "-c", "pass"], UserError, r"version: `python -c pass` printed nothing"),
+        (
+            ["python", "-c", "import sys; print('no foo', file=sys.stderr); sys.exit(127)"],
+            MissingSoftware,
+            r"says that something is not installed: no foo$",
+        ),
         (["python", "-c", "raise SystemExit('odd')"], UserError, r"failed with exit code 1 \(odd\): correct it"),
     ],
 )

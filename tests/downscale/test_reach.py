@@ -17,7 +17,7 @@ from ida_rd.downscale.contract import Descriptor, reach_of
 
 Image = NDArray[np.uint8]
 SIDE = 16  # of the crop, in LR pixels
-UNKNOWN = {"bsrgan-fixed", "bsrgan-type4", "command", "folder", "irn", "python"}
+UNKNOWN = {"bsrgan-fixed", "bsrgan-type4", "command", "folder", "irn", "python", "resize"}
 FILTERS = [
     {"backend": name, "filter": kind, "antialias": antialias}
     for name, backend in resample.BACKENDS.items()
@@ -29,7 +29,8 @@ LOCAL = [
     *(
         (resize, {"backend": name, "filter": kind})
         for name, library in resize.BACKENDS.items()
-        for kind in library.filters
+        for kind, reach in library.filters.items()
+        if reach is not None
     ),
     *((convolve, {"kernel": kernel}) for kernel in convolve.KERNELS),
     *((dpid, {"variant": variant}) for variant in ("real", "matlab_official", "cuda")),
@@ -77,7 +78,7 @@ def test_a_crop_with_a_margin_of_the_reach_gives_the_same_pixels(
 ) -> None:
     reach = reach_of(method, method.Parameters(**parameters))
     assert reach is not None
-    assert reach <= method.REACH
+    assert method.REACH is None or reach <= method.REACH
     cut, made = _crops(method, parameters, astronaut, factor, reach)
     assert np.array_equal(cut, made)
 

@@ -17,13 +17,16 @@ from ida_rd.downscale import convolve, resample, resize
 from ida_rd.downscale.check import check_downscaler
 
 RNG = generator("test")
-FUNCTIONS = [(backend, name) for backend, library in resize.BACKENDS.items() for name in library.filters]
+SLOW = "content-adaptive"  # minutes, where it is installed; in test_resize_packages.py
+FUNCTIONS = [
+    (backend, name) for backend, library in resize.BACKENDS.items() for name in library.filters if name != SLOW
+]
 
 
 def _there(backend: str, name: str) -> dict[str, Any]:
     parameters: dict[str, Any] = {"backend": backend, "filter": name}
     package = resize.BACKENDS[backend].package
-    pytest.importorskip(package, reason=f"needs the package {package}: pip install 'ida-rd[libraries]'")
+    pytest.importorskip(package, reason=f"needs the package {package}: {resize.BACKENDS[backend].install}")
     try:
         resize.packages(resize.Parameters(**parameters))
     except MissingSoftware as missing:

@@ -26,7 +26,15 @@ FOLDERS = sorted(
 )
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: f"{path.parent.name}/{path.name}")
+# Many entries, each of which is looked up: `test_resizers_folder` has what is quick of it.
+LONG = {"resizers"}
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [pytest.param(path, marks=pytest.mark.slow if path.name in LONG else ()) for path in FOLDERS],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
 def test_an_experiments_parameters_are_valid(folder: Path, tmp_path: Path, astronaut: NDArray[np.uint8]) -> None:
     here = tmp_path / "run"
     here.mkdir()
@@ -54,7 +62,7 @@ def test_an_experiments_parameters_are_valid(folder: Path, tmp_path: Path, astro
         if "path" in entry and entry["method"] != "irn":  # what an experiment trains
             shutil.copyfile(ROOT / "ida_rd/upscale/flow/weights/flow-compact_x4.safetensors", here / entry["path"])
     (here / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    for path in folder.glob("*.py"):  # functions of its own, as downscalers
+    for path in (*folder.glob("*.py"), *folder.glob("*.mjs")):  # functions and programs of its own, as downscalers
         shutil.copy(path, here)
     # In a folder of its own, with the code elsewhere.
     done = stage_here("plan", cwd=here, env={"DEEPFACE_HOME": str(tmp_path)})

@@ -107,20 +107,26 @@ def test_every_question_is_a_paragraph_that_says_what_is_shown(
     resizers.main()
     text = Path("results/made/resizers.md").read_text()
     magic, video = text.split("## Is magic better?")[1].split("## Which at x2?")
-    assert "On photographs, x4 (N = 12): magic loses less than lanczos (S: +0.0" in magic
-    assert "no difference shown between magic and lanczos" in magic.split("On screenshots, x4")[1]
-    # By S linear light loses more everywhere; adapted decoders read both alike.
-    assert magic.count("bicubic loses less than linear (S: +0.0") == 2
-    assert magic.count("not shown by it; gap +0.03") == 2
+    assert "On photographs, x4 (N = 12): magic loses less than lanczos (S*: +0.0" in magic
+    assert "no difference in loss shown between magic and lanczos (" in magic.split("On screenshots, x4")[1]
+    # By S linear light is worse everywhere; adapted decoders read both alike: nothing of it is lost.
+    alike = "no difference in loss shown between bicubic and linear, though bicubic is better read (S*: "
+    assert magic.count(alike) == 2
+    assert magic.count("; gap +0.030") == 2
+    assert "bicubic loses" not in magic
+    assert "S* is not measured" not in magic.split("Does less aliasing")[0]
     assert "On a flat image, x4: not shown, too few images or functions." in magic
     assert "Not measured: absent: the program 'magick' is not on the PATH." in magic
     assert "faces" not in magic
     assert "At x2 this is not measured: no decoder of this run is for it. At x4:" in video
-    assert "Does less aliasing mean less loss? On photographs, x4: yes; Spearman's rho" in magic
+    assert "On photographs, x4, by S: kernels that alias less are read better; Spearman's rho" in magic
+    assert "Does less aliasing mean less loss? By the blind decoder alone: S* is not measured" in magic
     record = json.loads(Path("results/made/answers.json").read_text())
     one = next(a for a in record["magic"]["answers"] if a["group"] == "photo" and a["less"] == "bicubic")
     assert one["s"] == pytest.approx(0.03, abs=0.003)
     assert one["gap"] == pytest.approx(one["s"] - one["star"])
+    assert one["gap_low"] < 0.03 < one["gap_high"]
+    assert one["gap_high"] - one["gap_low"] < 0.005
     lost = next(a for a in record["magic"]["answers"] if a["group"] == "photo" and a["less"] == "magic")
     assert lost["gap"] == pytest.approx(0, abs=1e-4)  # adapted decoders find the whole difference again
     table = pd.read_csv("results/made/table.csv").set_index(["group", "downscaler"])
@@ -136,9 +142,88 @@ def test_without_adapted_decoders_it_says_so_and_aliasing_may_be_the_better(
     monkeypatch.chdir(tmp_path)
     resizers.main()
     text = Path("results/made/resizers.md").read_text()
-    assert "by this decoder alone, S* is not measured" in text
-    assert "no, kernels that alias less lose more" in text
+    said = "By the blind decoder alone: S* is not measured, so that nothing here says what is lost."
+    assert text.count(said) == 3  # two questions, and aliasing
+    assert "magic is read better by this decoder than lanczos (S: +0.0" in text
+    assert "kernels that alias less are read worse" in text
     assert "| S* |" not in text
+    for word in ("loses", "lose "):  # of S alone: but in titles, which are questions
+        assert word not in " ".join(line for line in text.splitlines() if not line.startswith("#"))
+    table = pd.read_csv("results/made/answers.csv")
+    assert (table.s_p[table["count"] < 5] == 1).all()
+
+
+def test_a_distortion_of_which_more_is_better_gives_the_same_answers(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = []
+    for better in ("lower", "higher"):
+        folder = tmp_path / better
+        folder.mkdir()
+        _project(folder, LEVELS, adapted=True, sign=1)
+        if better == "higher":
+            recipe = json.loads((folder / "data/plan/aggregate.json").read_text())
+            recipe["distortions"]["lpips-alex"]["better"] = "higher"
+            write_json(folder / "data/plan/aggregate.json", recipe)
+            rows = pd.read_csv(folder / "metrics/tables/images.csv")
+            write_table(folder / "metrics/tables/images.csv", rows.assign(**{"lpips-alex": -rows["lpips-alex"]}))
+        monkeypatch.chdir(folder)
+        resizers.main()
+        answers.append(pd.read_csv("results/made/answers.csv"))
+        table = pd.read_csv("results/made/table.csv").set_index(["group", "downscaler"])
+        assert table.loc[("photo", "linear"), "gap"] == pytest.approx(0.03, abs=0.003)
+        assert (table.s_low.dropna() <= table.s[table.s_low.notna()]).all()
+    pd.testing.assert_frame_equal(*answers)
+
+
+def test_flat_images_differ_in_nothing_and_break_nothing(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GROUPS, "flat", 6)
+    levels = {name: {**by_group, "flat": 0.0} for name, by_group in LEVELS.items()}
+    _project(tmp_path, levels, adapted=True, sign=1)
+    monkeypatch.chdir(tmp_path)
+    resizers.main()
+    text = Path("results/made/resizers.md").read_text()
+    assert "On a flat image, x4 (N = 6): no difference in loss shown between magic and lanczos" in text
+    assert "On a flat image, x4, by S: not shown, too few for an interval." in text
+    record = json.loads(Path("results/made/answers.json").read_text())
+    assert {a["s"] for a in record["magic"]["answers"] if a["group"] == "flat"} == {0}
+    (row,) = [row for row in record["magic"]["aliasing"] if row["group"] == "flat"]
+    assert (row["rho"], row["rho_of_means"], row["photographs"]) == (None, None, 0)
+
+
+def test_only_what_adapted_decoders_show_is_called_lost(resizers: ModuleType, tmp_path: Path) -> None:
+    """Whatever S says; and where they contradict each other, both are said."""
+    study = resizers.Study.__new__(resizers.Study)
+    study.level = 0.05
+    numbers = {"factor": 4, "group": "photo", "less": "a", "more": "b", "count": 9}
+    said = {}
+    for s in (-1, 0, 1):
+        for star in (-1, 0, 1):
+            p, star_p = (0.01 if value else 0.5 for value in (s, star))
+            ends = {"s": s, "s_low": s - 0.1, "s_high": s + 0.1, "s_p": p}
+            ends |= {"star": star, "star_low": star - 0.1, "star_high": star + 0.1, "star_p": star_p, "gap": s - star}
+            said[s, star] = study._sentence(resizers.Answer(**numbers, **ends), 9, True).split(" (")[0]
+            assert ("loses" in said[s, star]) == bool(star)
+    assert said[1, 1] == "a loses less than b"
+    assert said[-1, -1] == "a loses more than b"
+    assert said[0, 1] == "a loses less than b, which S does not show"
+    assert said[-1, 1] == "a loses less than b, though b is better read"
+    assert said[1, 0] == "no difference in loss shown between a and b, though a is better read"
+    blind = resizers.Answer(**numbers, s=0.1, s_low=0.05, s_high=0.15, s_p=0.01)
+    assert "loses" not in study._sentence(blind, 9, False)
+    assert study._sentence(blind, 12, True).endswith("p 0.010, N = 9; S* not measured)")
+
+
+def test_p_are_corrected_over_all_pairs_and_groups_that_are_tested(resizers: ModuleType) -> None:
+    def answer(count: int, s_p: float, star_p: float | None = None) -> Any:
+        return resizers.Answer(4, "photo", "a", "b", count, 0.1, None, None, s_p, 0.1, None, None, star_p)
+
+    found = [answer(12, 0.01, 0.02), answer(12, 0.02), answer(12, 0.04, 0.9), answer(3, 0.25, 0.25)]
+    corrected = resizers.Study._corrected(found)
+    assert [one.s_p for one in corrected] == pytest.approx([0.03, 0.04, 0.04, 1])
+    assert [one.star_p for one in corrected] == [pytest.approx(0.04), None, pytest.approx(0.9), 1.0]
 
 
 def test_what_is_no_function_or_group_of_the_run_is_one_line(
@@ -152,6 +237,12 @@ def test_what_is_no_function_or_group_of_the_run_is_one_line(
         resizers.main()
     path.write_text(SETTINGS.replace("text: screenshots, ", ""))
     with pytest.raises(UserError, match=r"^resizers\.yaml: groups: text-00 begins with none of"):
+        resizers.main()
+    recipe = json.loads(Path("data/plan/aggregate.json").read_text())
+    recipe["recipes"]["downscale/x4/own-box"]["parameters"] = {"filter": "box"}
+    write_json(tmp_path / "data/plan/aggregate.json", recipe)
+    path.write_text(SETTINGS)
+    with pytest.raises(UserError, match=r"^resizers\.yaml: kernels: own-box: not of the method convolve"):
         resizers.main()
 
 
