@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -20,6 +19,7 @@ from ida_rd.core.amounts import amount_words
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, write_text
 from ida_rd.core.tables import write_table
+from ida_rd.core.temporary import remove_stale, temporary_folder
 from ida_rd.core.typeset import counted, interval
 
 __all__ = ["SAVED", "Result", "check_target"]
@@ -134,10 +134,11 @@ class Result:
             with atomic_folder(folder) as made:
                 self._write(made)
             return
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
-            self._write(Path(partial))
+        remove_stale(folder)
+        with temporary_folder(folder) as partial:
+            self._write(partial)
             for name in [*([f"{LADDER}.csv"] if len(self.ladder) else []), *SAVED]:
-                (Path(partial) / name).rename(folder / name)
+                (partial / name).rename(folder / name)
 
     def _write(self, folder: Path) -> None:
         for name in (*TABLES, LADDER) if len(self.ladder) else TABLES:

@@ -124,6 +124,16 @@ class Board:
         """Whether any entry has S* and gap."""
         return any(entry.parts for entry in self.entries)
 
+    @property
+    def trainings(self) -> list[str]:
+        """Whose S* are shown, and by which budget their decoders were adapted."""
+        firsts = [next(iter(entry.parts.items())) for entry in self.entries if entry.parts]
+        said = [
+            f"S* by {name}: {row['budget']}" + (f", {row['trainings']} trainings" if row["trainings"] > 1 else "")
+            for name, row in firsts
+        ]
+        return list(dict.fromkeys(said))
+
 
 def published(folder: Path) -> Published:
     """Verify a bundle, and read who ran branches of it again.

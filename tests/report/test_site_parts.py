@@ -99,7 +99,7 @@ def _look(browser: Any, site: Path) -> None:
     assert by["mine", "bob"][4] == "2.000"
     assert by["mine", "ann"][3:5] == ["S only", ""]
     said = browser.find_element("css selector", ".board:nth-of-type(2)").text
-    assert "mine: S* of bob, after 3 steps of 1 patches" in said
+    assert "S* by bob: 3 steps of 1 patches of 32 x 32, likelihood." in said
     box = browser.find_element("css selector", "#filter-text")
     box.send_keys("ann")  # a bundle's name is still found, behind two columns more
     assert [row.is_displayed() for row in rows] == ["ann" in row[-1] for row in cells]
