@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import edit, walk
+import yaml
+from conftest import ROOT, edit, walk
 
 from ida_rd.aggregate.rate import rates
 from ida_rd.aggregate.results import aggregate, photographs_in, rows_in
@@ -116,6 +117,14 @@ BICUBIC: dict[str, Any] = rung(0)
 def test_a_ladder_is_bicubic_and_rising_blurs(downscalers: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"^ladder: {said}"):
         amounts_of(downscalers, list(downscalers), ())
+
+
+def test_the_ladder_of_the_document_is_one() -> None:
+    text = (ROOT / "docs/results.md").read_text()
+    said = next(block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "ladder:" in block)
+    values = yaml.safe_load(said)
+    found = amounts_of(values["downscalers"], values["ladder"], ())["amounts"]["ladder"]
+    assert [sigma for _, sigma in found] == [0, 0.2, 0.4, 0.6, 0.8, 1.2]
 
 
 def test_nearest_is_what_takes_nearest_neighbours_whatever_it_is_called() -> None:
