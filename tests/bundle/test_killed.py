@@ -50,7 +50,8 @@ def test_what_a_killed_verify_left_goes_with_the_next_one(
 
 def test_what_a_killed_save_left_goes_with_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Into a folder that is there: the tables are made beside their place."""
-    result = Result(*(pd.DataFrame() for _ in range(4)), {}, {})
+    empty = pd.DataFrame()
+    result = Result(empty, empty, empty, empty, {}, {})
     with monkeypatch.context() as patch:
         patch.setattr(Result, "_write", _kill)
         _killed(lambda: result.save(tmp_path))
