@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -11,13 +10,16 @@ from typing import Any
 
 import pandas as pd
 
+from ida_rd.aggregate.amounts import amounts_markdown
 from ida_rd.aggregate.own import own_markdown
 from ida_rd.aggregate.results import flat_images
 from ida_rd.aggregate.tables import differences_markdown, disagreement_note, flat_note, markdown_table
-from ida_rd.amounts import amount_words, amounts_markdown
+from ida_rd.amounts import BLURS
+from ida_rd.core.amounts import amount_words
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, write_text
 from ida_rd.core.tables import write_table
+from ida_rd.core.temporary import remove_stale, temporary_folder
 from ida_rd.core.typeset import counted, interval
 
 __all__ = ["SAVED", "Result", "check_target"]
@@ -70,7 +72,9 @@ class Result:
             disagreeing=disagreement_note(self.differences, distortions, recipe["distortion_order"], 1 - confidence),
         )
         if len(self.ladder):
-            table += f"\n{amounts_markdown(self.scores, distortions, recipe['distortion_order'], confidence)}"
+            table += (
+                f"\n{amounts_markdown(self.scores, distortions, recipe['distortion_order'], confidence, BLURS[-1])}"
+            )
         return table + (f"\n{own_markdown(self.own, recipe['upscalers'])}" if len(self.own) else "")
 
     def differences_markdown(self) -> str:
@@ -93,7 +97,7 @@ class Result:
             ]
         )
         if len(self.ladder):
-            words = [amount_words(row) for row in self.scores.to_dict("records")]
+            words = [amount_words(row, BLURS[-1]) for row in self.scores.to_dict("records")]
             cells["text"] += pd.Series(words, cells.index).map("; blur {}".format)
         index = ["upscaler", "factor", "downscaler"]
         wide = cells.pivot_table("text", index, "distortion", aggfunc="first", sort=False)[order]
@@ -130,10 +134,11 @@ class Result:
             with atomic_folder(folder) as made:
                 self._write(made)
             return
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
-            self._write(Path(partial))
+        remove_stale(folder)
+        with temporary_folder(folder) as partial:
+            self._write(partial)
             for name in [*([f"{LADDER}.csv"] if len(self.ladder) else []), *SAVED]:
-                (Path(partial) / name).rename(folder / name)
+                (partial / name).rename(folder / name)
 
     def _write(self, folder: Path) -> None:
         for name in (*TABLES, LADDER) if len(self.ladder) else TABLES:

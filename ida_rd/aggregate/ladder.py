@@ -29,6 +29,7 @@ __all__ = ["Amount", "amounts", "beyond_ladder", "crossing"]
 
 Values = NDArray[np.float64]
 ALIKE = 1e-12  # relative: means of the same numbers
+AT_ONCE = 4_000_000  # photographs that are drawn
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,20 @@ class Amount:
 
     Attributes
     ----------
-    blur : float
+    blur : float or None
         Standard deviation of the blur in LR pixels; where `place` is less, 0, and where it is more, the ladder's end.
-    place : str
+        None without a ladder.
+    place : str or None
         ``within`` the ladder, ``less`` than bicubic, or ``more`` than the ladder's end.
     blur_low, blur_high : float or None
         Its interval, in [0, the ladder's end]; None for fewer than `FEWEST` photographs.
     percent : float or None
-        Of the way from the least loss to nearest's; None where nearest does not lose more than that.
+        Of the way from the least loss to nearest's; None where nearest does not lose more than that, or is not there.
     percent_low, percent_high : float or None
     """
 
-    blur: float
-    place: str
+    blur: float | None
+    place: str | None
     blur_low: float | None
     blur_high: float | None
     percent: float | None
@@ -81,7 +83,14 @@ def crossing(losses: Values, ladder: Values, sigmas: Values) -> Values:
 
 
 def amounts(
-    losses: Values, ladder: Values, nearest: Values, sigmas: Values, *, confidence: float, resamples: int, seed: int
+    losses: Values,
+    ladder: Values,
+    nearest: Values | None,
+    sigmas: Values,
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
 ) -> list[Amount]:
     """Say of each downscaler what its loss amounts to.
 
@@ -90,8 +99,8 @@ def amounts(
     losses : ndarray
         (P photographs, D downscalers), more is worse.
     ladder : ndarray
-        (P, R), of the rungs; the first is bicubic.
-    nearest : ndarray
+        (P, R), of the rungs; the first is bicubic. R may be 0.
+    nearest : ndarray or None
         (P,).
     sigmas : ndarray
         (R,), of the rungs, in LR pixels.
@@ -106,47 +115,65 @@ def amounts(
        3.3: the expanded percentile interval.
     """
     count = len(losses)
-    table = np.column_stack([losses, ladder, nearest])
+    table = np.column_stack([losses, ladder] if nearest is None else [losses, ladder, nearest])
     means = table.mean(axis=0, keepdims=True)
     drawn, quantiles = means, None
     if count >= FEWEST:
-        chosen = generator("amounts", seed, count).integers(0, count, (resamples, count))
-        weights = np.zeros((resamples, count))
-        np.add.at(weights, (np.arange(resamples)[:, None], chosen), 1 / count)
-        drawn = weights @ table
+        drawn = _resampled(table, resamples, seed)
         tail = stats.norm.cdf(-math.sqrt(count / (count - 1)) * stats.t.ppf((1 + confidence) / 2, count - 1))
         quantiles = (tail, 1 - tail)
     rungs = slice(losses.shape[1], losses.shape[1] + len(sigmas))
-    # Bicubic is always there to be the least.
+    # Where there is a ladder, bicubic is always there to be the least.
     least = int(np.argmin(means[0, : rungs.start + 1]))
     found = []
     for column in range(losses.shape[1]):
         both = []
         for values in (means, drawn):
-            blur = crossing(values[:, column], values[:, rungs], sigmas)
-            way = values[:, -1] - values[:, least]
+            blur = (
+                crossing(values[:, column], values[:, rungs], sigmas) if len(sigmas) else np.full(len(values), np.inf)
+            )
+            way = (values[:, -1] if nearest is not None else 0.0) - values[:, least]
             with np.errstate(divide="ignore", invalid="ignore"):
                 share = 100 * (values[:, column] - values[:, least]) / way
             both.append((blur, share, way))
         (blur, share, way), (blurs, shares, _) = both
-        less = means[0, column] < means[0, rungs.start] * (1 - math.copysign(ALIKE, means[0, rungs.start]))
         lows: list[float | None] = [None] * 4
-        if quantiles is not None:
-            ends = np.quantile(np.minimum(blurs, sigmas[-1]), quantiles)
-            lows = [float(x) for x in (*ends, *np.quantile(shares, quantiles))]
-        known = bool(way[0] > 0)
+        known = nearest is not None and bool(way[0] > 0)
+        if quantiles is not None and len(sigmas):
+            lows[:2] = [float(x) for x in np.quantile(np.minimum(blurs, sigmas[-1]), quantiles)]
+        if quantiles is not None and known:
+            lows[2:] = [float(x) for x in np.quantile(shares, quantiles)]
+        place = None
+        if len(sigmas):
+            less = means[0, column] < means[0, rungs.start] * (1 - math.copysign(ALIKE, means[0, rungs.start]))
+            place = "less" if less else "within" if np.isfinite(blur[0]) else "more"
         found.append(
             Amount(
-                blur=float(min(blur[0], sigmas[-1])),
-                place="less" if less else "within" if np.isfinite(blur[0]) else "more",
+                blur=float(min(blur[0], sigmas[-1])) if len(sigmas) else None,
+                place=place,
                 blur_low=lows[0],
                 blur_high=lows[1],
                 percent=float(share[0]) if known else None,
-                percent_low=lows[2] if known else None,
-                percent_high=lows[3] if known else None,
+                percent_low=lows[2],
+                percent_high=lows[3],
             )
         )
     return found
+
+
+def _resampled(table: Values, resamples: int, seed: int) -> Values:
+    """Means of the columns over photographs drawn with replacement: (resamples, columns)."""
+    count = len(table)
+    rng = generator("amounts", seed, count)
+    parts, left = [], resamples
+    while left:
+        rows = min(left, max(1, AT_ONCE // count))
+        chosen = rng.integers(0, count, (rows, count))
+        weights = np.zeros((rows, count))
+        np.add.at(weights, (np.arange(rows)[:, None], chosen), 1 / count)
+        parts.append(weights @ table)
+        left -= rows
+    return np.concatenate(parts)
 
 
 def beyond_ladder(mine: Values, reference: Values, ladder: Values, sigmas: Values, blur: float) -> tuple[Values, float]:

@@ -14,6 +14,7 @@ import pandas as pd
 from ida_rd.aggregate.comparisons import differences, halves, losses, mean_ranks, rank_agreement, wide_by_photograph
 from ida_rd.aggregate.power import components
 from ida_rd.aggregate.statistics import Photographs, by_photograph, summarise
+from ida_rd.core.amounts import rungs_of
 from ida_rd.core.errors import UserError
 from ida_rd.core.project import Branch
 from ida_rd.core.readers import read_json
@@ -65,6 +66,8 @@ class Results:
         if any image is without structure, which.
     differences, ranks, agreement, variance : DataFrame
         See `ida_rd.aggregate.comparisons` and `ida_rd.aggregate.power`.
+    rungs : frozenset of str
+        Downscalers that are rungs of a ladder: they are scored, and compared with none.
     """
 
     summary: dict[str, Any]
@@ -74,6 +77,12 @@ class Results:
     ranks: pd.DataFrame
     agreement: pd.DataFrame
     variance: pd.DataFrame
+    rungs: frozenset[str] = frozenset()
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The scores that are compared: without the rungs of a ladder."""
+        return self.scores[~self.scores.downscaler.isin(self.rungs)]
 
     @property
     def flat(self) -> int:
@@ -82,11 +91,10 @@ class Results:
 
     def metrics(self) -> dict[str, Any]:
         """Scores alone, as scalars: few enough for `dvc metrics diff` and `dvc exp show` to be read."""
-        keys = zip(self.scores.upscaler, self.scores.factor, self.scores.downscaler, strict=True)
+        shown = self.shown
+        keys = zip(shown.upscaler, shown.factor, shown.downscaler, strict=True)
         metrics: dict[str, Any] = {}
-        for (upscaler, factor, downscaler), name, mean in zip(
-            keys, self.scores.distortion, self.scores["mean"], strict=True
-        ):
+        for (upscaler, factor, downscaler), name, mean in zip(keys, shown.distortion, shown["mean"], strict=True):
             branch = metrics.setdefault(upscaler, {}).setdefault(f"x{factor}", {}).setdefault(downscaler, {})
             branch[name] = float(mean)
         return metrics
@@ -218,8 +226,9 @@ def aggregate(
         summary=summary,
         scores=pd.DataFrame(scores),
         images=table.assign(**{FLAT: table.image_id.isin(flat)}) if flat else table,
-        **_compare(table, photographs, recipe),
+        **_compare(table[~table.downscaler.isin(rungs_of(recipe))], photographs, recipe),
         variance=pd.DataFrame(variance).rename(columns=VARIANCE),
+        rungs=rungs_of(recipe),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ida_rd.aggregate.amounts import amounts_markdown, amounts_table
 from ida_rd.aggregate.results import Results
 from ida_rd.aggregate.tables import (
     differences_markdown,
@@ -27,7 +28,7 @@ def write_tables(folder: Path, recipe: dict[str, Any], results: Results) -> None
         write_table(folder / f"{stem}.csv", table)
     write_json(folder / "ida_rd.json", results.summary)
     write_table(folder / "leading.csv", results.leading(order[0]))
-    scores = results.scores
+    scores = results.shown
     table = markdown_table(
         *(scores, distortions, order, recipe["skipped"], confidence, results.flat),
         primary=recipe.get("primary"),
@@ -37,5 +38,22 @@ def write_tables(folder: Path, recipe: dict[str, Any], results: Results) -> None
     write_table(folder / "mean_std.csv", mean_std_csv(scores, distortions, order))
     write_text(folder / "mean_std.md", mean_std_markdown(scores, distortions, order))
     write_text(folder / "mean_std.tex", mean_std_latex(scores, distortions, order))
+    if "amounts" in recipe:
+        _write_amounts(folder, recipe, results)
     label = distortions[order[0]]["label"]
     write_text(folder / "differences.md", differences_markdown(results.differences, order[0], label, confidence))
+
+
+def _write_amounts(folder: Path, recipe: dict[str, Any], results: Results) -> None:
+    """Write what scores amount to: of what is there, a ladder, nearest, or both."""
+    ladder = [(str(name), float(sigma)) for name, sigma in recipe["amounts"]["ladder"]]
+    shown = list(dict.fromkeys(results.shown.downscaler))
+    table = amounts_table(results.images, recipe, shown=shown, ladder=ladder, nearest=recipe["amounts"]["nearest"])
+    write_table(folder / "amounts.csv", table)
+    scores = results.shown.merge(table, on=["upscaler", "factor", "distortion", "downscaler"], how="left")
+    text = amounts_markdown(
+        *(scores, recipe["distortions"], recipe["distortion_order"], recipe["confidence"]),
+        ladder[-1][1] if ladder else None,
+        with_scores=True,
+    )
+    write_text(folder / "amounts.md", text)

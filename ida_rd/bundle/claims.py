@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ida_rd.adapt.contract import find_adapter
+from ida_rd.adapt.recipe import adaptation_of
 from ida_rd.attributes.recipe import stated as stated_source
 from ida_rd.bundle.confine import is_own, objections, opens_nothing
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import SECTION, method_recipe, open_method
-from ida_rd.core.project import Branch
+from ida_rd.core.project import Branch, Project
 from ida_rd.core.recipes import SCHEMA, identity
 from ida_rd.distort.recipe import stated as stated_distortion
 from ida_rd.downscale.recipe import skipped_recipe
@@ -25,6 +27,7 @@ from ida_rd.downscale.recipe import stated as stated_downscaler
 from ida_rd.plan.schema import RunParameters
 from ida_rd.upscale.columns import declared
 from ida_rd.upscale.contract import Descriptor
+from ida_rd.upscale.recipe import as_adapted
 from ida_rd.upscale.recipe import stated as stated_upscaler
 
 __all__ = ["Claims", "claims_of"]
@@ -84,11 +87,6 @@ def claims_of(parameters: RunParameters, skipped: Mapping[str, str]) -> Claims:
     UserError
         Parameters of a method that this program refuses, or a name among `skipped` that may not be skipped.
     """
-    if parameters.adapted:
-        raise UserError(
-            f"adapted: {min(parameters.adapted)} is trained for its run, and a bundle does not hold its weights: nobody"
-            " can check what came of them"
-        )
     claims = Claims()
     _check_skipped(parameters, skipped)
     for name, entry in parameters.downscalers.items():
@@ -101,6 +99,14 @@ def claims_of(parameters: RunParameters, skipped: Mapping[str, str]) -> Claims:
             claims.unknown.append(f"upscalers.{name}: a module of the publisher's own, and all that is said of it")
         for factor in parameters.factors:
             _upscaler(claims, parameters, name, entry, factor)
+    for name, entry in parameters.adapted.items():
+        claims.unknown.append(
+            f"adapted.{name}: its weights, which the publisher trained, are not here; S* and gap follow from the rows"
+        )
+        plain, adaptation = adaptation_of(entry, where=f"adapted.{name}")
+        for factor in parameters.factors:
+            energy = find_adapter(plain, where=f"adapted.{name}").ENERGY.get(factor, 0.0)
+            _upscaler(claims, parameters, name, plain, factor, budget=adaptation.budget(energy))
     primary = parameters.outcome()
     for name, entry in sorted(parameters.distortions.items(), key=lambda item: item[0] != primary):
         if name not in skipped:
@@ -111,7 +117,7 @@ def claims_of(parameters: RunParameters, skipped: Mapping[str, str]) -> Claims:
                 claims.unknown.append(f"{section}.{name}: files or programs of the publisher's own")
     claims.branches = [
         Branch(upscaler, factor, downscaler)
-        for upscaler in parameters.upscalers
+        for upscaler in parameters.decoders()
         for factor in parameters.factors
         for downscaler in parameters.downscalers
         if downscaler not in skipped
@@ -187,7 +193,10 @@ def _packages(claims: Claims, path: str, method: Any) -> None:
     claims.packages[path] = set(found)
 
 
-def _upscaler(claims: Claims, parameters: RunParameters, name: str, entry: Recipe, factor: int) -> None:
+def _upscaler(
+    claims: Claims, parameters: RunParameters, name: str, entry: Recipe, factor: int, *, budget: Recipe | None = None
+) -> None:
+    """Claims of an upscaler at a factor; with the `budget` of its training, where it is adapted to each downscaler."""
     key = f"x{factor}/{name}"
     if is_own(entry):
         recipe = _raw("upscale", name, entry, factor=factor, seed=parameters.seed)
@@ -197,6 +206,8 @@ def _upscaler(claims: Claims, parameters: RunParameters, name: str, entry: Recip
         return
     asked = opens_nothing("upscale", entry)
     recipe, descriptor, method = stated_upscaler(name, asked, factor, parameters.seed, parameters.samples)
+    if budget is not None:
+        descriptor = dataclasses.replace(as_adapted(descriptor), asks=(*descriptor.asks, "adapted"))
     recipe, known = (
         _as_recipe(recipe),
         _as_recipe(
@@ -212,7 +223,11 @@ def _upscaler(claims: Claims, parameters: RunParameters, name: str, entry: Recip
     claims.upscalers[key] = known
     for downscaler in parameters.downscalers:
         path = f"upscale/{key}/{downscaler}"
-        claims.methods[path] = recipe | _asked(claims, descriptor, f"downscale/x{factor}/{downscaler}")
+        of = f"downscale/x{factor}/{downscaler}"
+        claims.methods[path] = recipe | _asked(claims, descriptor, of)
+        if budget is not None and "skipped" not in claims.methods[of]:
+            weights = Project().adapted_of(Branch(name, factor, downscaler)).as_posix()
+            claims.methods[path] |= {"adapted": {"path": weights, "budget": budget}}
         _packages(claims, path, method)
         claims.weights[path] = set(descriptor.weights)
 

@@ -15,6 +15,7 @@ from ida_rd.bundle.folder import SIGNATURE, SUMS
 from ida_rd.bundle.own import OWN
 from ida_rd.bundle.schema import PublishedResults, program
 from ida_rd.bundle.signature import check_key, sign
+from ida_rd.bundle.told import WEIGHTS
 from ida_rd.bundle.verify import verify
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, sha256_file, write_json, write_text
@@ -67,14 +68,18 @@ def publish(root: Path, target: Path, *, images: bool, key: Path | None = None) 
 
 
 def _refuse_adapted(recipe: dict[str, Any]) -> None:
-    """Weights that were adapted are not part of a bundle, so nobody could check what came of them."""
-    named = {one["name"] for one in recipe["recipes"].values() if "adapted" in one}
+    """Refuse weights of ``ida-rd adapt``: nothing here says which training they had, or beside what they stand.
+
+    Those of the section ``adapted`` are not in a bundle either; `verify` says so of the S* that follow from their rows.
+    """
+    named = set()
     for key, known in recipe["upscalers"].items():
         if known["matched"] and any(path is not None for path in known["weights"].values()):
             named.add(key.partition("/")[2])
     if named:
         raise UserError(
-            f"publish: {min(named)} has adapted weights, and a bundle does not hold those: publish a run without it"
+            f"publish: {min(named)} has weights of `ida-rd adapt`, and a bundle does not hold those: publish a run"
+            " without it, or one that adapts its decoder itself (section adapted)"
         )
 
 
@@ -104,7 +109,8 @@ def _write(project: Project, folder: Path, recipe: dict[str, Any], *, images: bo
     hint = "run `make repro` first"
     provenance = read_json(project.metrics / "provenance.json", hint=hint)
     report = read_json(project.plan / "report.json", hint=hint)
-    _copy_folder(project.plan, folder / "recipes", shutil.ignore_patterns("surprise.json"))  # its rows tell no loss
+    kept = shutil.ignore_patterns("surprise.json", "adapt")  # rows that tell no loss; which photographs were trained on
+    _copy_folder(project.plan, folder / "recipes", kept)
     _copy_folder(project.tables, folder / "tables")
     for file in (
         project.parameters,
@@ -119,6 +125,8 @@ def _write(project: Project, folder: Path, recipe: dict[str, Any], *, images: bo
         _copy_folder(project.page, folder / "page")
     if len(own := own_rows(project.sr, recipe)):
         write_table(folder / OWN, own)
+    if weights := _adapted_weights(project, recipe):
+        write_json(folder / WEIGHTS, weights)
     commit, changed = _commit(project.root)
     results = PublishedResults.model_validate(
         results_of(
@@ -137,6 +145,18 @@ def _write(project: Project, folder: Path, recipe: dict[str, Any], *, images: bo
     table = (project.tables / "ida_rd.md").read_text(encoding="utf-8")
     write_text(folder / "README.md", readme(table, results, images=images))
     return results
+
+
+def _adapted_weights(project: Project, recipe: dict[str, Any]) -> dict[str, str]:
+    """Hashes of the weights that the run adapted, by branch."""
+    found = {}
+    for record in recipe["branches"]:
+        branch = Branch.of(record)
+        path = f"x{branch.factor}/{branch.upscaler}/{branch.downscaler}"
+        if "adapted" in recipe["recipes"].get(f"upscale/{path}", {}):
+            beside = project.adapted_of(branch).with_suffix(".json")
+            found[path] = read_json(beside, hint="run `make repro` first")["sha256"]
+    return found
 
 
 def _copy_rows(project: Project, folder: Path, recipe: dict[str, Any]) -> dict[Branch, str]:

@@ -32,6 +32,7 @@ from ida_rd.core.files import sha256_file, write_json, write_text
 from ida_rd.core.methods import SECTION
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.seeds import generator
+from ida_rd.core.temporary import run_files
 
 __all__ = ["Rerun", "rerun"]
 
@@ -116,14 +117,16 @@ def rerun(
     parameters |= {
         "downscalers": _only(parameters["downscalers"], {b.downscaler for b in chosen}),
         "upscalers": _only(parameters["upscalers"], {b.upscaler for b in chosen}),
+        "adapted": {},
+        "ladder": [],  # its rungs are downscalers like others
         "distortions": _only(parameters["distortions"], set(names)),
         "primary": None,  # it may not be among them
         # What was chosen must run: a note that it cannot is not a result.
         "missing_software": "error",
         "missing_weights": "error",
     }
-    with tempfile.TemporaryDirectory(prefix="ida-rd-") as work:
-        project = Project(Path(work))
+    with run_files() as work:
+        project = Project(work)
         write_text(project.parameters, yaml.safe_dump(parameters, sort_keys=False, allow_unicode=True))
         write_json(project.root / "branches.json", [branch.record() for branch in chosen])
         write_json(project.root / "version.json", checked.results.schema_version)
@@ -164,6 +167,8 @@ def _left_out(checked: Verified, parameters: Mapping[str, Any], vouched: Mapping
             if problems := objections(stage, f"{SECTION[stage]}.{name}", entry, vouched):
                 found[stage, name] = "; ".join(problems)
     left = {name: why for (stage, name), why in found.items() if stage == "distort"}
+    for name in parameters.get("adapted", {}):
+        found["upscale", name] = f"adapted.{name}: its weights are not in the bundle"
     for record in checked.results.branches:
         branch = record.branch
         reasons = [found.get(("downscale", branch.downscaler)), found.get(("upscale", branch.upscaler))]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ida_rd.bundle.folder import SIGNATURE, SUMS, Bundle, refusal
 from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import write_bytes
 from ida_rd.core.software import MissingSoftware
+from ida_rd.core.temporary import run_files
 
 __all__ = ["NAMESPACE", "Signed", "check_key", "check_signature", "sign"]
 
@@ -87,8 +87,8 @@ def check_signature(bundle: Bundle, signers: str) -> Signed:
     allowed, wanted = _signers(signers)
     if SIGNATURE not in bundle.files:
         raise refusal(bundle.root, [f"it is not signed: it has no {SIGNATURE}"])
-    with tempfile.TemporaryDirectory(prefix="ida-rd-") as folder:  # what was read is what is checked
-        signature = Path(folder) / SIGNATURE
+    with run_files() as folder:  # what was read is what is checked
+        signature = folder / SIGNATURE
         write_bytes(signature, bundle.bytes(SIGNATURE))
         files = ["-s", str(signature), "-f", str(allowed)]
         names = [wanted] if wanted else _principals([program, "-Y", "find-principals", *files])

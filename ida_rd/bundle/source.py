@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ida_rd.adapt.recipe import adaptation_of
 from ida_rd.aggregate.recipe import aggregate_recipe
 from ida_rd.balance.recipe import balance_recipe
 from ida_rd.bundle.claims import Claims
@@ -17,6 +18,8 @@ from ida_rd.bundle.schema import Results
 from ida_rd.bundle.versions import Version
 from ida_rd.core.project import Branch
 from ida_rd.core.recipes import SCHEMA
+from ida_rd.plan.families import Trained, families
+from ida_rd.plan.ladder import amounts_of
 from ida_rd.plan.schema import RunParameters
 from ida_rd.report.recipe import report_recipe
 
@@ -24,6 +27,7 @@ __all__ = ["code_differences", "source_problems"]
 
 # What a recipe holds besides what params.yaml decides: found on the publisher's machine.
 FOUND = ("code", "files", "looking", "packages", "weights")
+BESIDES = ("amounts", "matched")  # keys of the recipe that a run may have or not
 HASH = re.compile(r"[0-9a-f]{64}")
 CLAIMED = ("stochastic", "blind", "matched", "kind", "marks", "factor")  # of an upscaler, whoever wrote the bundle
 DESCRIBED = ("label", "better", "perfect", "low", "high", "squared", "kind", "minimum_side")
@@ -91,6 +95,10 @@ def source_problems(
         if key == "primary" and version.number == 1:
             continue
         problems += _differ(recipe[key], claims.data[key], f"{where}: {key}", exact=exact)
+    besides = _matched(recipe, parameters)
+    if "amounts" in recipe or parameters.ladder:  # a bundle of before has none
+        besides |= amounts_of(parameters.downscalers, parameters.ladder, results.skipped)
+    problems += _differ({key: recipe[key] for key in BESIDES if key in recipe}, besides, where, exact=True)
     if [Branch.of(record) for record in recipe["branches"]] != claims.branches:
         problems.append(f"{where}: its branches are not those of params.yaml")
     order = recipe["distortion_order"]
@@ -100,6 +108,28 @@ def source_problems(
     problems += _descriptions(version.upgrade(recipe), claims, exact=exact)
     problems += _files(bundle, recipe, parameters, claims, version, exact=exact)
     return problems
+
+
+def _matched(recipe: dict[str, Any], parameters: RunParameters) -> dict[str, Any]:
+    """Which adapted decoders stand beside which blind ones, as ``plan`` finds them; nothing in a run without."""
+    if not parameters.adapted:
+        return {}
+    recipes, trained = recipe["recipes"], []
+    for name, entry in parameters.adapted.items():
+        _, adaptation = adaptation_of(entry, where=f"adapted.{name}")
+        which = {key: getattr(adaptation, key) for key in ("images", "lr", "exclude_licence")}
+        for factor in parameters.factors:
+            paths = [f"upscale/x{factor}/{name}/{downscaler}" for downscaler in parameters.downscalers]
+            made = [recipes[path] for path in paths if "adapted" in recipes[path]]
+            trained += [Trained(name, factor, made[0], made[0]["adapted"]["budget"], which)] if made else []
+    blind = {
+        (name, factor): (recipes[f"upscale/x{factor}/{name}"], recipe["upscalers"][f"x{factor}/{name}"])
+        for name in parameters.upscalers
+        for factor in parameters.factors
+        if f"upscale/x{factor}/{name}" in recipes
+    }
+    found = families(blind, trained)
+    return {"matched": found} if found else {}
 
 
 def _with_defaults(published: dict[str, Any]) -> dict[str, Any]:
@@ -231,7 +261,7 @@ def _files(
         keys = aggregate_recipe(
             {}, branches=[], upscalers={}, distortions={}, skipped={}, methods={}, data=dict.fromkeys(claims.data)
         ).keys() - {"multiple", "opens_images"} | {"attributes"}
-        if odd := sorted(recipe.keys() ^ keys):
+        if odd := sorted((recipe.keys() - {*BESIDES}) ^ keys):
             problems.append(f"recipes/aggregate.json: {odd[0]}: {'is no key of it' if odd[0] in recipe else 'missing'}")
         if recipe["branches"] != [branch.record() for branch in claims.branches]:
             problems.append("recipes/aggregate.json: branches: differ from those of params.yaml")

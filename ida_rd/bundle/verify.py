@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,18 +11,16 @@ from typing import Any
 
 import pandas as pd
 
-from ida_rd.aggregate.own import write_own_tables
 from ida_rd.aggregate.results import Results as Numbers
 from ida_rd.aggregate.results import photographs_in, provenance, without_structure
-from ida_rd.aggregate.surprise import write_surprise_tables
 from ida_rd.bundle.claims import claims_of
 from ida_rd.bundle.derived import citations, licences, readme, results_of, weights_of
 from ida_rd.bundle.folder import DAMAGED, SIGNATURE, SUMS, Bundle, refusal
 from ida_rd.bundle.numbers import branch_problems, of_this_program, result_problems, table_problems
-from ida_rd.bundle.own import OWN, own_columns_of, published_own_rows
 from ida_rd.bundle.rows import row_problems, test_set
 from ida_rd.bundle.schema import RESULTS_SCHEMA, InvalidResults, PublishedResults, Results, read_results
 from ida_rd.bundle.source import source_problems
+from ida_rd.bundle.told import SURPRISE, told_files, write_told
 from ida_rd.bundle.unverified import called_otherwise, left_open
 from ida_rd.bundle.versions import RELEASED_WEIGHTS, version_of
 from ida_rd.core.errors import UserError
@@ -32,6 +29,7 @@ from ida_rd.core.foreign import reason
 from ida_rd.core.methods import validate
 from ida_rd.core.project import Branch
 from ida_rd.core.readers import parse_yaml
+from ida_rd.core.temporary import run_files
 from ida_rd.core.weights import MissingWeights, catalogue, locate
 from ida_rd.plan.schema import RunParameters
 
@@ -54,7 +52,6 @@ FIXED = (
     "results.schema.json",
     "subset.csv",
 )
-SURPRISE = ("surprise.csv", "surprise.json")  # not there in bundles of before
 FIGURE = re.compile(r"figures/[a-z_]+(-[a-z0-9_-]+)?\.(png|svg|pdf)")
 PAGE = re.compile(
     r"page/(index\.html|provenance\.json|[a-z_]+\.csv|[a-z_]+(-[a-z0-9_-]+)?\.png|images/\d+/[a-z0-9-]+\.(png|webp))"
@@ -196,7 +193,7 @@ def _parameters(bundle: Bundle) -> RunParameters:
 
 def _refuse_many(parameters: RunParameters) -> None:
     """Refuse more branches than such parameters can be compared for: the parameters stand in each one's recipe."""
-    branches = len(parameters.downscalers) * len(parameters.upscalers) * len(parameters.factors)
+    branches = len(parameters.downscalers) * len(parameters.decoders()) * len(parameters.factors)
     if branches * len(canonical_json(parameters.model_dump(mode="json"))) > MOST_COMPARED:
         raise UserError(f"params.yaml: {branches:,} branches with parameters as long are more than can be verified")
 
@@ -219,11 +216,7 @@ def _names(bundle: Bundle, results: Results, recipe: dict[str, Any], recipes: li
     wanted |= {f"recipes/{path}.json" for path in recipes}
     wanted |= {"tables/ida_rd.json", *(f"tables/{stem}.csv" for stem in version.columns)}
     wanted |= {f"tables/{name}" for name in version.texts} | ({SIGNATURE} & set(bundle.files))
-    if SURPRISE[0] in bundle.files:
-        wanted |= {*SURPRISE}
-        wanted |= {f"tables/surprise.{end}" for end in ("csv", "md") if len(bundle.table(SURPRISE[0]))}
-    if own_columns_of(recipe):
-        wanted |= {OWN, *(f"tables/own_columns.{end}" for end in ("csv", "md"))}
+    wanted |= told_files(bundle, recipe)
     problems = [f"{name}: missing" for name in sorted(wanted - set(bundle.files))]
     for name in bundle.files:
         more = not own and results.schema_version == RESULTS_SCHEMA and name.startswith("tables/")  # a newer one's
@@ -262,7 +255,7 @@ def _weights(results: Results, recipe: dict[str, Any]) -> list[str]:
 def _refuse_costly(bundle: Bundle, results: Results, parameters: RunParameters, images: int) -> None:
     size = sum(len(bundle.bytes(record.file)) for record in results.branches)
     count = len(parameters.downscalers)
-    cells = len(parameters.upscalers) * len(parameters.factors) * len(results.distortion_order)
+    cells = len(parameters.decoders()) * len(parameters.factors) * len(results.distortion_order)
     work = images * results.resamples * cells * (count + count * (count - 1) // 2)
     if work > LEAST_WORK + WORK_PER_BYTE * size:
         raise UserError(
@@ -317,21 +310,13 @@ def _derived(
         )
         if published.get(key) != wanted:
             problems.append(f"provenance.json: {key} differs from recipes/aggregate.json")
-    with tempfile.TemporaryDirectory(prefix="ida-rd-") as folder:
-        version.write_tables(Path(folder), today, numbers)
-        if SURPRISE[0] in bundle.files:
-            photographs = photographs_in(bundle.table("subset.csv"))
-            write_surprise_tables(Path(folder), _surprise(bundle, results, len(photographs)), photographs, today)
-        if own_columns_of(recipe):
-            manifest = bundle.table("subset.csv")
-            own_rows, odd = published_own_rows(bundle, results, recipe, list(manifest.image_id))
-            problems += odd
-            if not odd:
-                write_own_tables(Path(folder), own_rows, photographs_in(manifest), today)
-        problems += table_problems(bundle, Path(folder), results)
+    with run_files() as folder:
+        version.write_tables(folder, today, numbers)
+        problems += write_told(bundle, folder, results, recipe, today, numbers)
+        problems += table_problems(bundle, folder, results)
         if not own:
             return problems
-        table = (Path(folder) / "ida_rd.md").read_text(encoding="utf-8")
+        table = (folder / "ida_rd.md").read_text(encoding="utf-8")
     assert isinstance(results, PublishedResults)
     hashes = {record.branch: bundle.sha256(record.file) for record in results.branches}
     made = results_of(
@@ -365,20 +350,6 @@ def _derived(
         ):
             problems.append(f"{name}: is no copy of {figure}")
     return problems
-
-
-def _surprise(bundle: Bundle, results: Results, images: int) -> pd.DataFrame:
-    """Rows of ``surprise.csv``, of the bundle's own branches: others would cost time for nothing."""
-    rows = bundle.table(SURPRISE[0])
-    found = rows[["upscaler", "factor", "downscaler"]].drop_duplicates()
-    known = {(b.upscaler, b.factor, b.downscaler) for b in (record.branch for record in results.branches)}
-    if (
-        len(found) > len(known)
-        or len(rows) > len(known) * images
-        or not known.issuperset(found.itertuples(index=False))
-    ):
-        raise UserError(f"{SURPRISE[0]}: has rows of a branch or image that is not in results.json")
-    return rows
 
 
 def _mix_ups(rows: Mapping[Branch, pd.DataFrame], results: Results) -> list[str]:

@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> None:
     import yaml
 
     from ida_rd.core.files import write_json
+    from ida_rd.core.temporary import remove_stale
     from ida_rd.named.bench import parameters_of, run_benchmark, told
 
     if options.parameters is not None:
@@ -74,6 +75,7 @@ def run(options: argparse.Namespace) -> None:
         print(printable_lines(result.markdown()))
         print(printable_lines(result.differences_markdown()))
     if options.save is not None:
+        remove_stale(options.save.parent)
         write_json(options.save, value)
 
 

@@ -246,6 +246,12 @@ class RunParameters(Parameters):
         description="upscalers whose weights are first trained on to each downscaler's LR images, by a name of your"
         " choice: as in upscalers, and with adapt",
     )
+    ladder: Annotated[list[Name], Field(max_length=MOST_METHODS)] = Field(
+        default_factory=list,
+        description="names of downscalers that are bicubic, and bicubic followed by Gaussian blurs, in rising order:"
+        " tables and page then say of each score as much as which blur it is; see docs/results.md. All but the first"
+        " take part in no test and no figure, and each costs as much as any other downscaler; empty: none is named",
+    )
     samples: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
         description="samples K per LR image; a deterministic upscaler gives 1"
     )
@@ -285,9 +291,24 @@ class RunParameters(Parameters):
 
     @model_serializer(mode="wrap")
     def _without_empty_sections(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Recipes repeat all parameters: those of a run without adapted upscalers do not know of them.
+        # Recipes repeat all parameters: those of a run without adapted upscalers, or a ladder, do not know of them.
         found = handler(self)
-        return found if self.adapted else {key: value for key, value in found.items() if key != "adapted"}
+        return {key: value for key, value in found.items() if value or key not in ("adapted", "ladder")}
+
+    @model_validator(mode="after")
+    def _rungs_are_downscalers(self) -> RunParameters:
+        for name in self.ladder:
+            if name not in self.downscalers:
+                raise ValueError(f"ladder: no downscaler is called {name!r}; {did_you_mean(name, self.downscalers)}")
+        if len(set(self.ladder)) != len(self.ladder):
+            raise ValueError("ladder: a downscaler is there twice: name each once")
+        if len(self.ladder) == 1:
+            raise ValueError("ladder: one rung is none: name bicubic and at least one that is blurred")
+        if self.ladder and self.adapted:
+            raise ValueError(
+                "ladder: not with adapted, which would train weights for every rung: run the one without the other"
+            )
+        return self
 
     @model_validator(mode="after")
     def _adapted_have_own_names(self) -> RunParameters:

@@ -20,6 +20,7 @@ from ida_rd.adapt.recipe import adapt_recipe, adaptation_of
 from ida_rd.aggregate.recipe import aggregate_recipe
 from ida_rd.attributes.recipe import attributes_recipe, source_recipes
 from ida_rd.balance.recipe import balance_recipe
+from ida_rd.core.amounts import rungs_of
 from ida_rd.core.candidates import check_sizes, photographs, whole_sizes
 from ida_rd.core.errors import UserError, printable
 from ida_rd.core.files import atomic_folder, canonical_json, write_json
@@ -33,6 +34,7 @@ from ida_rd.core.weights import MissingWeights
 from ida_rd.distort.recipe import distort_recipe, wanted_weights
 from ida_rd.downscale.recipe import downscale_recipe, skipped_recipe
 from ida_rd.plan.families import Trained, families
+from ida_rd.plan.ladder import amounts_of
 from ida_rd.plan.names import check_names
 from ida_rd.plan.schema import RunParameters
 from ida_rd.report.recipe import report_recipe
@@ -105,6 +107,7 @@ class _Plan:
         self.distortions: dict[str, dict[str, Any]] = {}
         self.surprising: Recipes = {}
         self.trained: list[Trained] = []
+        self.amounts: dict[str, Any] = {}
 
     def data(self) -> None:
         parameters, images = self.parameters, self.parameters.images
@@ -282,7 +285,12 @@ class _Plan:
     def results(self) -> None:
         parameters = self.parameters
         able = [name for name in parameters.downscalers if name not in self.skipped]
-        self.recipes["surprise"] = surprise_recipe(self.surprising, {f"x{f}": able for f in parameters.factors})
+        with self.problems.collect("ladder"):
+            self.amounts = amounts_of(parameters.downscalers, parameters.ladder, self.skipped)
+        self.problems.raise_all()
+        rungs = rungs_of(self.amounts)
+        asked = [name for name in able if name not in rungs]
+        self.recipes["surprise"] = surprise_recipe(self.surprising, {f"x{f}": asked for f in parameters.factors})
         for name, terms in self.terms.items():
             if "non-commercial" in terms:
                 print(f"note: attributes by {name} are under {printable(terms)}", file=sys.stderr)
@@ -307,7 +315,13 @@ class _Plan:
         images = {key: value for key, value in self.recipes["attributes"]["images"].items() if key != "files"}
         primary = parameters.outcome()
         aggregate = aggregate_recipe(
-            {"seed": parameters.seed, "primary": primary, **parameters.aggregate.model_dump(), **self._matched()},
+            {
+                "seed": parameters.seed,
+                "primary": primary,
+                **parameters.aggregate.model_dump(),
+                **self._matched(),
+                **self.amounts,
+            },
             branches=branches,
             upscalers=self.upscalers,
             distortions=dict(sorted(self.distortions.items(), key=lambda item: item[0] != primary)),

@@ -12,6 +12,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from ida_rd.core import typeset
+from ida_rd.core.amounts import amounts_note
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_text
 from ida_rd.core.own import own_cells, own_notes
@@ -50,7 +51,10 @@ def write_page(
     """
     for stem in figures:
         shutil.copyfile(project.plots / f"{stem}.png", target / f"{stem}.png")
-    downloads = [*DOWNLOADS, *(f"{name}.csv" for name in ("surprise", "matched", "own_columns") if name in tables)]
+    downloads = [
+        *DOWNLOADS,
+        *(f"{name}.csv" for name in ("surprise", "matched", "own_columns", "amounts") if name in tables),
+    ]
     for name in downloads:
         shutil.copyfile(project.tables / name, target / name)
     for name in ("provenance.json", "balance.csv"):
@@ -73,10 +77,13 @@ def write_page(
     said = captions(scores, confidence, baseline)
     skipped = dict(provenance["skipped"])
     primary = recipe["primary"]
+    ladder = recipe.get("amounts", {}).get("ladder", [])
     page = environment.get_template("page.html").render(
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "page.js").read_text(encoding="utf-8"),
-        cells=cells(tables, distortions, order, baseline, level),
+        cells=cells(tables, distortions, order, baseline, level, end=ladder[-1][1] if ladder else None),
+        amounts=_amounts_note(tables, confidence, bool(ladder)),
+        blurs=bool(ladder),
         baseline=baseline,
         distortions=[{"name": name, **distortions[name]} for name in order],
         lead=distortions[lead],
@@ -113,6 +120,13 @@ def write_page(
 
 def _upscalers(scores: pd.DataFrame) -> list[tuple[str, int]]:
     return list(dict.fromkeys(zip(scores.upscaler, scores.factor, strict=True)))
+
+
+def _amounts_note(tables: dict[str, pd.DataFrame], confidence: float, ladder: bool) -> str:
+    """What it means that a score amounts to something; empty where nothing is said."""
+    if "amounts" not in tables:
+        return ""
+    return amounts_note(percent(confidence), ladder=ladder)
 
 
 def _families(tables: dict[str, pd.DataFrame], recipe: dict[str, Any], lead: str) -> list[dict[str, Any]]:

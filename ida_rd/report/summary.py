@@ -6,13 +6,22 @@ from typing import Any
 
 import pandas as pd
 
+from ida_rd.core.amounts import amount_words
 from ida_rd.core.pairs import disagreements, least_p, to_baseline
 
 __all__ = ["cells"]
 
+KEY = ["upscaler", "factor", "distortion", "downscaler"]
+
 
 def cells(
-    tables: dict[str, pd.DataFrame], distortions: dict[str, Any], order: list[str], baseline: str, level: float
+    tables: dict[str, pd.DataFrame],
+    distortions: dict[str, Any],
+    order: list[str],
+    baseline: str,
+    level: float,
+    *,
+    end: float | None = None,
 ) -> list[dict[str, Any]]:
     """Make one entry per upscaler and factor: rows by the leading distortion, and the verdict on the first.
 
@@ -28,8 +37,11 @@ def cells(
         The downscaler that the rows are compared with.
     level : float
         1 - confidence.
+    end : float, optional
+        Longest blur of the run's ladder, if it has one.
     """
     lead = order[0]
+    amounts = tables["amounts"].set_index(KEY).to_dict("index") if "amounts" in tables else {}
     ranks = tables["ranks"][tables["ranks"].distortion == lead].set_index(["upscaler", "factor", "downscaler"])
     contradicted = disagreements(tables["differences"], order, level)
     found = []
@@ -50,7 +62,15 @@ def cells(
                     **values[name, lead],
                     "downscaler": name,
                     "rank": float(ranks.mean_rank[upscaler, factor, name]),
-                    "values": [{**values[name, n], "name": n, "best": best[n] == name} for n in order],
+                    "values": [
+                        {
+                            **values[name, n],
+                            "name": n,
+                            "best": best[n] == name,
+                            "amount": _amount(amounts, (upscaler, factor, n, name), end),
+                        }
+                        for n in order
+                    ],
                     "against": against,
                     "baseline": name == baseline,
                     "bar": against and {
@@ -72,6 +92,11 @@ def cells(
             }
         )
     return found
+
+
+def _amount(amounts: dict[Any, dict[str, Any]], key: tuple[str, int, str, str], end: float | None) -> str:
+    """What a score amounts to, in words; empty where nothing is known."""
+    return amount_words(amounts[key], end) if key in amounts else ""
 
 
 def _of(table: pd.DataFrame, upscaler: str, factor: int, distortion: str) -> pd.DataFrame:

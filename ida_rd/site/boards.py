@@ -11,10 +11,14 @@ from typing import Any
 import pandas as pd
 
 from ida_rd.aggregate.comparisons import differences, losses
+from ida_rd.aggregate.matched import matched_table
+from ida_rd.aggregate.matched_text import budget_text
+from ida_rd.aggregate.results import photographs_in
 from ida_rd.bundle.claims import claims_of
 from ida_rd.bundle.folder import SUMS
 from ida_rd.bundle.schema import BranchResult, BranchResult1
 from ida_rd.bundle.verify import Verified, verify
+from ida_rd.core.amounts import rungs_of
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import canonical_json
 from ida_rd.core.pairs import least_p, ties
@@ -44,6 +48,9 @@ class Published:
         downscaler may be anybody's.
     again : dict
         Who ran branches again, by the branch's title.
+    matched : DataFrame
+        S, S* and gap of its adapted decoders, made again from its rows, with the ``budget`` of their training in words;
+        see `ida_rd.aggregate.matched.matched_table`. Empty without.
     """
 
     name: str
@@ -51,10 +58,33 @@ class Published:
     benchmark: str | None
     own: bool
     again: dict[str, list[str]]
+    matched: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def tier(self, title: str) -> str:
         """How far a branch can be believed: *reproduced*, *verified* or *self-reported*."""
         return "reproduced" if title in self.again else "self-reported" if self.own else "verified"
+
+    def adapted(self, upscaler: str) -> bool:
+        """Whether the publisher trained its weights: nobody else has them."""
+        return upscaler in self.checked.parameters.adapted
+
+    def beside(self, upscaler: str) -> bool:
+        """Whether it is an adapted decoder whose scores stand, as S*, beside those of a blind one."""
+        names = {name for adapted in self.matched.get("adapted", []) for name in adapted.split(", ")}
+        return self.adapted(upscaler) and upscaler in names
+
+    def parts(self, upscaler: str, factor: int, distortion: str, downscaler: str) -> dict[str, Any] | None:
+        """S, S* and gap of a score by a blind decoder; None where the bundle has S only."""
+        table = self.matched
+        if not len(table):
+            return None
+        mine = table[
+            (table.blind == upscaler)
+            & (table.factor == factor)
+            & (table.distortion == distortion)
+            & (table.downscaler == downscaler)
+        ]
+        return mine.iloc[0].to_dict() if len(mine) else None
 
 
 @dataclass
@@ -68,6 +98,7 @@ class Entry:
     score: dict[str, Any]
     losses: pd.Series
     sha256: str
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict)  # S, S* and gap, by bundle
     place: str = ""
     groups: str = ""
 
@@ -87,6 +118,21 @@ class Board:
     entries: list[Entry] = field(default_factory=list)
     pairs: pd.DataFrame = field(default_factory=pd.DataFrame)
     too_few: bool = False  # photographs, for any pair to differ significantly
+
+    @property
+    def parted(self) -> bool:
+        """Whether any entry has S* and gap."""
+        return any(entry.parts for entry in self.entries)
+
+    @property
+    def trainings(self) -> list[str]:
+        """Whose S* are shown, and by which budget their decoders were adapted."""
+        firsts = [next(iter(entry.parts.items())) for entry in self.entries if entry.parts]
+        said = [
+            f"S* by {name}: {row['budget']}" + (f", {row['trainings']} trainings" if row["trainings"] > 1 else "")
+            for name, row in firsts
+        ]
+        return list(dict.fromkeys(said))
 
 
 def published(folder: Path) -> Published:
@@ -109,9 +155,22 @@ def published(folder: Path) -> Published:
         who = path.name.removeprefix(prefix).removesuffix(".json")
         for title in _rerun(path, checked):
             again.setdefault(title, []).append(who)
-    return Published(
-        folder.name, checked, benchmark_of(checked), own_methods(checked.parameters, checked.results.skipped), again
-    )
+    own = own_methods(checked.parameters, checked.results.skipped)
+    return Published(folder.name, checked, benchmark_of(checked), own, again, _matched(checked))
+
+
+def _matched(checked: Verified) -> pd.DataFrame:
+    """What the bundle's adapted decoders find again, from its rows."""
+    recipe = checked.recipe
+    if not recipe.get("matched"):
+        return pd.DataFrame()
+    photographs = photographs_in(checked.bundle.table("subset.csv"))
+    table = matched_table(checked.numbers.images, checked.numbers.scores, photographs, recipe)
+    budgets = {
+        (one["blind"], ", ".join(one["adapted"]), one["factor"]): budget_text(one["budget"])
+        for one in recipe["matched"]
+    }
+    return table.assign(budget=[budgets[key] for key in zip(table.blind, table.adapted, table.factor, strict=True)])
 
 
 def own_methods(parameters: RunParameters, skipped: Mapping[str, str]) -> bool:
@@ -141,7 +200,10 @@ def boards_of(bundles: Sequence[Published]) -> list[Board]:
     """Sort all scores into boards; rank and group each one's entries."""
     boards: dict[str, Board] = {}
     for one in bundles:
+        rungs = rungs_of(one.checked.recipe)
         for record in one.checked.results.branches:
+            if record.downscaler in rungs or one.beside(record.upscaler):
+                continue
             for name in one.checked.results.distortion_order:  # the leading one first
                 key, board = _board(one, record, name)
                 _add(boards.setdefault(key, board), _entry(one, record, name))
@@ -155,6 +217,7 @@ def _board(one: Published, record: BranchResult | BranchResult1, name: str) -> t
     checked = one.checked
     results, described = checked.results, checked.recipe["distortions"][name]
     named = one.benchmark is not None and name in benchmark(one.benchmark)[0].distortions
+    alone = one.own or one.adapted(record.upscaler)
     hashes = sorted(checked.bundle.table("subset.csv").pixels_sha256)
     images = hashlib.sha256("".join(hashes).encode()).hexdigest()
     recipes = checked.recipe["recipes"]
@@ -165,13 +228,13 @@ def _board(one: Published, record: BranchResult | BranchResult1, name: str) -> t
         *(decoder.get("method"), decoder.get("parameters"), decoder.get("weights")),
         # Methods of the publisher's own may be called alike and do anything: they are compared within their bundle.
         *(name, described["label"], distortion.get("method"), distortion.get("parameters"), distortion.get("weights")),
-        one.name if one.own else None,
+        one.name if alone else None,
     ]
     if named and one.benchmark is not None:
         key, title = canonical_json([one.benchmark, name]), one.benchmark
     else:
         key, title = canonical_json(what), f"{len(hashes)} images {images[:8]}, {record.upscaler}, x{record.factor}"
-        title += f" ({one.name} alone)" if one.own else ""
+        title += f" ({one.name} alone)" if alone else ""
     return key, Board(
         title=f"{title}: {described['label']}",
         benchmark=one.benchmark if named else None,
@@ -198,15 +261,17 @@ def _entry(one: Published, record: BranchResult | BranchResult1, name: str) -> E
     if "photograph" in subset:
         keys = subset.groupby("photograph").pixels_sha256.transform("min").reindex(means.index)
     by_pixels = by_pixels.groupby(list(keys)).mean()
+    parts = one.parts(record.upscaler, record.factor, name, record.downscaler)
     return Entry(
         downscaler=record.downscaler,
         bundles=[one.name],
-        tier=one.tier(record.branch.title),
+        tier="self-reported" if one.adapted(record.upscaler) else one.tier(record.branch.title),
         who=one.again.get(record.branch.title, []),
         score=record.scores[name].model_dump()
         | {"photographs": len(by_pixels), "samples": record.samples, "rate_bpp": record.rate_bpp},
         losses=losses(by_pixels.to_frame(), checked.recipe["distortions"][name]["better"]).iloc[:, 0],
         sha256=record.sha256,
+        parts={} if parts is None else {one.name: parts},
     )
 
 
@@ -216,6 +281,7 @@ def _add(board: Board, entry: Entry) -> None:
     for known in board.entries:
         if (known.downscaler, known.sha256) == (entry.downscaler, entry.sha256):
             known.bundles += entry.bundles
+            known.parts |= entry.parts
             known.who = [*dict.fromkeys([*known.who, *entry.who])]
             known.tier = max(known.tier, entry.tier, key=order.index)
             return

@@ -21,6 +21,7 @@ from ida_rd.core.files import atomic_folder, write_bytes, write_text
 from ida_rd.core.foreign import read_bytes
 from ida_rd.core.software import needs
 from ida_rd.report.style import COLOURS, MARKERS, STYLE, without_date
+from ida_rd.site.badge import badge, badge_path, badge_text
 from ida_rd.site.boards import Board, Entry, Published, boards_of, published
 
 __all__ = ["write_site"]
@@ -28,6 +29,11 @@ __all__ = ["write_site"]
 TEMPLATES = Path(__file__).with_name("templates")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 NUMBERS = ("mean", "ci_low", "ci_high", "photographs", "samples", "rate_bpp")
+PARTS = (
+    *("s_star", "s_star_low", "s_star_high", "gap", "gap_low", "gap_high"),
+    *("lost", "lost_low", "lost_high", "unreadable", "unreadable_low", "unreadable_high", "control", "trainings"),
+    "budget",
+)
 MOST_SHOWN = 60  # entries in a picture
 LARGEST = 2**30
 # What may be looked at in the browser, by its name's end: a stranger's HTML and SVG can hold scripts, and are in the
@@ -82,7 +88,7 @@ def _write(out: Path, bundles: list[Published], boards: list[Board]) -> None:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"score": _score, "p": typeset.p_value, "number": typeset.number}
+    environment.filters |= {"score": _score, "part": _part, "p": typeset.p_value, "number": typeset.number}
     for file in ("site.css", "site.js"):
         shutil.copyfile(TEMPLATES / file, out / file)
     pictures = {}
@@ -99,13 +105,29 @@ def _write(out: Path, bundles: list[Published], boards: list[Board]) -> None:
         raw = _raw(one.checked.bundle, folder, one.name)
         mine = [(n, b) for n, b in enumerate(boards) if any(one.name in entry.bundles for entry in b.entries)]
         signed = SIGNATURE in one.checked.bundle.files
-        write_text(folder / "index.html", page.render(one=one, raw=raw, mine=mine, signed=signed, **common))
+        badges = {}
+        for _, board in mine:
+            for entry in board.entries:
+                if one.name in entry.bundles:
+                    badges[badge_path(board, entry)] = " | ".join(badge_text(board, entry))
+                    write_text(folder / badge_path(board, entry), badge(board, entry))
+        write_text(
+            folder / "index.html", page.render(one=one, raw=raw, mine=mine, signed=signed, badges=badges, **common)
+        )
 
 
 def _score(value: dict[str, Any]) -> tuple[str, str]:
     """A score and its interval, as text; the second is empty where there is none."""
     low, high = (float("nan") if value[key] is None else value[key] for key in ("ci_low", "ci_high"))
     first, _, ends = typeset.interval(value["mean"], low, high).partition(" ")
+    return first, ends
+
+
+def _part(row: dict[str, Any], key: str) -> tuple[str, str]:
+    """A part of a score and its interval, as text; empty where there is none."""
+    if pd.isna(row[key]):
+        return "", ""
+    first, _, ends = typeset.interval(row[key], row[f"{key}_low"], row[f"{key}_high"]).partition(" ")
     return first, ends
 
 
@@ -116,7 +138,11 @@ def _table(board: Board) -> pd.DataFrame:
         row: dict[str, Any] = {"board": board.title, "benchmark": board.benchmark, "distortion": board.distortion}
         row |= {"place": entry.place, "groups": entry.groups, "downscaler": entry.downscaler, "tier": entry.tier}
         row |= {"bundles": " ".join(entry.bundles), "reproduced_by": " ".join(entry.who)}
-        rows.append(row | {key: entry.score[key] for key in NUMBERS})
+        row |= {key: entry.score[key] for key in NUMBERS}
+        if board.parted:
+            whose, parts = next(iter(entry.parts.items()), ("", dict.fromkeys(PARTS)))
+            row |= {key: parts[key] for key in PARTS} | {"s_star_of": whose}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

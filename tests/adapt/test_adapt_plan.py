@@ -184,22 +184,26 @@ def test_a_folder_needs_lr_images_of_the_training_photographs(here: Path) -> Non
     assert "files" not in recipe["downscaler"]  # those are of the test images
 
 
-def test_a_bundle_of_adapted_weights_is_refused_in_one_line(here: Path) -> None:
+def test_weights_that_stand_beside_no_blind_decoder_are_not_published(here: Path) -> None:
+    """Weights of `ida-rd adapt`, by their path: nothing in a run says what their training was."""
     Path("data/plan").mkdir(parents=True)
-    recipes = _plan(WITH)
-    Path("data/plan/aggregate.json").write_text(json.dumps(recipes["aggregate"]))
-    with pytest.raises(UserError, match="publish: tuned has adapted weights, and a bundle does not hold those"):
-        publish(here, here / "bundle", images=False)
-    assert not Path("bundle").exists()
-    # Nor weights of `ida-rd adapt`, by their path.
     out = here / "box.safetensors"
     adapt_to_file(recipe_of(Path("training"), {"method": "resample", "filter": "box"}), out, None)
     by_path = yaml.safe_load(SMALL) | {"upscalers": {"mine": {"method": "flow", "path": str(out)}}}
     Path("data/plan/aggregate.json").write_text(json.dumps(_plan(by_path)["aggregate"]))
-    with pytest.raises(UserError, match="publish: mine has adapted weights"):
+    with pytest.raises(UserError, match="publish: mine has weights of `ida-rd adapt`, and a bundle does not hold"):
         publish(here, here / "bundle", images=False)
-    with pytest.raises(UserError, match="adapted: tuned is trained for its run"):
-        claims_of(RunParameters.model_validate(WITH), {})
+    assert not Path("bundle").exists()
+
+
+def test_what_a_bundle_claims_of_an_adapted_decoder_is_what_plan_wrote(here: Path) -> None:
+    recipe = _plan(WITH)["aggregate"]
+    claims = claims_of(RunParameters.model_validate(WITH), {})
+    assert [branch.record() for branch in claims.branches] == recipe["branches"]
+    path = "upscale/x4/tuned/mine"
+    assert claims.methods[path]["adapted"] == recipe["recipes"][path]["adapted"]
+    assert claims.upscalers["x4/tuned"] == json.loads(json.dumps(recipe["upscalers"]["x4/tuned"]))
+    assert any(what.startswith("adapted.tuned: its weights") for what in claims.unknown)
 
 
 def test_the_schema_of_editors_knows_adapted_upscalers() -> None:

@@ -10,7 +10,7 @@ function filter() {
   for (const section of document.querySelectorAll(".board")) {
     let shown = 0;
     for (const row of section.querySelectorAll("tbody tr")) {
-      const named = `${row.cells[1].textContent} ${row.cells[5].textContent}`.toLowerCase();
+      const named = `${row.cells[1].textContent} ${row.lastElementChild.textContent}`.toLowerCase();
       row.hidden = +row.dataset.tier < +tier.value || !named.includes(words);
       shown += !row.hidden;
     }
