@@ -27,9 +27,9 @@ from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.progress import share
 from ida_rd.core.seeds import Draw
 from ida_rd.upscale.columns import Column, columns_of
-from ida_rd.upscale.contract import Descriptor, Problem, Samples, Upscaler, need_of
+from ida_rd.upscale.contract import Descriptor, Problem, Samples, Upscaler, memory_of
 
-__all__ = ["Cascade", "Parameters", "chain_memory", "columns", "combine", "describe", "files", "load", "need"]
+__all__ = ["Cascade", "Parameters", "chain_memory", "columns", "combine", "describe", "files", "load", "memory"]
 
 EIGHT_BIT_COPIES = 3  # of all samples: of the step before, of this one, and while they are put together
 
@@ -116,19 +116,10 @@ def columns(parameters: Parameters) -> dict[str, Column]:
     return columns_of(_steps(parameters)[-1][0])
 
 
-def need(parameters: Parameters, factor: int, samples: int, height: int, width: int) -> float | None:
-    """Bytes for an HR image: those of the step that takes most, at the size that it computes its own image at.
-
-    None if one of the steps says nothing. As in `chain_memory`, the 8-bit samples are beside them.
-    """
-    most, left = 0.0, factor
-    for i, (method, step_factor) in enumerate(_steps(parameters)):
-        left //= step_factor
-        of_step = need_of(method, step_factor, samples if i == 0 else 1, height // left, width // left)
-        if of_step is None:
-            return None
-        most = max(most, of_step)
-    return most + 3 * EIGHT_BIT_COPIES * samples * height * width
+def memory(parameters: Parameters, factor: int, samples: int) -> float | None:
+    """Bytes per HR pixel: those of the step that takes most, beside the 8-bit samples."""
+    steps = _steps(parameters)
+    return chain_memory([(memory_of(m, f, samples if i == 0 else 1), f) for i, (m, f) in enumerate(steps)], samples)
 
 
 def chain_memory(steps: Sequence[tuple[float | None, int]], samples: int) -> float | None:

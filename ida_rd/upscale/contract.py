@@ -7,9 +7,7 @@ A method module of this room defines
   factor that it does not support;
 * ``load(parameters, problem, device) -> Upscaler``;
 * and, if it likes, ``memory(parameters, factor, samples) -> float``: bytes that a process takes per pixel of the HR
-  image on a CPU, beyond the loaded network, for so many samples; per pixel of the size that an image is computed at,
-  where ``made_at(parameters, height, width)`` tells that of an HR image. A chain says ``need(parameters, factor,
-  samples, height, width) -> float`` instead: all bytes. They decide nothing but how many processes are started.
+  image on a CPU, beyond the loaded network, for so many samples. It decides nothing but how many processes are started.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from numpy.typing import NDArray
 from ida_rd.core.methods import OpenedMethod
 from ida_rd.core.seeds import Draw
 
-__all__ = ["Descriptor", "Kind", "Problem", "Samples", "SizeRule", "Upscaler", "memory_of", "need_of"]
+__all__ = ["Descriptor", "Kind", "Problem", "Samples", "SizeRule", "Upscaler", "memory_of"]
 
 Kind = Literal["flow", "gan", "diffusion", "search", "regression", "program", "chain", "other"]
 ASKS = ("downscaler", "adapted")
@@ -217,14 +215,3 @@ def memory_of(method: OpenedMethod, factor: int, samples: int) -> float | None:
     """Bytes per HR pixel that a method says it takes; None if it says nothing."""
     memory = getattr(method.module, "memory", None)
     return memory(method.parameters, factor, samples) if callable(memory) else None
-
-
-def need_of(method: OpenedMethod, factor: int, samples: int, height: int, width: int) -> float | None:
-    """Bytes that a method says it takes for an HR image, at the size that it is computed at; None if unknown."""
-    if callable(need := getattr(method.module, "need", None)):
-        return need(method.parameters, factor, samples, height, width)
-    if (memory := memory_of(method, factor, samples)) is None:
-        return None
-    if callable(made_at := getattr(method.module, "made_at", None)):
-        height, width = made_at(method.parameters, height, width)
-    return memory * height * width

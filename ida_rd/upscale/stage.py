@@ -17,7 +17,7 @@ from ida_rd.core.software import skip_note, write_skip_note
 from ida_rd.engine.environment import joined
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import Timed, Unit, Work, run
-from ida_rd.upscale.contract import need_of
+from ida_rd.upscale.need import need_of
 from ida_rd.upscale.recipe import remedy, unit_identity, with_adapted
 from ida_rd.upscale.work import ROW, open_work
 

@@ -18,10 +18,11 @@ from ida_rd.core.methods import method_recipe, open_method, validate
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.core.tensors import TensorFile
 from ida_rd.upscale import diffbir
-from ida_rd.upscale.contract import memory_of, need_of
+from ida_rd.upscale.contract import memory_of
 from ida_rd.upscale.diffbir import Parameters, layout, made_at
 from ida_rd.upscale.diffbir.layout import Sizes, check_file
 from ida_rd.upscale.diffbir.versions import VERSIONS, Name
+from ida_rd.upscale.need import need_of
 from ida_rd.upscale.stage import _sizes
 
 pytest.importorskip("transformers", reason="needs the package transformers: pip install 'ida-rd[diffusion]'")
