@@ -68,7 +68,7 @@ def test_a_folder_is_the_file_that_it_was_made_of(files: Any, folders: dict[str,
 
 
 def test_all_files_of_a_folder_are_hashed_and_looked_at_again(files: Any, folders: dict[str, Path]) -> None:
-    """By ``plan``, and when one is loaded. Three are called config.json, and the files of two networks have one name."""
+    """By ``plan``, and when one is loaded. Some have one name: config.json, and the networks' files."""
     folder = folders["v2.1"]
     entry = {"method": "diffbir", "version": "v2.1"} | files["v2.1"] | {"path": str(folder)}
     recipe, descriptor = upscale_recipe("u", entry, 4, 0, 2, size=(64, 64), download=False)
