@@ -69,7 +69,7 @@ def test_names_of_the_official_files_are_those_of_the_layout(shared: Path, name:
 
 
 @pytest.mark.parametrize("name", ["unet", "structure", "fused"])
-@pytest.mark.parametrize("sizes", [TINY, pytest.param(SIZES, marks=pytest.mark.slow)], ids=["tiny", "official"])
+@pytest.mark.parametrize("sizes", [TINY, SIZES], ids=["tiny", "official"])
 def test_the_layout_that_is_known_without_torch_is_that_of_the_network(name: str, sizes: Sizes) -> None:
     """None of them takes memory."""
     part = parts_of(sizes, CFW if name == "fused" else MAIN)[name]
