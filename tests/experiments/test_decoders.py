@@ -239,7 +239,7 @@ def test_an_entry_is_one_of_its_method_and_names_files_as_they_are_published(at_
     validate(method.Parameters, entry, where="x")
     known = {weight.name or str(weight.url).rsplit("/", 1)[-1] for weight in catalogue().values()}
     known |= {weight.archive.rsplit("/", 1)[-1] for weight in catalogue().values() if weight.archive}
-    assert name == "sr3" or set(network["files"].values()) <= known
+    assert name in ("sr3", "diffusion-compact") or set(network["files"].values()) <= known
 
 
 def test_decoders_whose_files_are_all_there_are_entered(at_hand: ModuleType, tmp_path: Path) -> None:
