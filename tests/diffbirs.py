@@ -136,7 +136,7 @@ def folder(shared: Path, path: Path, version: str = "v2", *, old: bool = False) 
     import diffusers
 
     zero: dict[str, Any] = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
-    schedule = diffusers.DDIMScheduler(
+    schedule: Any = diffusers.DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", **(zero if version == "v2.1" else {})
     )
     schedule.save_pretrained(path / "scheduler")

@@ -155,13 +155,13 @@ def test_the_memory_of_small_images_is_that_of_512_pixels(tmp_path: Path) -> Non
     for name, size in (("a", (64, 64)), ("b", (96, 64))):
         Image.new("RGB", size).save(tmp_path / f"{name}.png")
     images = {name: tmp_path / f"{name}.png" for name in ("a", "b")}
-    for entry, made in (({"method": "diffbir"}, 512 * 768), ({"method": "flow"}, 256 * 384)):
+    for entry, pixels in (({"method": "diffbir"}, 512 * 768), ({"method": "flow"}, 256 * 384)):
         recipe = method_recipe("upscale", "u", entry) | {"factor": 4}
         method = open_method(recipe)
         assert _sizes(method, recipe, images) == {"a": (256, 256), "b": (384, 256)}
         each = memory_of(method, 4, 5)
         assert each
-        assert need_of(method, 4, 5, 256, 384) == each * made
+        assert need_of(method, 4, 5, 256, 384) == each * pixels
 
 
 # What they are

@@ -21,7 +21,11 @@ __all__ = ["PARTS", "SCHEDULE", "Sizes", "check_folder", "files_of", "part_file"
 
 Sizes = tuple[UNetConfig, AutoencoderConfig, TextConfig]
 
-PARTS = {"unet": NAMES, "vae": NAMES, "text_encoder": ("model.safetensors", "pytorch_model.bin")}
+PARTS: dict[str, tuple[str, ...]] = {
+    "unet": NAMES,
+    "vae": NAMES,
+    "text_encoder": ("model.safetensors", "pytorch_model.bin"),
+}
 SCHEDULE = "scheduler/scheduler_config.json"
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 # What the packages take a key for that is not there, where another value would be another network.
@@ -132,7 +136,7 @@ def check_folder(folder: Path, sizes: Sizes, *, zero: bool, right: str) -> None:
     for path in files_of(folder):
         if not path.is_file():
             other = PARTS.get(path.parent.name, ())
-            either = f", nor {other[1]}" if path.name in other else ""
+            either = f", nor {other[-1]}" if path.name in other else ""
             raise UserError(f"{folder} has no {path.parent.name}/{path.name}{either}: {right}")
     for part, expected in _expected(sizes).items():
         path = folder / part / "config.json"
