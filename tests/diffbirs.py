@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import itertools
 import json
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from ida_rd.models.latent.checkpoint import Names, state_of
 from ida_rd.models.latent.config import AutoencoderConfig, TextConfig, UNetConfig
-from ida_rd.models.latent.layout import autoencoder_shapes, control_shapes, text_shapes, unet_shapes
+from ida_rd.models.latent.layout import OLD, autoencoder_shapes, control_shapes, text_shapes, unet_shapes
 from ida_rd.models.latent.names import autoencoder_names, text_names, unet_names
 from ida_rd.models.latent.networks import autoencoder_of, control_of, text_of, unet_of
 
@@ -128,6 +129,37 @@ def separate(shared: Path, folder: Path, version: str) -> dict[str, str]:
         found[key] = str(folder / f"{key}.pth")
         torch.save(state, found[key])
     return found
+
+
+def folder(shared: Path, path: Path, version: str = "v2", *, old: bool = False) -> Path:
+    """The tiny Stable Diffusion as the packages save it; `old`: as they did in 2022."""
+    import diffusers
+
+    zero: dict[str, Any] = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    schedule: Any = diffusers.DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", **(zero if version == "v2.1" else {})
+    )
+    schedule.save_pretrained(path / "scheduler")
+    for name, part in (("unet", "unet"), ("vae", "vae"), ("text", "text_encoder")):
+        net: Any = copy.deepcopy(tiny(shared, name)).to(memory_format=torch.contiguous_format)
+        net.save_pretrained(path / part)
+        (saved,) = (path / part).glob("*.safetensors")
+        if old:
+            aged = {_aged(key, name): value.half() for key, value in net.state_dict().items()}
+            aged |= {"text_model.embeddings.position_ids": torch.arange(77)[None]} if name == "text" else {}
+            torch.save(aged, path / part / ("pytorch_model.bin" if name == "text" else f"{saved.stem}.bin"))
+            saved.unlink()
+    return path
+
+
+def _aged(key: str, name: str) -> str:
+    """What the packages called a tensor before diffusers 0.18 and transformers 5."""
+    if name == "text":
+        return f"text_model.{key}"
+    for before, today in OLD.items():
+        if name == "vae" and "attentions" in key:
+            key = key.replace(f".{today}.", f".{before}.")
+    return key
 
 
 def _unused(version: str, key: str) -> bool:

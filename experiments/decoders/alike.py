@@ -1,12 +1,14 @@
 """How alike decoders rank downscalers: Kendall's tau of every two, and which downscalers they order otherwise.
 
 What is inferred is inferred from photographs, as everywhere. A photograph is drawn with all that the decoders make of
-it, so that an interval of tau is of both rankings together. Two decoders that were trained alike do not agree
-perfectly on so many photographs either: how alike halves of the photographs rank says how much can be expected.
+it, so that an interval of tau is of both rankings together; its ends are the percentiles at which a mean's would be
+Student's (Hesterberg, The American Statistician 69, 2015, section 5.2). How alike halves of the photographs rank says
+how much of a ranking is that of the photographs: two decoders see the same ones, and may agree more.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from ida_rd.aggregate.comparisons import differences, halves, wide_by_photograph
 from ida_rd.core.pairs import FEWEST
@@ -151,8 +154,8 @@ def tau_of(a: pd.DataFrame, b: pd.DataFrame | pd.Series, setting: Setting) -> Ta
     Returns
     -------
     Tau
-        Over the downscalers that both have and the photographs on which all of these have a value; the interval is that
-        of the percentiles of ``resamples`` draws of the photographs.
+        Over the downscalers that both have and the photographs on which all of these have a value; the interval is of
+        percentiles of ``resamples`` draws of the photographs.
     """
     fixed = isinstance(b, pd.Series)
     names = [name for name in a if name in (b.index if fixed else b.columns)]
@@ -179,7 +182,9 @@ def tau_of(a: pd.DataFrame, b: pd.DataFrame | pd.Series, setting: Setting) -> Ta
         means = own[at].mean(axis=1)
         drawn.append(taus(means, np.broadcast_to(given, means.shape) if fixed else other[at].mean(axis=1)))
         left -= rows
-    low, high = np.nanquantile(np.concatenate(drawn), [setting.level / 2, 1 - setting.level / 2])
+    student = float(stats.t.isf(setting.level / 2, count - 1))
+    tail = float(stats.norm.cdf(-math.sqrt(count / (count - 1)) * student))
+    low, high = np.nanquantile(np.concatenate(drawn), [tail, 1 - tail])
     return Tau(value, float(low), float(high), len(names), count)
 
 

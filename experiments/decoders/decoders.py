@@ -81,7 +81,8 @@ def verdict(decoders: list[Decoder], pairs: list[Pair]) -> str:
         return f"{text} There are too few downscalers in common to compare rankings."
     least = min(other, key=lambda pair: pair.tau.value)
     of = "settings" if networks < 2 else "networks"
-    text += f" The least tau between two {of} is {_cell(least.tau)}, of {least.a} and {least.b}."
+    of_several = f", the least of {_several(len(other), 'pair')}" if len(other) > 1 else ""
+    text += f" The least tau between two {of} is {_cell(least.tau)}, of {least.a} and {least.b}{of_several}."
     against = [pair for pair in other if pair.otherwise]
     if against:
         what = "setting" if networks < 2 else "decoder"
@@ -173,11 +174,13 @@ def page(study: Study, setting: Setting, found: dict[int, tuple[list[Decoder], l
     for factor, (decoders, pairs) in found.items():
         lines += text_of(factor, decoders, pairs, paper, setting)
     lines += [
-        f"Tau: Kendall's tau-b of the decoders' mean scores; in brackets {setting.confidence:.0%} percentile intervals"
-        f" over {setting.resamples} draws of the photographs, the same for both decoders; none for fewer than {FEWEST}"
-        " photographs. Significant: Holm's method over all pairs of downscalers of a decoder, as in the tables of a"
-        " run. Decoders that have all their files in common are one network. Tau of halves: mean, and 95% of random"
-        " halves of the photographs; what two decoders cannot be expected to exceed by much."
+        f"Tau: Kendall's tau-b of the decoders' mean scores; in brackets {setting.confidence:.0%} intervals, each of"
+        f" its pair alone, by the percentiles over {setting.resamples} draws of the photographs, the same for both"
+        " decoders, at which a mean's interval would be Student's; none for fewer than"
+        f" {FEWEST} photographs. Significant: Holm's method over all pairs of downscalers of a decoder, as in the"
+        " tables of a run; nothing is corrected for the number of decoders. Decoders that have all their files in"
+        " common are one network. Tau of halves: mean, and 95% of random halves of the photographs, which rank worse"
+        " than all of them do; two decoders see the same photographs, so that they may agree more."
     ]
     if study.paper and paper:
         lines += [

@@ -62,11 +62,18 @@ def counts_of(table: pd.DataFrame) -> pd.DataFrame:
     return counts.sort_values(["fails", "stays_open"], kind="stable", ignore_index=True)
 
 
-def leaders(counts: pd.DataFrame) -> pd.DataFrame:
-    """The scores that fail least and, of these, leave least open: several, where they do not differ.
+def shared_by_all(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the measures that are counted of every score; all that are counted, where there is no such measure.
 
-    What passes is not counted: of some scores fewer measures can be taken.
+    A score that a measure was not taken of, or is not counted for, cannot fail it: by these alone scores are compared.
     """
+    taken = table[table.verdict.isin(COUNTS)]
+    common = taken[taken.measure.map(taken.measure.value_counts()) == len(taken.groupby(SCORE))]
+    return common if len(common) else taken
+
+
+def leaders(counts: pd.DataFrame) -> pd.DataFrame:
+    """The scores that fail least and, of these, leave least open: several, where they do not differ."""
     first = counts.iloc[0]
     return counts[(counts.fails == first.fails) & (counts.stays_open == first.stays_open)]
 
@@ -80,7 +87,7 @@ def best_of(table: pd.DataFrame) -> dict[str, Any]:
     """For programs: what to use, and the verdicts of every score."""
     counts = counts_of(table)
     return {
-        "use": [name_of(row) for row in leaders(counts).itertuples()],
+        "use": [name_of(row) for row in leaders(counts_of(shared_by_all(table))).itertuples()],
         "scores": {
             name_of(row): {kind: int(getattr(row, column)) for kind, column in COUNTS.items()}
             for row in counts.itertuples()
@@ -94,13 +101,14 @@ def _cell(row: Any, *, places: int = 2) -> str:
 
 def said(table: pd.DataFrame) -> list[str]:
     """Sentences: what to use, and what fails."""
-    counts = counts_of(table)
+    compared = shared_by_all(table)
+    counts = counts_of(compared)
     best = leaders(counts)
     first = best.iloc[0]
     lines = [
         f"**Use {' or '.join(name_of(row) for row in best.itertuples())}**: fail {first.fails}, open"
         f" {first.stays_open}, pass {' or '.join(dict.fromkeys(map(str, best.passes)))}. The rule: fewest fail, then"
-        " fewest are open."
+        f" fewest are open, of {compared.measure.nunique()} measures that all scores have."
     ]
     others = counts[(counts.fails == first.fails) & ~counts.index.isin(best.index)]
     if len(others):

@@ -46,12 +46,15 @@ class Unit:
         What the function is given. Picklable; paths in it are absolute.
     size : tuple of int or None
         Width and height of the largest image in it, where memory goes by that.
+    need : float or None
+        Bytes that it takes, where they do not go by `size` alone.
     """
 
     name: str
     keys: Mapping[str, str]
     given: Any
     size: tuple[int, int] | None = None
+    need: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class Work:
 
     def need(self, unit: Unit) -> float | None:
         """Bytes that a unit takes, where that is known."""
+        if unit.need is not None:
+            return unit.need
         return self.memory * unit.size[0] * unit.size[1] if self.memory and unit.size else None
 
 

@@ -17,7 +17,7 @@ from ida_rd.core.software import skip_note, write_skip_note
 from ida_rd.engine.environment import joined
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import Timed, Unit, Work, run
-from ida_rd.upscale.contract import memory_of
+from ida_rd.upscale.need import need_of
 from ida_rd.upscale.recipe import remedy, unit_identity, with_adapted
 from ida_rd.upscale.work import ROW, open_work
 
@@ -39,14 +39,12 @@ def write_sr(project: Project, branch: Branch, store: Store) -> None:
 
 
 def _sizes(method: OpenedMethod, recipe: dict[str, Any], images: dict[str, Path]) -> dict[str, tuple[int, int]]:
-    """Width and height at which the HR image of each LR image will be made: its memory goes by that.
+    """Width and height of the HR image of each LR image.
 
-    A method that makes some larger than they are in the end says so by ``made_at(height, width)``, of the HR image.
     LR images of a size that the upscaler does not take are refused here, before the first is computed.
     """
     sizes = {}
     rule = method.module.describe(method.parameters, recipe["factor"]).size
-    made_at = getattr(method.module, "made_at", lambda *sides: sides)
     for image_id, path in images.items():
         try:
             width, height = read_size(path)
@@ -54,8 +52,7 @@ def _sizes(method: OpenedMethod, recipe: dict[str, Any], images: dict[str, Path]
             raise UserError(f"{path}: {error}; run `dvc repro downscale` again") from None
         if problem := rule.problem(height, width, recipe["factor"]):
             raise UserError(f"upscaler {recipe['name']}: {path}: {problem}; {remedy(rule)}")
-        high, wide = made_at(height * recipe["factor"], width * recipe["factor"])
-        sizes[image_id] = (wide, high)
+        sizes[image_id] = (width * recipe["factor"], height * recipe["factor"])
     return sizes
 
 
@@ -70,16 +67,18 @@ def upscale_folder(recipe: dict[str, Any], lr_folder: Path, target: Path, store:
     check_user_files(method, recipe)
     sizes = _sizes(method, recipe, images)
     what = unit_identity(recipe)
-    units = []
+    units, needs = [], dict[tuple[int, int], float | None]()
     for image_id, path in images.items():
         content = sha256_file(path)
         keys = {str(k): store.key(what, image_id, content, k) for k in range(recipe["samples"])}
-        units.append(Unit(image_id, keys, (image_id, path.absolute(), content), sizes[image_id]))
+        width, height = size = sizes[image_id]
+        if size not in needs:
+            needs[size] = need_of(method, recipe["factor"], recipe["samples"], height, width)
+        units.append(Unit(image_id, keys, (image_id, path.absolute(), content), size, needs[size]))
     label = f"upscale {recipe['name']} x{recipe['factor']} {lr_folder.name}"
     here = getattr(method.module, "IN_THIS_PROCESS", False)
-    memory = memory_of(method, recipe["factor"], recipe["samples"])
     timed = Timed("upscale", f"{recipe['name']}/x{recipe['factor']}/{lr_folder.name}", recipe["samples"])
-    work = Work(open_work, label, torch=True, here=here, packages=PACKAGES, memory=memory, timed=timed)
+    work = Work(open_work, label, torch=True, here=here, packages=PACKAGES, timed=timed)
     rows: dict[str, list[dict[str, Any]]] = {}
     environments = []
     with atomic_folder(target) as folder:

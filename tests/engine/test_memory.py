@@ -103,6 +103,11 @@ def test_the_largest_image_that_is_left_decides(
         made = {part.value for _, parts in run(work, {}, units, store) for part in parts.values()}
         assert (made == {os.getpid()}) == alone
         assert ("1 of 2 processes, for lack of memory" in capsys.readouterr().err) == alone
+    for need, alone in ((1e3, False), (1e16, True)):  # a unit may say all that it takes
+        units = [Unit(f"told{i}", {"a": store.key("told", need, i)}, i, (10**7, 10**7), need) for i in range(4)]
+        made = {part.value for _, parts in run(work, {}, units, store) for part in parts.values()}
+        assert (made == {os.getpid()}) == alone
+        capsys.readouterr()
 
 
 RAISERS: dict[str, Callable[[], object]] = {

@@ -108,6 +108,25 @@ def test_the_scores_that_fail_least_are_named(scripts: dict[str, ModuleType]) ->
     assert r"\textit{0.25}" in satisfied.latex(table, "made")
 
 
+def test_a_score_is_not_better_for_a_measure_that_it_does_not_have(scripts: dict[str, ModuleType]) -> None:
+    """One that leaves open what the other passes is second, though the other alone is asked more, and fails that."""
+    rows = []
+    for distortion, said in (
+        ("short", {"switch": "open", "empty": "pass", "task: features": "own features, not counted"}),
+        ("long", {"switch": "pass", "empty": "pass", "task: features": "fail", "side-128: tau": "fail"}),
+    ):
+        place = {"upscaler": "flow", "factor": 4, "distortion": distortion}
+        found = {"value": 1.0, "low": 0.8, "high": 1.0, "photographs": 13, "detail": ""}
+        rows += [place | found | {"measure": m, "criterion": "switch", "verdict": v} for m, v in said.items()]
+    table, satisfied = pd.DataFrame(rows), scripts["satisfied"]
+    best = satisfied.best_of(table)
+    assert best["use"] == ["long by flow, x4"]
+    assert best["scores"]["long by flow, x4"] == {"pass": 2, "open": 0, "fail": 2}, "all are shown"
+    assert "of 2 measures that all scores have" in satisfied.said(table)[0]
+    nothing = table[(table.distortion == "short") == (table.measure == "switch")]
+    assert satisfied.best_of(nothing)["use"] == ["short by flow, x4"], "nothing in common"
+
+
 def test_other_crops_stay_in_the_photograph(scripts: dict[str, ModuleType], astronaut: NDArray[np.uint8]) -> None:
     made = scripts["variants"].made
     image, place = astronaut[:128, :256], (160, 32, 64, 64)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ida_rd.models.latent.checkpoint import state_of
 from ida_rd.models.latent.parts import Part, missing_of, taken
 from ida_rd.models.stablesr.config import StructureConfig
-from ida_rd.upscale.stablesr.layout import CFW, SIZES, parts_of
+from ida_rd.upscale.stablesr.layout import CFW, SIZES, Sizes, parts_of
 
 pytest.importorskip("diffusers", reason="needs the package diffusers: pip install 'ida-rd[diffusion]'")
 pytest.importorskip("transformers", reason="needs the package transformers: pip install 'ida-rd[diffusion]'")
@@ -69,11 +69,13 @@ def test_names_of_the_official_files_are_those_of_the_layout(shared: Path, name:
 
 
 @pytest.mark.parametrize("name", ["unet", "structure", "fused"])
-def test_the_layout_that_is_known_without_torch_is_that_of_the_network(name: str) -> None:
-    part = parts_of(TINY, CFW if name == "fused" else MAIN)[name]
+@pytest.mark.parametrize("sizes", [TINY, SIZES], ids=["tiny", "official"])
+def test_the_layout_that_is_known_without_torch_is_that_of_the_network(name: str, sizes: Sizes) -> None:
+    """None of them takes memory."""
+    part = parts_of(sizes, CFW if name == "fused" else MAIN)[name]
     hollow = {key: torch.empty(shape, device="meta") for key, shape in part.shapes.items()}
     builds: dict[str, Any] = {
-        "unet": lambda config, state: modulated_of(config, TINY.structure.outside, state),
+        "unet": lambda config, state: modulated_of(config, sizes.structure.outside, state),
         "structure": structure_of,
         "fused": fused_of,
     }

@@ -22,6 +22,7 @@ from ida_rd.upscale.contract import memory_of
 from ida_rd.upscale.diffbir import Parameters, layout, made_at
 from ida_rd.upscale.diffbir.layout import Sizes, check_file
 from ida_rd.upscale.diffbir.versions import VERSIONS, Name
+from ida_rd.upscale.need import need_of
 from ida_rd.upscale.stage import _sizes
 
 pytest.importorskip("transformers", reason="needs the package transformers: pip install 'ida-rd[diffusion]'")
@@ -141,24 +142,26 @@ def test_sizes_on_the_way_of_the_later_versions(
 
 def test_the_memory_of_small_images_is_that_of_512_pixels(tmp_path: Path) -> None:
     """What `stages/upscale` counts with; at 256 it is four times as much as by the HR image's own pixels."""
-    assert made_at(256, 256) == (512, 512)
-    assert made_at(512, 512) == (512, 512)
-    assert made_at(96, 124) == (512, 704)
-    assert made_at(1200, 560) == (1216, 576)
+    given = Parameters()
+    assert made_at(given, 256, 256) == (512, 512)
+    assert made_at(given, 512, 512) == (512, 512)
+    assert made_at(given, 96, 124) == (512, 704)
+    assert made_at(given, 1200, 560) == (1216, 576)
     for sides in ((24, 31), (31, 24), (12, 12), (200, 160), (127, 200)):
         for kind in CANVASES.values():
             canvas = kind(*sides)
-            made = made_at(*canvas.final)
+            made = made_at(given, *canvas.final)
             assert all(a + b <= c for a, b, c in zip(canvas.size, canvas.padding, made, strict=True))
     for name, size in (("a", (64, 64)), ("b", (96, 64))):
         Image.new("RGB", size).save(tmp_path / f"{name}.png")
     images = {name: tmp_path / f"{name}.png" for name in ("a", "b")}
-    for entry, expected in (({"method": "diffbir"}, (512, 768)), ({"method": "flow"}, (256, 384))):
+    for entry, pixels in (({"method": "diffbir"}, 512 * 768), ({"method": "flow"}, 256 * 384)):
         recipe = method_recipe("upscale", "u", entry) | {"factor": 4}
         method = open_method(recipe)
-        least, wide = expected
-        assert _sizes(method, recipe, images) == {"a": (least, least), "b": (wide, least)}
-        assert memory_of(method, 4, 5)
+        assert _sizes(method, recipe, images) == {"a": (256, 256), "b": (384, 256)}
+        each = memory_of(method, 4, 5)
+        assert each
+        assert need_of(method, 4, 5, 256, 384) == each * pixels
 
 
 # What they are

@@ -124,6 +124,7 @@ def test_memory_grows_with_what_is_computed_together_alone() -> None:
     assert resshift.memory(Parameters(), 4, 1) == resshift.memory(Parameters(), 4, 5) > 1000
     assert resshift.memory(Parameters(batch=4), 4, 5) == 4 * resshift.memory(Parameters(), 4, 1)
     assert resshift.memory(Parameters(batch=4), 4, 2) == 2 * resshift.memory(Parameters(), 4, 1)
+    assert resshift.made_at(Parameters(), 256, 260) == (256, 512)
 
 
 # What it does

@@ -212,6 +212,9 @@ def test_it_says_what_it_is() -> None:
     assert described.size.problem(1, 1, 4) is None
     with pytest.raises(UserError, match="factor 8: StableSR enlarges by 4 alone"):
         stablesr.describe(Parameters(), 8)
+    assert stablesr.made_at(Parameters(), 64, 96) == (512, 768)
+    assert stablesr.made_at(Parameters(), 512, 520) == (544, 544)
+    assert stablesr.made_at(Parameters(tile=128), 64, 64) == (128, 128)
     four, one = stablesr.memory(Parameters(batch=4), 4, 5), stablesr.memory(Parameters(), 4, 5)
     assert four > one == stablesr.memory(Parameters(batch=4), 4, 1)
 

@@ -8,7 +8,7 @@ must be as it is there, since no tensor would tell the difference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,15 @@ from ida_rd.core.foreign import decoding
 from ida_rd.core.readers import read_json
 from ida_rd.models.latent.config import LDM_SR_UNET, LDM_SR_VQ, AutoencoderConfig, UNetConfig
 
-__all__ = ["autoencoder_config", "check_schedule", "configurations", "unet_config", "weights_in"]
+__all__ = [
+    "autoencoder_config",
+    "check_plain",
+    "check_schedule",
+    "configurations",
+    "read_configuration",
+    "unet_config",
+    "weights_in",
+]
 
 NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 CONFIGURATIONS = ("unet/config.json", "vqvae/config.json", "scheduler/scheduler_config.json")
@@ -45,9 +53,9 @@ SCHEDULE = {"beta_schedule": "scaled_linear", "num_train_timesteps": 1000, "pred
 BETAS = {"beta_start": 0.0015, "beta_end": 0.0155}
 
 
-def weights_in(folder: Path, part: str) -> Path:
-    """The weight file of a part of a folder; the first of `NAMES`, if it has none, so that an error can name it."""
-    found = [folder / part / name for name in NAMES]
+def weights_in(folder: Path, part: str, names: Collection[str] = NAMES) -> Path:
+    """The weight file of a part of a folder; the first of `names`, if it has none, so that an error can name it."""
+    found = [folder / part / name for name in names]
     return next((path for path in found if path.is_file()), found[0])
 
 
@@ -56,24 +64,44 @@ def configurations(folder: Path) -> list[Path]:
     return [path for name in CONFIGURATIONS if (path := folder / name).is_file()]
 
 
+def read_configuration(path: Path, hint: str) -> dict[str, Any]:
+    """What a configuration says; `hint` ends an error."""
+    read = read_json(path, hint=hint)
+    if not isinstance(read, dict):
+        raise UserError(f"{path}: is no configuration, which is a mapping: {hint}")
+    return read
+
+
 def _read(folder: Path | None, name: str) -> tuple[Path, dict[str, Any]] | None:
     if folder is None or not (path := folder / name).is_file():
         return None
-    read = read_json(path, hint=HINT)
-    if not isinstance(read, dict):
-        raise UserError(f"{path}: is no configuration, which is a mapping: {HINT}")
-    return path, read
+    return path, read_configuration(path, HINT)
 
 
-def _plain(path: Path, read: Mapping[str, Any], part: str) -> None:
-    """Refuse a network that is built of something else."""
+def check_plain(
+    path: Path, read: Mapping[str, Any], fixed: Mapping[str, Any], others: Collection[str], hint: str
+) -> None:
+    """Refuse a network that is built of something else.
+
+    Parameters
+    ----------
+    path : Path
+    read : mapping
+        Its configuration.
+    fixed : mapping
+        What must be as it is there, if it is said.
+    others : collection of str
+        Keys that are not looked at. What is neither must be off.
+    hint : str
+        Ends an error.
+    """
     for key, value in read.items():
-        if key.startswith("_") or key in SIZES[part]:
+        if key.startswith("_") or key in others:
             continue
-        known = key in FIXED[part]
-        if value != FIXED[part][key] if known else value:  # what is not known must be off
-            asked = f", not {FIXED[part][key]!r}" if known else ""
-            raise UserError(f"{path}: {key} is {value!r}{asked}: no network of that kind is built; {HINT}")
+        known = key in fixed
+        if value != fixed[key] if known else value:
+            asked = f", not {fixed[key]!r}" if known else ""
+            raise UserError(f"{path}: {key} is {value!r}{asked}: no network of that kind is built; {hint}")
 
 
 def unet_config(folder: Path | None) -> UNetConfig:
@@ -87,7 +115,7 @@ def unet_config(folder: Path | None) -> UNetConfig:
     if (found := _read(folder, CONFIGURATIONS[0])) is None:
         return LDM_SR_UNET
     path, read = found
-    _plain(path, read, "unet")
+    check_plain(path, read, FIXED["unet"], SIZES["unet"], HINT)
     with decoding(f"{path}: not a U-Net of latent diffusion", HINT):
         downs, ups = list(read["down_block_types"]), list(read["up_block_types"])
         kinds = {"DownBlock2D": False, "AttnDownBlock2D": True, "UpBlock2D": False, "AttnUpBlock2D": True}
@@ -111,7 +139,7 @@ def autoencoder_config(folder: Path | None) -> AutoencoderConfig:
     if (found := _read(folder, CONFIGURATIONS[1])) is None:
         return LDM_SR_VQ
     path, read = found
-    _plain(path, read, "vqvae")
+    check_plain(path, read, FIXED["vqvae"], SIZES["vqvae"], HINT)
     with decoding(f"{path}: not an autoencoder of latent diffusion", HINT):
         widths, latent = tuple(read["block_out_channels"]), read["latent_channels"]
         if {*read["down_block_types"], *read["up_block_types"]} != {"DownEncoderBlock2D", "UpDecoderBlock2D"}:

@@ -10,7 +10,9 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-__all__ = ["autoencoder_names", "text_names", "unet_names"]
+from ida_rd.models.latent.layout import plain_name
+
+__all__ = ["autoencoder_names", "folder_names", "folder_text_names", "text_names", "unet_names"]
 
 Rules = Sequence[tuple[str, str]]
 
@@ -88,13 +90,30 @@ def unet_names(name: str, *, blocks: int = 2, control: bool = False) -> tuple[st
     return (_renamed(found, _RESNET),)
 
 
+def folder_names(name: str) -> tuple[str, ...]:
+    """Of a U-Net or an autoencoder in a diffusers folder."""
+    return (plain_name(name),)
+
+
+def folder_text_names(name: str, *, layers: int) -> tuple[str, ...]:
+    """Of a text encoder in a diffusers folder, as `text_names`."""
+    found = name.removeprefix("text_model.")  # which transformers had before 5
+    if found in ("embeddings.position_ids", "text_projection.weight"):
+        return ()
+    return _used((found,), layers)
+
+
 def text_names(name: str, *, layers: int) -> tuple[str, ...]:
     """Of a text encoder of which so many layers are used, without what maps a text beside images."""
     if name in ("text_projection", "logit_scale"):
         return ()
     found = _renamed(name, _TEXT)
-    if (layer := re.match(r"encoder\.layers\.(\d+)\.", found)) and int(layer[1]) >= layers:
-        return ()
     if joined := re.fullmatch(r"(.*)\.attn\.in_proj_(weight|bias)", found):
-        return tuple(f"{joined[1]}.self_attn.{one}_proj.{joined[2]}" for one in "qkv")
-    return (found,)
+        return _used(tuple(f"{joined[1]}.self_attn.{one}_proj.{joined[2]}" for one in "qkv"), layers)
+    return _used((found,), layers)
+
+
+def _used(names: tuple[str, ...], layers: int) -> tuple[str, ...]:
+    """None where they are of a layer that is not used."""
+    layer = re.match(r"encoder\.layers\.(\d+)\.", names[0])
+    return () if layer and int(layer[1]) >= layers else names

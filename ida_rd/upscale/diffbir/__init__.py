@@ -3,6 +3,7 @@
     {method: diffbir}                                # v1: put its two files into torch's cache
     {method: diffbir, path: general_full_v1.ckpt, swinir: general_swinir_v1.ckpt}
     {method: diffbir, version: v2}                   # three files: Stable Diffusion, its control, BSRNet
+    {method: diffbir, version: v2, path: stable-diffusion-2-1-base}   # the first as a folder of diffusers
     {method: diffbir, version: v2.1, cfg: 8, tile: 512}
 
 A network that is not random (SwinIR, or BSRNet) makes a clean and smooth image; its latent controls Stable Diffusion
@@ -29,7 +30,7 @@ from pydantic import Field, model_validator
 from ida_rd.core.errors import UserError
 from ida_rd.core.weights import MissingWeights, catalogue, locate
 from ida_rd.upscale.contract import Descriptor, Problem, SizeRule
-from ida_rd.upscale.diffbir.layout import check_file
+from ida_rd.upscale.diffbir.layout import check_file, files_in
 from ida_rd.upscale.diffbir.versions import FACTOR, LEAST, MULTIPLE, VERSIONS, Name, Role, Version, Way
 from ida_rd.upscale.diffusion.parameters import DiffusionParameters
 
@@ -62,8 +63,9 @@ class Parameters(DiffusionParameters):
     version: Name = Field(default="v1", description="v1 of August 2023, v2 of April 2024, or v2.1 of November 2024")
     path: str | None = Field(
         default=None,
-        description="your file of general_full_v1.ckpt, or of the Stable Diffusion 2.1 that v2 or v2.1 use; null: it is"
-        " looked for in torch's cache",
+        description="your file of general_full_v1.ckpt, or of the Stable Diffusion 2.1 that v2 or v2.1 use, or a folder"
+        " of that as diffusers saves it, with unet, vae, text_encoder and scheduler in it; null: it is looked for in"
+        " torch's cache",
     )
     control: str | None = Field(
         default=None,
@@ -196,17 +198,19 @@ def weights_of(parameters: Parameters) -> dict[str, str | None]:
 
 
 def own(parameters: Parameters) -> dict[str, Path]:
-    """The user's files, by id."""
+    """The user's files, and the folder of Stable Diffusion if it is one, by id."""
     found = {}
     for role, (key, path) in wanted(parameters).items():
         if path is None:
             continue
         found[key] = Path(path).expanduser()
-        if not found[key].is_file():
+        folder = found[key].is_dir()
+        if not found[key].is_file() and not (folder and role == "base" and parameters.version != "v1"):
             known, name = catalogue()[key], parameters.places()[role]
             source = known.archive or known.url
             title = known.name or str(known.url).rsplit("/", 1)[1]
-            raise UserError(f"{name}: {found[key]} does not exist: give {title}, of {source} ({known.licence})")
+            what = "is a folder" if folder else "does not exist"
+            raise UserError(f"{name}: {found[key]} {what}: give {title}, of {source} ({known.licence})")
     return found
 
 
@@ -247,10 +251,10 @@ def files(parameters: Parameters, factor: int) -> list[Path]:
         except MissingWeights:
             continue
         check_file(path, parameters.version, role, inside=role == "base" and parameters.stage1 == "inside")
-    return list(found.values())
+    return [file for path in found.values() for file in files_in(path)]
 
 
-def made_at(height: int, width: int) -> tuple[int, int]:
+def made_at(parameters: Parameters, height: int, width: int) -> tuple[int, int]:
     """Height and width at which an HR image is made, with what is cropped."""
     short = max(min(height, width), 1)
     most = max(short, LEAST)

@@ -51,17 +51,24 @@ def _tensors(file: TensorFile) -> dict[str, Tensor]:
 
 
 def networks_of(
-    read: Callable[[Role], TensorFile], device: torch.device, sizes: Sizes, version: Name
+    read: Callable[[Role, str], TensorFile],
+    device: torch.device,
+    sizes: Sizes,
+    version: Name,
+    *,
+    folder: bool = False,
 ) -> tuple[Networks, dict[str, Tensor], Texts]:
     """The networks of a version, tensors of that of stage 1 within its file, and its prompts.
 
     Parameters
     ----------
     read : callable
-        The file of a role; called once for each.
+        The file of a role, or of a part of its folder; called once for each.
     device : torch.device
     sizes : Sizes
     version : str
+    folder : bool
+        Whether Stable Diffusion is a folder.
 
     Raises
     ------
@@ -69,16 +76,17 @@ def networks_of(
         A missing or unknown tensor of a network, one of another shape, or numbers that are not finite.
     """
     known, built, inside = VERSIONS[version], {}, dict[str, Tensor]()
-    parts = parts_of(sizes, version)
+    parts = parts_of(sizes, version, folder=folder)
     for role in known.files:
         mine = {name: part for name, part in parts.items() if part.role == role}
-        if not mine:  # stage 1
-            continue
-        file = read(role)
-        tensors = _tensors(file)
-        for name, part in mine.items():
-            state = _state(file.path, tensors, part, version)
-            built[name] = BUILD[name](part.config, state).to(device)
+        tensors = dict[str, Tensor]()  # none: it is stage 1
+        for within in dict.fromkeys(part.within for part in mine.values()):
+            file = read(role, within)
+            tensors = _tensors(file)
+            for name, part in mine.items():
+                if part.within == within:
+                    state = _state(file.path, tensors, part, version)
+                    built[name] = BUILD[name](part.config, state).to(device)
         inside |= {one.removeprefix(INSIDE): value for one, value in tensors.items() if one.startswith(INSIDE)}
     encoder = built.pop("text")
     with torch.inference_mode():

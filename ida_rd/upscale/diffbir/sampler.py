@@ -137,13 +137,15 @@ class DiffBIRUpscaler:
         self.parameters, self.device = parameters, torch.device(device)
         mine, asked = own(parameters), wanted(parameters)
 
-        def read(role: Role) -> TensorFile:
+        def read(role: Role, within: str = "") -> TensorFile:
             key = asked[role][0]
-            return read_file(mine[key]) if key in mine else read_weights(key)
+            return read_file(layout.file_of(mine[key], within)) if key in mine else read_weights(key)
 
         version = parameters.version
         restorer = stage1_of(read("stage1"), self.device, version) if "stage1" in asked else None
-        self.nets, inside, self.texts = networks_of(read, self.device, layout.SIZES, version)
+        base = mine.get(asked["base"][0])
+        folder = base is not None and base.is_dir()
+        self.nets, inside, self.texts = networks_of(read, self.device, layout.SIZES, version, folder=folder)
         self.stage1: nn.Module = restorer or stage1_of(inside, self.device, version)
         self.how = how_of(parameters)
 

@@ -40,6 +40,7 @@ __all__ = [
     "describe",
     "files",
     "load",
+    "made_at",
     "memory",
     "unet_id",
     "variant_of",
@@ -166,8 +167,14 @@ def _check_name(variant: str, path: Path) -> None:
         raise UserError(f"{path} is the file of the variant {named}: set variant: {named}, or give that of {variant}")
 
 
+def made_at(parameters: Parameters, height: int, width: int) -> tuple[int, int]:
+    """Height and width of an HR image whose LR image is padded as the U-Net needs it."""
+    multiple = FACTOR * UNetConfig().multiple
+    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
+
+
 def memory(parameters: Parameters, factor: int, samples: int) -> float:
-    """Bytes per HR pixel: of the samples that are computed together."""
+    """Bytes per HR pixel, with padding: of the samples that are computed together."""
     return BYTES * parameters.together(samples)
 
 

@@ -38,11 +38,13 @@ __all__ = [
     "describe",
     "files",
     "load",
+    "made_at",
     "main_of",
     "memory",
     "own",
     "packages",
     "published",
+    "sides_of",
 ]
 
 HARMLESS = (
@@ -52,6 +54,7 @@ HARMLESS = (
 FACTOR = 4
 BYTES = 5600.0  # per HR pixel of a decoded sample: an autoencoder's, and the features that are mixed in
 STEP_BYTES = 1000.0  # and of each sample that goes through a step
+MULTIPLE = 32  # of the sides of an image that is made, padded
 TILES = 64  # pixels of an image that become one at the deepest level of the U-Net
 WORDS = 49406  # different ones of a prompt, without its ends
 MOST_WORDS = 75
@@ -234,8 +237,27 @@ def files(parameters: Parameters, factor: int) -> list[Path]:
     return list(own(parameters).values())
 
 
+def sides_of(height: int, width: int, least: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width at which an HR image is made, and the rows and columns that are added to that.
+
+    Its short side is at least `least`. If one side needs some padding, a side that does not gets 32 too, as published.
+    """
+    short = min(height, width)
+    up, down = (least, short) if short < least else (1, 1)
+    size = height * up // down, width * up // down
+    uneven = any(side % MULTIPLE for side in size)
+    bottom, right = (MULTIPLE - side % MULTIPLE if uneven else 0 for side in size)
+    return size, (bottom, right)
+
+
+def made_at(parameters: Parameters, height: int, width: int) -> tuple[int, int]:
+    """Height and width at which an HR image is made, with what is cropped."""
+    size, padding = sides_of(height, width, parameters.tiles()[0])
+    return size[0] + padding[0], size[1] + padding[1]
+
+
 def memory(parameters: Parameters, factor: int, samples: int) -> float:
-    """Bytes per HR pixel: of one sample that is decoded, and of those that are computed together."""
+    """Bytes per pixel at which an image is made: of one sample that is decoded, and of those computed together."""
     return BYTES + STEP_BYTES * parameters.together(samples)
 
 

@@ -23,13 +23,12 @@ from ida_rd.upscale.diffusion.schedule import scaled_linear
 from ida_rd.upscale.diffusion.spaced import Spaced
 from ida_rd.upscale.diffusion.start import posterior, towards
 from ida_rd.upscale.diffusion.tiles import Window, tiled
-from ida_rd.upscale.stablesr import FACTOR, STEP_BYTES, VARIANTS, Parameters, layout
+from ida_rd.upscale.stablesr import FACTOR, STEP_BYTES, VARIANTS, Parameters, layout, sides_of
 from ida_rd.upscale.stablesr.networks import Networks, networks_of, read
 
 __all__ = ["Begun", "Canvas", "StableSRChain", "StableSRUpscaler", "prepared"]
 
 SCALE = 0.18215  # of latents
-MULTIPLE = 32
 LATENT = 8  # pixels of an image per pixel of its latent, along a side
 
 
@@ -43,17 +42,12 @@ class Canvas:
     size : tuple of int
         Those at which it is made: at least those of a tile.
     padding : tuple of int
-        Rows and columns that are added to that at the bottom and right, and cropped. If one side needs some, a side
-        that does not gets 32 too, as published.
+        Rows and columns that are added to that at the bottom and right, and cropped.
     """
 
     def __init__(self, height: int, width: int, least: int) -> None:
         self.final = height * FACTOR, width * FACTOR
-        short = min(self.final)
-        up, down = (least, short) if short < least else (1, 1)
-        self.size = self.final[0] * up // down, self.final[1] * up // down
-        uneven = any(side % MULTIPLE for side in self.size)
-        self.padding = tuple(MULTIPLE - side % MULTIPLE if uneven else 0 for side in self.size)
+        self.size, self.padding = sides_of(*self.final, least)
 
 
 def prepared(lr: NDArray[np.uint8], canvas: Canvas) -> Tensor:
