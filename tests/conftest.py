@@ -173,6 +173,35 @@ def finished(tmp_path_factory: pytest.TempPathFactory, astronaut: NDArray[np.uin
     return once(tmp_path_factory, "finished", make)
 
 
+IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+
+
+def commit(repository: Path, message: str) -> None:
+    """Commit all there is."""
+    run("git", "add", "--all", cwd=repository)
+    run("git", *IDENTITY, "commit", "--quiet", "--allow-empty", "-m", message, cwd=repository)
+
+
+@pytest.fixture(scope="session")
+def changed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished repository, two commits on: the branch `before`, and a run since. Copy it before changing it.
+
+    The parameter of one downscaler was edited, and another downscaler added. What DVC printed lies beside it, in `printed`.
+    """
+
+    def make(path: Path) -> None:
+        repository = path / "repository"
+        shutil.copytree(finished, repository, symlinks=True)
+        commit(repository, "first")
+        run("git", "branch", "before", cwd=repository)
+        edit(repository / "params.yaml", "filter: bicubic", "filter: box")
+        edit(repository / "params.yaml", "  mine:", "  lanczos: {method: resample, filter: lanczos}\n  mine:")
+        (path / "printed").write_text(run("dvc", "repro", cwd=repository).stdout)
+        commit(repository, "second")
+
+    return once(tmp_path_factory, "changed", make) / "repository"
+
+
 @pytest.fixture(scope="session")
 def bundled(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of the finished run. Copy it before changing it."""
