@@ -21,7 +21,7 @@ from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
 
-from ida_rd import pipeline
+from ida_rd import commands, pipeline
 from ida_rd.aggregate.results import Results
 from ida_rd.core.project import Project
 
@@ -103,24 +103,37 @@ def stage_here(
 ) -> subprocess.CompletedProcess[str]:
     """Run one stage's script in this process, by the code of the repository: what takes seconds to start takes none."""
     script = ROOT / "stages" / f"{name}.py"
+    command = [str(script), *arguments]
+    return _here(lambda: runpy.run_path(str(script), run_name="__main__"), command, cwd=cwd, env=env)
+
+
+def ida_rd_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process."""
+    return _here(commands.main, ["ida-rd", *arguments], cwd=cwd)
+
+
+def _here(
+    call: Callable[[], object], command: list[str], *, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     out, err = io.StringIO(), io.StringIO()
     variables = {"IDA_RD_OFFLINE": "1", "IDA_RD_DEVICE": "cpu", "IDA_RD_WORKERS": "1"} | (env or {})
     code = 0
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(cwd)
-        patch.setattr(sys, "argv", [str(script), *arguments])
+        patch.setattr(sys, "argv", command)
         patch.setattr(sys, "path", list(sys.path))
         for key, value in variables.items():
             patch.setenv(key, value)
         with redirect_stdout(out), redirect_stderr(err):
             try:
-                runpy.run_path(str(script), run_name="__main__")
+                call()
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    inside = f"{cwd.resolve()}{os.sep}"
     for key, module in list(sys.modules.items()):  # the user's own modules are another test's next time
-        if Path(getattr(module, "__file__", None) or "/").is_relative_to(cwd.resolve()):
+        if (getattr(module, "__file__", None) or "").startswith(inside):
             del sys.modules[key]
-    return subprocess.CompletedProcess([str(script), *arguments], code, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
 
 def copy_code(target: Path) -> None:
@@ -171,6 +184,35 @@ def finished(tmp_path_factory: pytest.TempPathFactory, astronaut: NDArray[np.uin
         run("dvc", "repro", cwd=path)
 
     return once(tmp_path_factory, "finished", make)
+
+
+IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+
+
+def commit(repository: Path, message: str) -> None:
+    """Commit all there is."""
+    run("git", "add", "--all", cwd=repository)
+    run("git", *IDENTITY, "commit", "--quiet", "--allow-empty", "-m", message, cwd=repository)
+
+
+@pytest.fixture(scope="session")
+def changed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished repository, two commits on: the branch `before`, and a run since. Copy it before changing it.
+
+    A downscaler's parameter was edited, and another downscaler added. What DVC printed lies beside it, in `printed`.
+    """
+
+    def make(path: Path) -> None:
+        repository = path / "repository"
+        shutil.copytree(finished, repository, symlinks=True)
+        commit(repository, "first")
+        run("git", "branch", "before", cwd=repository)
+        edit(repository / "params.yaml", "filter: bicubic", "filter: box")
+        edit(repository / "params.yaml", "  mine:", "  lanczos: {method: resample, filter: lanczos}\n  mine:")
+        (path / "printed").write_text(run("dvc", "repro", cwd=repository).stdout)
+        commit(repository, "second")
+
+    return once(tmp_path_factory, "changed", make) / "repository"
 
 
 @pytest.fixture(scope="session")

@@ -95,7 +95,9 @@ def test_tiles_of_a_photograph_count_once() -> None:
     assert set(_table(images, family, photographs=photographs).photographs) == {6}
 
 
-@pytest.mark.parametrize(("seeds", "training", "alike"), [(1, 0.0, 0.0), (2, 0.01, 0.0), (3, 0.01, 0.02)])
+@pytest.mark.parametrize(
+    ("seeds", "training", "alike"), [(1, 0.0, 0.0), pytest.param(2, 0.01, 0.0, marks=pytest.mark.slow), (3, 0.01, 0.02)]
+)
 def test_intervals_hold_what_is_lost(seeds: int, training: float, alike: float) -> None:
     """Over photographs, and over trainings where there are several; what trainings share is in no difference."""
     inside, width = [], []

@@ -32,17 +32,9 @@ BICUBIC = "flow-compact/x4/bicubic"
 MINE = "flow-compact/x4/mine"
 
 
-@pytest.fixture(scope="module")
-def published(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    repository = tmp_path_factory.mktemp("trust") / "repository"
-    shutil.copytree(finished, repository, symlinks=True)
-    run("ida-rd", "publish", "../bundle", cwd=repository)
-    return repository.parent / "bundle"
-
-
 @pytest.fixture
-def bundle(published: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(published, tmp_path / "bundle"))
+def bundle(bundled: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundled, tmp_path / "bundle"))
 
 
 # --- what may run -----------------------------------------------------------------------------------------------------
@@ -237,10 +229,10 @@ def test_too_few_branches_fail_and_a_limit_ends_all(bundle: Path, finished: Path
 
 
 @pytest.fixture(scope="module")
-def again(published: Path, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def again(bundled: Path, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The branch that can be computed again, computed again once."""
     folder = tmp_path_factory.mktemp("again")
-    parameters = yaml.safe_load((published / "params.yaml").read_text())
+    parameters = yaml.safe_load((bundled / "params.yaml").read_text())
     parameters["images"]["path"] = str(finished / "photos")
     del parameters["downscalers"]["mine"]
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))

@@ -25,17 +25,9 @@ BICUBIC = "flow-compact/x4/bicubic"
 MINE = "flow-compact/x4/mine"
 
 
-@pytest.fixture(scope="module")
-def published(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    repository = tmp_path_factory.mktemp("trust") / "repository"
-    shutil.copytree(finished, repository, symlinks=True)
-    run("ida-rd", "publish", "../bundle", cwd=repository)
-    return repository.parent / "bundle"
-
-
 @pytest.fixture
-def bundle(published: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(published, tmp_path / "bundle"))
+def bundle(bundled: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundled, tmp_path / "bundle"))
 
 
 def _refused(bundle: Path, *reasons: str) -> None:
@@ -105,14 +97,18 @@ JSON_FILES = {
 }
 
 
-def test_no_value_of_a_json_file_can_be_changed_unnoticed(bundle: Path) -> None:
+EVERY = [pytest.param(4, id="a quarter"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("step", EVERY)
+def test_no_value_of_a_json_file_can_be_changed_unnoticed(bundle: Path, step: int) -> None:
     """Whoever changes one file, and makes the checksums fit, is refused: for every key of every file."""
     accepted, count = set(), 0
     for name, every in JSON_FILES.items():
         original = (bundle / name).read_text()
         data = json.loads(original)
         paths = [p for p in _leaves(data) if not {"code", "looking"} & set(p)]
-        for path in paths[::every]:
+        for path in paths[:: every * step]:
             forged = copy.deepcopy(data)
             _set(forged, path, _another)
             write_json(bundle / name, forged)
@@ -122,18 +118,20 @@ def test_no_value_of_a_json_file_can_be_changed_unnoticed(bundle: Path) -> None:
                 verify(bundle)
                 accepted.add(f"{name}: {'.'.join(map(str, path))}")
         (bundle / name).write_text(original)
-    assert count > 200
+    assert count > 200 / step
     # What nothing else in the bundle could contradict.
     files = {f"recipes/attributes.json: images.files.photo-{i}.png" for i in range(4)}
-    assert accepted == {"results.json: program"} | files
+    assert accepted <= {"results.json: program"} | files
+    assert step > 1 or accepted == {"results.json: program"} | files
 
 
-def test_no_value_of_the_recipes_can_be_changed_everywhere(bundle: Path) -> None:
+@pytest.mark.parametrize("step", EVERY)
+def test_no_value_of_the_recipes_can_be_changed_everywhere(bundle: Path, step: int) -> None:
     """Whoever changes a recipe and all that derives from it contradicts params.yaml, or the methods of the program."""
     path = bundle / "recipes/aggregate.json"
     original = json.loads(path.read_text())
     accepted, count = set(), 0
-    for leaf in _leaves(original):
+    for leaf in list(_leaves(original))[::step]:
         if {"code", "looking", "files", "packages"} & set(leaf) or leaf[0] in ("branches", "distortion_order"):
             continue
         forged = copy.deepcopy(original)
@@ -147,7 +145,7 @@ def test_no_value_of_the_recipes_can_be_changed_everywhere(bundle: Path) -> None
         with suppress(UserError):
             verify(bundle)
             accepted.add(".".join(map(str, leaf)))
-    assert count > 60
+    assert count > 60 / step
     assert not accepted
 
 

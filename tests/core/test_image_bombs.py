@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -264,30 +264,59 @@ REFUSED = {
 LITTLE = {"png of texts": 80}  # MiB, where it would cost less than the others at worst
 
 MEASURE = """
-import json, re, sys, time
+import json, os, re, sys, time
 from pathlib import Path
 from ida_rd.core.images import ImageError, read_image
-begun = time.monotonic()
-try:
-    said = str(read_image(sys.argv[1]).shape)
-except ImageError as error:
-    said = f"refused: {error}"
-# Not `getrusage`: its maximum is that of the process that started this one, where that was larger.
-most = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-print(json.dumps({"said": said, "memory": most, "seconds": time.monotonic() - begun}))
+
+def measure(path):
+    begun = time.monotonic()
+    try:
+        said = str(read_image(path).shape)
+    except ImageError as error:
+        said = f"refused: {error}"
+    # Not `getrusage`: its maximum is that of the process that started this one, where that was larger.
+    most = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+    print(json.dumps({"said": said, "memory": most, "seconds": time.monotonic() - begun}), flush=True)
+
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        measure(line[:-1])
+        os._exit(0)
+    print("ended", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def measured(path: Path) -> dict[str, Any]:
-    """Read a file in a process of its own; what became of it, MiB, and seconds."""
-    done = subprocess.run([sys.executable, "-c", MEASURE, str(path)], capture_output=True, text=True, check=False)
-    assert not done.returncode, done.stderr
-    assert not done.stderr
-    return json.loads(done.stdout)
+@pytest.fixture(scope="module")
+def measured() -> Iterator[Callable[[Path], dict[str, Any]]]:
+    """Reads a file in a process of its own, a copy of one that has just begun; what became of it, MiB, and seconds."""
+    begun = subprocess.Popen(
+        [sys.executable, "-c", MEASURE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert begun.stdin is not None
+    assert begun.stdout is not None
+    asked, answers = begun.stdin, begun.stdout
+
+    def measure(path: Path) -> dict[str, Any]:
+        print(path, file=asked, flush=True)
+        said = []
+        while not (line := answers.readline()).startswith("ended "):
+            assert line, "it has ended itself"
+            said.append(line)
+        assert line == "ended 0\n", said
+        (found,) = said
+        return json.loads(found)
+
+    yield measure
+    begun.communicate()
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_tiny_file_costs_little(tmp_path: Path, name: str) -> None:
+def test_a_tiny_file_costs_little(tmp_path: Path, name: str, measured: Callable[[Path], dict[str, Any]]) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(BOMBS[name]())
     found = measured(path)

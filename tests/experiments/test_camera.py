@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, run
+from conftest import ROOT, walk
 from made import script
 from numpy.typing import NDArray
 from PIL import Image
@@ -36,13 +36,10 @@ def test_ssim_is_set_beside_the_papers_in_our_unit() -> None:
     assert found["ssim"]["order"][:2] == ["bilinear", "bicubic"]
 
 
-def test_the_camera_ranks_first_what_it_does_itself(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, astronaut: NDArray[np.uint8]
-) -> None:
+def test_the_camera_ranks_first_what_it_does_itself(walked: Path, astronaut: NDArray[np.uint8]) -> None:
     """A camera that is Pillow's bilinear filter, on either grid; pairs of sides that are no multiples of 4."""
     camera = script("camera/camera.py")
-    here = tmp_path / "run"
-    shutil.copytree(finished, here)
+    here = walked
     (here / "pairs").mkdir()
     sizes = {"one": (130, 197), "two": (128, 128)}
     for name, (height, width) in sizes.items():
@@ -59,9 +56,7 @@ def test_the_camera_ranks_first_what_it_does_itself(
     parameters["distortions"] = {"psnr": {"method": "pixel"}, "mse": {"method": "pixel", "metric": "mse"}}
     (here / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
     shutil.copy(ROOT / "experiments/camera/camera.yaml", here)
-    run("dvc", "repro", "distort", cwd=here, env={"PYTHONPATH": str(here)})
-    monkeypatch.chdir(here)
-    monkeypatch.setenv("IDA_RD_DEVICE", "cpu")
+    walk()
     camera.main()
     table = pd.read_csv(here / "results/realsr/pairs-x4.csv")
     assert set(table.grid) == {"LR"}

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, copy_code, run
+from conftest import ROOT, copy_code, run, walk
 from made import make_rows, script
 from numpy.typing import NDArray
 
@@ -104,8 +104,8 @@ def test_a_photograph_counts_once_whatever_its_tiles(groups: ModuleType) -> None
         groups.once({}, subset.assign(age=["old", "young", "young"]), ["age"])
 
 
-def test_faces_are_balanced_and_scored_by_group(shared: Path, tmp_path: Path) -> None:
-    """The experiment itself, by DVC, on sixteen real faces with real labels."""
+def test_faces_are_balanced_and_scored_by_group(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The experiment itself, its own stage by DVC, on sixteen real faces with real labels."""
     copy_code(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)  # of the root's pipeline, which DVC reads too
     here = tmp_path / "experiments" / "faces"
@@ -127,7 +127,11 @@ def test_faces_are_balanced_and_scored_by_group(shared: Path, tmp_path: Path) ->
     params |= {"samples": 1, "distortions": {"psnr": {"method": "pixel"}}, "aggregate": {"resamples": 200}}
     (here / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     run("git", "init", "--quiet", cwd=tmp_path)
-    run("dvc", "repro", cwd=here, env={"PYTHONPATH": str(tmp_path)})
+    monkeypatch.chdir(here)
+    for key, value in {"IDA_RD_OFFLINE": "1", "IDA_RD_DEVICE": "cpu", "IDA_RD_WORKERS": "1"}.items():
+        monkeypatch.setenv(key, value)
+    walk(report=True)
+    run("dvc", "repro", "--single-item", "groups", cwd=here, env={"PYTHONPATH": str(tmp_path)})
     balance = json.loads((here / "metrics/balance.json").read_text())
     assert balance["joint_entropy_bits"] == balance["maximum_entropy_bits"] == 3
     table = pd.read_csv(here / "results/ffhq/groups.csv")

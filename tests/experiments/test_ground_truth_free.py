@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import run
+from conftest import walk
 from made import script
 from PIL import Image
 
@@ -45,11 +45,10 @@ def test_a_ladder_rises_if_every_rung_is_shown_to() -> None:
     assert "rung of 1 of 3 ladders; not shown for unsure; means do not rise in down." in text
 
 
-def test_scores_without_hr_images(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_without_hr_images(walked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the small run, with MSE in the lead: what each of them is, recomputed by hand for one image."""
     alternatives = script("ground-truth-free/alternatives.py")
-    here = tmp_path / "run"
-    shutil.copytree(finished, here)
+    here = walked
     parameters = yaml.safe_load((here / "params.yaml").read_text())
     parameters["distortions"] = {"mse": {"method": "pixel", "metric": "mse"}}
     parameters["downscalers"] = {
@@ -60,10 +59,8 @@ def test_scores_without_hr_images(finished: Path, tmp_path: Path, monkeypatch: p
     (here / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False))
     values = {"data": "small", "reference": "bicubic", "ranked": list(parameters["downscalers"])}
     (here / "alternatives.yaml").write_text(yaml.safe_dump(values | {"ladders": {"noise": ["bicubic", "noisy"]}}))
-    environment = {"PYTHONPATH": str(here)}
-    run("dvc", "repro", "distort", cwd=here, env=environment)
-    monkeypatch.chdir(here)
-    monkeypatch.setenv("IDA_RD_DEVICE", "cpu")
+    walk()
+    monkeypatch.setenv("IDA_RD_WORKERS", "2")
     alternatives.main()
     first = (here / "results/small/table.csv").read_bytes()
     monkeypatch.setenv("IDA_RD_WORKERS", "1")

@@ -32,7 +32,7 @@ def _shipped(factor: int) -> FlowNet:
     [_shipped(4), _shipped(8), _net(4), _net(4, bounded=False), _net(16)],
     ids=["shipped x4", "shipped x8", "x4", "unbounded", "x16"],
 )
-@pytest.mark.parametrize("size", [(1, 1), (7, 11), (24, 20)], ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (7, 11), pytest.param((24, 20), marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize("heat", [0.0, 1.1, 20.0])
 def test_step_by_step_gives_the_very_bits_of_decode(net: FlowNet, size: tuple[int, int], heat: float) -> None:
     """At every heat, one where values run to their bounds included."""
