@@ -132,8 +132,8 @@ def test_the_runs_of_the_pipeline_are_what_they_are_called(monkeypatch: pytest.M
         configs[name].check()
     kinds = {name: config.kind for name, config in configs.items()}
     assert kinds == {
-        "irn-zero": "irn-sigma", "irn-sigma_x4": "irn-sigma", "irn-sigma-two_x4": "irn-sigma", "irn-plus_x4": "irn-plus",
-        "irn-longer_x4": "irn",
+        "irn-zero": "irn-sigma", "irn-sigma_x4": "irn-sigma", "irn-sigma-two_x4": "irn-sigma",
+        "irn-plus_x4": "irn-plus", "irn-longer_x4": "irn",
     }  # fmt: skip
     assert configs["irn-zero"].points() == [0.0]
     assert configs["irn-sigma_x4"].points() == [0.0, 0.5, 1.0]
