@@ -1,13 +1,14 @@
 """What the engines cost: overhead per unit, scaling from one worker to two, and the parent's memory.
 
-    python benchmarks/engine.py [--units 20000] [--many 100000] [--images 16] [--side 256] [--without-dask]
+    python benchmarks/engine.py [--units 20000] [--many 100000] [--images 48] [--side 256] [--without-dask]
 
 *Overhead*: seconds of a run over trivial units, less those of the same store's reads and writes in one process, by
-unit; two workers. *Scaling*: time of `upscale` (the flow) and of `distort` (DSS and PSNR) over IMAGES images of
-SIDE x SIDE pixels with one worker, over that with two; aim: at least 1.8 on idle cores. *Memory*: by how much the
-parent's resident memory grows in the first half of MANY units, which has their list, and in the second, which is to add
-nothing; their store is simulated. And the same over UNITS on the cluster, of the parent and of the scheduler. The
-cluster is a scheduler and two workers on 127.0.0.1, which are started and ended here. The last line is JSON.
+unit; two workers. *Scaling*: time of `upscale` (the flow) and of `distort` (five structural measures) over IMAGES images
+of SIDE x SIDE pixels, two samples each, with one worker, over that with two; aim: at least 1.8 on idle cores. *Memory*:
+by how much the parent's resident memory grows in the first half of MANY units, which has their list, and in the second,
+which is to add nothing; their store is simulated. And the same over UNITS on the cluster, of the parent and of the
+scheduler. The cluster is a scheduler and two workers on 127.0.0.1, which are started and ended here. The last line is
+JSON.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def open_trivial(recipe: Any, device: str) -> Callable[[int, list[str]], dict[st
     return lambda given, parts: {part: Record(given) for part in parts}
 
 
+METRICS = ("ssim", "ms-ssim", "vif", "fsim", "dss")
 TRIVIAL = Work(open_trivial, "trivial", timed=Timed("trivial"))
 
 
@@ -168,8 +170,8 @@ def photographs(folder: Path, count: int, side: int, factor: int) -> None:
         hr.resize((side // factor, side // factor), Image.Resampling.BICUBIC).save(folder / "lr" / f"{i:03}.png")
 
 
-def scaling(count: int, side: int, folder: Path) -> dict[str, float]:
-    """Seconds with one worker over those with two."""
+def scaling(count: int, side: int, folder: Path) -> dict[str, dict[str, float]]:
+    """Seconds with one worker and with two, and how many times more they are with one."""
     from ida_rd.distort.recipe import distort_recipe
     from ida_rd.distort.stage import distort_folder
     from ida_rd.upscale.recipe import upscale_recipe
@@ -177,7 +179,7 @@ def scaling(count: int, side: int, folder: Path) -> dict[str, float]:
 
     photographs(folder, count, side, 4)
     recipe, _ = upscale_recipe("flow", {"method": "flow"}, 4, 0, 2, size=None, download=False)
-    distances = {"dss": {"method": "structural", "metric": "dss"}, "psnr": {"method": "pixel"}}
+    distances = {metric: {"method": "structural", "metric": metric} for metric in METRICS}
     measured = {
         "distortions": {n: distort_recipe(n, e, smallest=None, download=False)[0] for n, e in distances.items()}
     }
@@ -193,14 +195,16 @@ def scaling(count: int, side: int, folder: Path) -> dict[str, float]:
                 start = time.perf_counter()
                 work()
                 seconds[name][workers] = time.perf_counter() - start
-    return {name: found[1] / found[2] for name, found in seconds.items()}
+    return {
+        name: {"one_s": found[1], "two_s": found[2], "ratio": found[1] / found[2]} for name, found in seconds.items()
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--units", type=int, default=20000)
     parser.add_argument("--many", type=int, default=100000)
-    parser.add_argument("--images", type=int, default=16, help="0: no scaling")
+    parser.add_argument("--images", type=int, default=48, help="0: no scaling")
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--without-dask", action="store_true")
     a = parser.parse_args()
