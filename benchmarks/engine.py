@@ -3,7 +3,7 @@
     python benchmarks/engine.py [--units 20000] [--many 100000] [--images 48] [--side 256] [--without-dask]
 
 *Overhead*: seconds of a run over trivial units, less those of the same store's reads and writes in one process, by
-unit; two workers. *Scaling*: time of `upscale` (the flow) and of `distort` (five structural measures) over IMAGES images
+unit; two workers. *Scaling*: time of `upscale` (the flow) and of `distort` (structural measures) over IMAGES images
 of SIDE x SIDE pixels, two samples each, with one worker, over that with two; aim: at least 1.8 on idle cores. *Memory*:
 by how much the parent's resident memory grows in the first half of MANY units, which has their list, and in the second,
 which is to add nothing; their store is simulated. And the same over UNITS on the cluster, of the parent and of the
