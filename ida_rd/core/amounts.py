@@ -35,9 +35,9 @@ def amount_words(row: Any, end: float | None) -> str:
     if end is None:
         if not known:
             return ""
-        text = f"{row['percent']:.0f} %"
+        text = f"{row['percent']:z.0f} %"
         given = pd.notna(row["percent_low"]) and pd.notna(row["percent_high"])
-        return text + (f" [{row['percent_low']:.0f}, {row['percent_high']:.0f}]" if given else "")
+        return text + (f" [{row['percent_low']:z.0f}, {row['percent_high']:z.0f}]" if given else "")
     if row["place"] == "less":
         text = "less than bicubic"
     elif row["place"] == "more":
@@ -48,7 +48,7 @@ def amount_words(row: Any, end: float | None) -> str:
     if pd.notna(low) and pd.notna(high) and (row["place"] == "within" or low != high):
         ends = [f"more than {value:g}" if value >= end else f"{value:.2f}" for value in (low, high)]
         text += f" [{', '.join(ends)}]"
-    return f"{text}; {row['percent']:.0f} %" if known else text
+    return f"{text}; {row['percent']:z.0f} %" if known else text
 
 
 def amounts_note(confidence: str, *, ladder: bool) -> str:
