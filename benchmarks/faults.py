@@ -1,12 +1,13 @@
 """A campaign of kills: a small `dvc repro` that is killed at a random moment, and then run to its end.
 
-    python benchmarks/faults.py [--kills 50] [--seed 0] [--keep FOLDER]
+    python benchmarks/faults.py [--kills 50] [--seed 0] [--of dvc stage worker] [--keep FOLDER]
 
 Each time a fresh repository (four photographs of 64 x 64 pixels, two downscalers, K = 2) is started; after a random
-share of the time that an undisturbed run takes, one of its processes (DVC itself, a stage or a worker, at random) is
-sent SIGKILL or SIGTERM. When that run has ended, by itself or not, two things are asked: is any of its processes alive,
-and is its lock held. Then it is run again, to the end, and its numbers are compared byte by byte with those of the
-undisturbed run. A line for each kill; the last line is JSON. Linux only.
+share of the time that an undisturbed run takes, one of its processes is sent SIGKILL or SIGTERM: DVC itself, a stage or
+a worker, at random. Workers live for moments: the next one is waited for, if there is one yet, and then up to 0.2 s.
+When that run has ended, by itself or not, two things are asked: is any of its processes alive, and is its lock held.
+Then it is run again, to the end, and its numbers are compared byte by byte with those of the undisturbed run. A line
+for each kill; the last line is JSON. Linux only.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ distortions:
 aggregate: {resamples: 200}
 report: {images: 1}
 """
+KINDS = ["dvc", "stage", "worker"]
+WORKER_S = 0.2
 ENDING_S = 30  # that processes have to be gone, on a machine that is busy
+Result = dict[str, object]
 COMPARED = ("metrics/ida_rd.json", "data/sr", "data/distortion", "data/lr")
 
 
@@ -133,19 +137,29 @@ def locked(folder: Path) -> bool:
         return False
 
 
-def one(folder: Path, rng: random.Random, seconds: float, expected: dict[str, bytes]) -> dict[str, object]:
+def kill(process: subprocess.Popen[str], kind: str, number: signal.Signals, rng: random.Random) -> bool:
+    """Signal the next process of a kind, at a random moment of its first 0.2 s for workers; was there one?"""
+    if kind == "worker":
+        while process.poll() is None and not any(one == kind for one, _ in family(process)):
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0.0, WORKER_S))
+    while process.poll() is None:
+        found = [one for name, one in family(process) if name == kind]
+        if found:
+            with suppress(psutil.Error):
+                rng.choice(found).send_signal(number)
+                return True
+        time.sleep(0.005)
+    return False
+
+
+def one(folder: Path, kinds: list[str], rng: random.Random, seconds: float, expected: dict[str, bytes]) -> Result:
     """One kill, and the run after it."""
     repository(folder)
     process = start(folder)
+    kind, number = rng.choice(kinds), rng.choice([signal.SIGKILL, signal.SIGTERM])
     time.sleep(rng.uniform(0.0, seconds))
-    kinds: dict[str, list[psutil.Process]] = {}
-    for kind, found in family(process):
-        kinds.setdefault(kind, []).append(found)
-    number = rng.choice([signal.SIGKILL, signal.SIGTERM])
-    kind = rng.choice(sorted(kinds)) if kinds else "none"
-    if kinds:
-        with suppress(psutil.Error):
-            rng.choice(kinds[kind]).send_signal(number)
+    kind = kind if kill(process, kind, number, rng) else "none"
     process.communicate()
     deadline = time.monotonic() + ENDING_S
     while (orphans := left(folder)) and time.monotonic() < deadline:
@@ -169,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--of", nargs="+", choices=KINDS, default=KINDS, help="what is killed")
     parser.add_argument("--keep", type=Path, help="work there, and keep runs that went wrong")
     a = parser.parse_args()
     rng = random.Random(a.seed)
@@ -186,7 +201,7 @@ def main() -> None:
         found = []
         for number in range(a.kills):
             folder = place / f"kill-{number}"
-            result = one(folder, rng, seconds, expected)
+            result = one(folder, a.of, rng, seconds, expected)
             print(f"{number}: {json.dumps(result)}", flush=True)
             found.append(result)
             if result["same"] and not result["orphans"] and not result["locked"]:
@@ -199,9 +214,7 @@ def main() -> None:
                 "same": sum(bool(one["same"]) for one in found),
                 "orphans": sum(bool(one["orphans"]) for one in found),
                 "locked": sum(bool(one["locked"]) for one in found),
-                "of": {
-                    kind: sum(one["killed"] == kind for one in found) for kind in ("dvc", "stage", "worker", "none")
-                },
+                "of": {kind: sum(one["killed"] == kind for one in found) for kind in (*KINDS, "none")},
             }
         )
     )
