@@ -6,9 +6,9 @@ Each time a fresh repository (four photographs of 64 x 64 pixels, two downscaler
 share of the time that an undisturbed run takes, one of its processes is sent SIGKILL or SIGTERM: DVC itself, a stage or
 a worker, at random. Workers live for moments: the next one is waited for, if there is one yet, and then up to 0.2 s.
 When that run has ended, by itself or not, two things are asked: is any of its processes alive, and is its lock held.
-Then it is run again, to the end, and its numbers are compared byte by byte with those of the undisturbed run. DVC writes
-dvc.lock in place: where a kill has cut it off, it is deleted first, as docs/cluster.md says, and counted. A line for each
-kill; the last line is JSON. Linux only.
+Then it is run again, to the end, and its numbers are compared byte by byte with those of the undisturbed run. DVC
+writes dvc.lock in place: where a kill has cut it off, it is deleted first, as docs/cluster.md says, and counted. A line
+for each kill; the last line is JSON. Linux only.
 """
 
 from __future__ import annotations
