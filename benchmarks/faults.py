@@ -51,7 +51,7 @@ distortions:
 aggregate: {resamples: 200}
 report: {images: 1}
 """
-LOCK_CUT_OFF = "dvc.lock' validation failed"
+LOCK_CUT_OFF = "'./dvc.lock'"
 KINDS = ["dvc", "stage", "worker"]
 WORKER_S = 0.2
 ENDING_S = 30  # that processes have to be gone, on a machine that is busy
