@@ -4,7 +4,7 @@
 
 Each time a fresh repository (four photographs of 64 x 64 pixels, two downscalers, K = 2) is started; after a random
 share of the time that an undisturbed run takes, one of its processes is sent SIGKILL or SIGTERM: DVC itself, a stage or
-a worker, at random. Workers live for moments: the next one is waited for, if there is one yet, and then up to 0.2 s.
+a worker, at random. Workers live for moments: from a moment of the first half of the run, the next one is waited for.
 When that run has ended, by itself or not, two things are asked: is any of its processes alive, and is its lock held.
 Then it is run again, to the end, and its numbers are compared byte by byte with those of the undisturbed run. DVC
 writes dvc.lock in place: where a kill has cut it off, it is deleted first, as docs/cluster.md says, and counted. A line
@@ -53,7 +53,6 @@ report: {images: 1}
 """
 LOCK_CUT_OFF = "'./dvc.lock'"
 KINDS = ["dvc", "stage", "worker"]
-WORKER_S = 0.2
 ENDING_S = 30  # that processes have to be gone, on a machine that is busy
 Result = dict[str, object]
 COMPARED = ("metrics/ida_rd.json", "data/sr", "data/distortion", "data/lr")
@@ -140,11 +139,7 @@ def locked(folder: Path) -> bool:
 
 
 def kill(process: subprocess.Popen[str], kind: str, number: signal.Signals, rng: random.Random) -> bool:
-    """Signal the next process of a kind, at a random moment of its first 0.2 s for workers; was there one?"""
-    if kind == "worker":
-        while process.poll() is None and not any(one == kind for one, _ in family(process)):
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0.0, WORKER_S))
+    """Signal the next process of a kind as soon as it is seen, which for workers is chance enough; was there one?"""
     while process.poll() is None:
         found = [one for name, one in family(process) if name == kind]
         if found:
@@ -160,7 +155,7 @@ def one(folder: Path, kinds: list[str], rng: random.Random, seconds: float, expe
     repository(folder)
     process = start(folder)
     kind, number = rng.choice(kinds), rng.choice([signal.SIGKILL, signal.SIGTERM])
-    time.sleep(rng.uniform(0.0, seconds))
+    time.sleep(rng.uniform(0.0, seconds / 2 if kind == "worker" else seconds))
     kind = kind if kill(process, kind, number, rng) else "none"
     process.communicate()
     deadline = time.monotonic() + ENDING_S
