@@ -133,8 +133,7 @@ class _Training(Training):
     def step_irn(self, step: int) -> Mapping[str, float]:
         """A step of IRN."""
         hr, guide = self._batch(step)
-        lr, latent, _ = self.net.encode(hr)
-        sr = self.net.decode(quantise(lr), self._noise(step, latent))
+        lr, latent, sr = self._there_and_back(step, hr)
         terms = {"reconstruction": absolute(sr, hr), "guide": squared(lr, guide), "latent": latent_loss(latent)}
         rate = self.config.halved(self.config.rate, step)
         norm = self.loop.descend("net", rescaling_loss(terms, self.weights), rate)
@@ -146,26 +145,43 @@ class _Training(Training):
         sigma = self._sigma(step)
         hr, guide = self._batch(step)
         with torch.set_grad_enabled(step >= config.critic_ahead):
-            lr, latent, _ = self.net.encode(hr)
-            sr = self.net.decode(quantise(lr), sigma * self._noise(step, latent))
+            lr, _, sr = self._there_and_back(step, hr, sigma)
         entry = {"sigma": sigma}
         if step >= config.critic_ahead:
             entry |= self._learn(step, sigma, hr, sr, lr, guide)
         if config.kind == "irn-plus" or config.critic_learns == "all" or sigma > 0:
-            real, fake = self.critic(hr), self.critic(sr.detach())
+            real, fake = self._judged(hr), self._judged(sr.detach())
             loss = critic_loss(real, fake, config.gan)
             self._criticise(loss, config.halved(config.critic_rate, step))
             entry |= {"critic": loss.item(), "real": real.mean().item(), "fake": fake.mean().item()}
         return entry
+
+    def _there_and_back(self, step: int, hr: Tensor, sigma: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+        """LR images, latents and reconstructions, in float32 also where the convolutions are not."""
+        with self._autocast():
+            lr, latent, _ = self.net.encode(hr)
+            sr = self.net.decode(quantise(lr), sigma * self._noise(step, latent))
+        return lr.float(), latent.float(), sr.float()
+
+    def _judged(self, image: Tensor) -> Tensor:
+        with self._autocast():
+            return self.critic(image).float()
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        with self._autocast():
+            return [one.float() for one in self.features(image)]
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     def _learn(self, step: int, sigma: float, hr: Tensor, sr: Tensor, lr: Tensor, guide: Tensor) -> dict[str, float]:
         joint = self.config.kind == "irn-sigma"
         terms = {"reconstruction": absolute(sr, hr), "guide": squared(lr, guide)}
         if sigma > 0 or not joint:  # at 0 the two do not count
             self.critic.requires_grad_(False)
-            real = self.critic(hr) if self.config.gan == "ragan" else None
-            terms["adversarial"] = fooling_loss(self.critic(sr), real, self.config.gan)
-            terms["perceptual"] = perceptual_loss(self.features(sr), self.features(hr))
+            real = self._judged(hr) if self.config.gan == "ragan" else None
+            terms["adversarial"] = fooling_loss(self._judged(sr), real, self.config.gan)
+            terms["perceptual"] = perceptual_loss(self._features(sr), self._features(hr))
             self.critic.requires_grad_(True)
         loss = joint_loss(terms, self.weights, sigma) if joint else rescaling_loss(terms, self.weights)
         rate = self.config.halved(self.config.rate, step)

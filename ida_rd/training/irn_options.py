@@ -35,6 +35,7 @@ KINDS = {
 }
 SUBNETS = ("dense", "distilled")
 CRITIC_LEARNS = ("all", "stochastic")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class TrainConfig:
     growth: int = option(32, "channels that each layer of a dense subnet adds")
     subnet: str = option("dense", f"what the blocks compute by: {', '.join(SUBNETS)}")
     seed: int = option(0, "seed of the initial weights, the patches, the latents and the sigmas")
+    precision: str = option("float32", "float32, or bfloat16 for the convolutions of all networks")
     patch: int = option(144, "side of the HR patches, pixels")
     batch: int = option(16, "patches per step")
     steps: int = option(0, "steps; 0: as published, 500000 of irn and 400000 of the others")
@@ -80,6 +82,7 @@ class TrainConfig:
     def check(self) -> None:
         """Raise UserError if an option names something that does not exist."""
         check_choices(self, kind=KINDS, subnet=SUBNETS, gan=GANS, critic_learns=CRITIC_LEARNS, features=FEATURES)
+        check_choices(self, precision=PRECISIONS)
         if self.factor not in FACTORS:
             raise UserError(f"--factor {self.factor}: IRN halves the sides: give one of {', '.join(map(str, FACTORS))}")
         if self.patch % self.factor:

@@ -107,6 +107,19 @@ def test_sigma_is_drawn_from_its_points_and_decides_what_counts(tmp_path: Path, 
     assert start.keys() == two["modules"]["net"].keys()
 
 
+@pytest.mark.parametrize("kind", ["irn", "irn-plus"])
+def test_bfloat16_is_for_the_convolutions_alone(tmp_path: Path, photos: Path, kind: str) -> None:
+    full, half = (
+        _run(photos, tmp_path / name, kind=kind, steps=4, critic_ahead=0, rate=2e-3, precision=name)
+        for name in ("float32", "bfloat16")
+    )
+    assert half[0]["settings"]["precision"] == "bfloat16"
+    assert all(value.dtype == torch.float32 for value in half[0]["modules"]["net"].values())
+    losses = [[entry["reconstruction"] for entry in log if "reconstruction" in entry] for _, log in (full, half)]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
 @pytest.mark.parametrize("gan", ["gan", "ragan"])
 def test_irn_plus_goes_on_from_an_irn_with_all_its_terms(tmp_path: Path, photos: Path, gan: str) -> None:
     _run(photos, tmp_path / "irn", kind="irn", steps=2, seed=5)
