@@ -198,11 +198,11 @@ def main() -> None:
             raise SystemExit(text)
         seconds = time.monotonic() - begun
         expected = numbers(place / "undisturbed")
-        found = []
-        for number in range(a.kills):
-            folder = place / f"kill-{number}"
+        found: list[Result] = []
+        while sum(result["killed"] != "none" for result in found) < a.kills:
+            folder = place / f"kill-{len(found)}"
             result = one(folder, a.of, rng, seconds, expected)
-            print(f"{number}: {json.dumps(result)}", flush=True)
+            print(f"{len(found)}: {json.dumps(result)}", flush=True)
             found.append(result)
             if result["same"] and not result["orphans"] and not result["locked"]:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -210,6 +210,7 @@ def main() -> None:
         json.dumps(
             {
                 "kills": a.kills,
+                "runs": len(found),
                 "seconds": round(seconds, 1),
                 "same": sum(bool(one["same"]) for one in found),
                 "orphans": sum(bool(one["orphans"]) for one in found),
