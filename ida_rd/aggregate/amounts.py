@@ -11,11 +11,12 @@ import pandas as pd
 
 from ida_rd.aggregate.comparisons import losses, wide_by_photograph
 from ida_rd.aggregate.ladder import Amount, amounts
+from ida_rd.aggregate.results import Results
 from ida_rd.core.amounts import amount_words, amounts_note
 from ida_rd.core.tables import marked_name
 from ida_rd.core.typeset import interval, markdown_table
 
-__all__ = ["AMOUNTS", "amounts_markdown", "amounts_table"]
+__all__ = ["AMOUNTS", "amounts_markdown", "amounts_of_run", "amounts_table", "ladder_of"]
 
 AMOUNTS = tuple(Amount.__dataclass_fields__)
 KEY = ["upscaler", "factor", "distortion", "downscaler"]
@@ -74,6 +75,17 @@ def amounts_table(
             cell = {"upscaler": upscaler, "factor": factor, "distortion": distortion}
             rows += [{**cell, "downscaler": name, **asdict(one)} for name, one in zip(own, found, strict=True)]
     return pd.DataFrame(rows, columns=[*KEY, *AMOUNTS])
+
+
+def ladder_of(recipe: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Rungs of a run and their blurs; empty where ``params.yaml`` names none."""
+    return [(str(name), float(sigma)) for name, sigma in recipe.get("amounts", {}).get("ladder", [])]
+
+
+def amounts_of_run(recipe: Mapping[str, Any], results: Results) -> pd.DataFrame:
+    """`amounts_table` of all scores of a run that has a ladder, nearest, or both: its ``amounts.csv``."""
+    shown, nearest = list(dict.fromkeys(results.shown.downscaler)), recipe["amounts"]["nearest"]
+    return amounts_table(results.images, recipe, shown=shown, ladder=ladder_of(recipe), nearest=nearest)
 
 
 def amounts_markdown(

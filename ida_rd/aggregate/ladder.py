@@ -46,7 +46,7 @@ class Amount:
     blur_low, blur_high : float or None
         Its interval, in [0, the ladder's end]; None for fewer than `FEWEST` photographs.
     percent : float or None
-        Of the way from the least loss to nearest's; None where nearest does not lose more than that, or is not there.
+        Of the way from the best score to nearest's; None where nearest's is not worse than that, or is not there.
     percent_low, percent_high : float or None
     """
 

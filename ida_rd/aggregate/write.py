@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ida_rd.aggregate.amounts import amounts_markdown, amounts_table
+from ida_rd.aggregate.amounts import amounts_markdown, amounts_of_run, ladder_of
 from ida_rd.aggregate.results import Results
 from ida_rd.aggregate.tables import (
     differences_markdown,
@@ -46,9 +46,7 @@ def write_tables(folder: Path, recipe: dict[str, Any], results: Results) -> None
 
 def _write_amounts(folder: Path, recipe: dict[str, Any], results: Results) -> None:
     """Write what scores amount to: of what is there, a ladder, nearest, or both."""
-    ladder = [(str(name), float(sigma)) for name, sigma in recipe["amounts"]["ladder"]]
-    shown = list(dict.fromkeys(results.shown.downscaler))
-    table = amounts_table(results.images, recipe, shown=shown, ladder=ladder, nearest=recipe["amounts"]["nearest"])
+    ladder, table = ladder_of(recipe), amounts_of_run(recipe, results)
     write_table(folder / "amounts.csv", table)
     scores = results.shown.merge(table, on=["upscaler", "factor", "distortion", "downscaler"], how="left")
     text = amounts_markdown(

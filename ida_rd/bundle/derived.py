@@ -133,10 +133,8 @@ def licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:
         factor, _, name = path.partition("/")
         lines.append(f"* {name} {factor}: {upscaler['licence'] or 'not stated'}.")
     lines += ["", "## Weights", ""]
-    known = catalogue()
-    for key, sha in weights.items():
-        source = "" if known[key].file else f" {known[key].citation}."
-        lines.append(f"* {key} (sha256 `{sha}`): {known[key].licence}.{source}")
+    for key in weights:
+        lines += _terms_of(recipe, key)
     if not weights:
         lines.append("None.")
     if terms := [
@@ -155,6 +153,31 @@ def licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:
         )
         lines.append("the hash of its pixels.")
     return "\n".join(lines) + "\n"
+
+
+def _terms_of(recipe: Mapping[str, Any], key: str) -> list[str]:
+    """Terms of the weights of an id: a line per file and terms, with the entries that use it where there are several.
+
+    Entries may have files of the user's own under one id, where no hash says which is meant: of these the terms are
+    what the entry states.
+    """
+    weight, recipes = catalogue()[key], recipe["recipes"]
+    methods = [*recipes.items(), *((f"distort/{k}", one) for k, one in recipes["distort"]["distortions"].items())]
+    found: dict[tuple[str, str], list[str]] = {}
+    for path, method in methods:
+        if key not in method.get("weights", {}):
+            continue
+        room, factor, name = (*path.split("/"), "", "")[:3]
+        described = recipe["upscalers"].get(f"{factor}/{name}", {}) if room == "upscale" else {}
+        stated = method.get("parameters", {}).get("licence") if (described.get("weights") or {}).get(key) else None
+        own = stated if not weight.file and not weight.sha256 else None
+        source = "" if weight.file or own else f" {weight.citation}."
+        users = found.setdefault((method["weights"][key], f"{own or weight.licence}.{source}"), [])
+        users.append(f"{name} {factor}" if name else factor)
+    return [
+        f"* {key} (sha256 `{sha}`{'; ' + ', '.join(dict.fromkeys(users)) if len(found) > 1 else ''}): {terms}"
+        for (sha, terms), users in found.items()
+    ]
 
 
 def readme(table: str, results: PublishedResults, *, images: bool) -> str:

@@ -51,14 +51,12 @@ def amount_words(row: Any, end: float | None) -> str:
     return f"{text}; {row['percent']:z.0f} %" if known else text
 
 
-def amounts_note(confidence: str, *, ladder: bool) -> str:
-    """What the words mean."""
+def amounts_note(confidence: str, *, ladder: bool, share: bool = True) -> str:
+    """What the words mean; of a board, whose scores are of several runs, without the share."""
+    said = f"[{confidence} interval over photographs]"
+    # The best score, not the least loss: a score is also what the decoder cannot read, and for PSNR more is better.
+    way = "the share of the way from the best score here to nearest's"
     if not ladder:
-        return (
-            "the share of the way from the least loss here to nearest's"
-            f" [{confidence} interval over photographs]: it depends on which downscalers are here."
-        )
-    return (
-        f"blur: it loses as much as bicubic followed by a Gaussian blur of so many LR pixels [{confidence} interval"
-        " over photographs]; behind it, the share of the way from the least loss here to nearest's."
-    )
+        return f"{way} {said}: it depends on which downscalers are here."
+    blur = f"blur: it loses as much as bicubic followed by a Gaussian blur of so many LR pixels {said}"
+    return f"{blur}; behind it, {way}." if share else f"{blur}."

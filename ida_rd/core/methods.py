@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,16 +87,23 @@ class OpenedMethod:
 
 def known_methods(stage: str) -> list[str]:
     """Names of a room's methods, sorted."""
-    entry = re.compile(rf"^def {ENTRY[stage]}\(", re.MULTILINE)
+    folder = PACKAGE / stage
+    return list(_methods_in(folder, ENTRY[stage], folder.stat().st_mtime_ns))
+
+
+@cache
+def _methods_in(folder: Path, function: str, modified: int) -> tuple[str, ...]:
+    """Names of the modules in which a function is defined; kept while none is added to the folder or taken away."""
+    entry = re.compile(rf"^def {function}\(", re.MULTILINE)
     names = []
-    for path in (PACKAGE / stage).iterdir():
+    for path in folder.iterdir():
         source = path / "__init__.py" if path.is_dir() else path
         name = path.stem
         if source.suffix != ".py" or not source.is_file() or name.startswith("_"):
             continue
         if entry.search(source.read_text(encoding="utf-8")):
             names.append(name.replace("_", "-"))
-    return sorted(names)
+    return tuple(sorted(names))
 
 
 def find_method(stage: str, name: str, *, where: str) -> ModuleType:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ida_rd.aggregate.amounts import amounts_of_run, ladder_of
 from ida_rd.aggregate.comparisons import differences, losses
 from ida_rd.aggregate.matched import matched_table
 from ida_rd.aggregate.matched_text import budget_text
@@ -18,7 +19,7 @@ from ida_rd.bundle.claims import claims_of
 from ida_rd.bundle.folder import SUMS
 from ida_rd.bundle.schema import BranchResult, BranchResult1
 from ida_rd.bundle.verify import Verified, verify
-from ida_rd.core.amounts import rungs_of
+from ida_rd.core.amounts import amounts_note, rungs_of
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import canonical_json
 from ida_rd.core.pairs import least_p, ties
@@ -51,6 +52,9 @@ class Published:
     matched : DataFrame
         S, S* and gap of its adapted decoders, made again from its rows, with the ``budget`` of their training in words;
         see `ida_rd.aggregate.matched.matched_table`. Empty without.
+    amounts : DataFrame
+        What its scores amount to, made again from its rows, with the ``end`` of its ladder, None without one; see
+        `ida_rd.aggregate.amounts.amounts_table`. Empty where there is nothing to hold them against.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Published:
     own: bool
     again: dict[str, list[str]]
     matched: pd.DataFrame = field(default_factory=pd.DataFrame)
+    amounts: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def tier(self, title: str) -> str:
         """How far a branch can be believed: *reproduced*, *verified* or *self-reported*."""
@@ -75,16 +80,11 @@ class Published:
 
     def parts(self, upscaler: str, factor: int, distortion: str, downscaler: str) -> dict[str, Any] | None:
         """S, S* and gap of a score by a blind decoder; None where the bundle has S only."""
-        table = self.matched
-        if not len(table):
-            return None
-        mine = table[
-            (table.blind == upscaler)
-            & (table.factor == factor)
-            & (table.distortion == distortion)
-            & (table.downscaler == downscaler)
-        ]
-        return mine.iloc[0].to_dict() if len(mine) else None
+        return _row(self.matched, blind=upscaler, factor=factor, distortion=distortion, downscaler=downscaler)
+
+    def amount(self, upscaler: str, factor: int, distortion: str, downscaler: str) -> dict[str, Any] | None:
+        """What a score amounts to; None where the bundle does not say."""
+        return _row(self.amounts, upscaler=upscaler, factor=factor, distortion=distortion, downscaler=downscaler)
 
 
 @dataclass
@@ -99,8 +99,20 @@ class Entry:
     losses: pd.Series
     sha256: str
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)  # S, S* and gap, by bundle
+    amounts: dict[str, dict[str, Any]] = field(default_factory=dict)  # what it amounts to, by bundle
     place: str = ""
     groups: str = ""
+
+    @property
+    def blurred(self) -> dict[str, Any] | None:
+        """The blur-equivalent, by the first bundle that has a ladder; the others' can differ by how close rungs stand.
+
+        The share of the way to nearest is left out: it depends on which downscalers a bundle has.
+        """
+        for name, row in self.amounts.items():
+            if row["end"] is not None:
+                return row | {"percent": None, "of": name}
+        return None
 
 
 @dataclass
@@ -123,6 +135,23 @@ class Board:
     def parted(self) -> bool:
         """Whether any entry has S* and gap."""
         return any(entry.parts for entry in self.entries)
+
+    @property
+    def blurred(self) -> bool:
+        """Whether any entry has a blur-equivalent."""
+        return any(entry.blurred for entry in self.entries)
+
+    def note(self, name: str | None = None) -> str:
+        """What the words of blur-equivalents mean; on the page of a bundle, those of its shares, too."""
+        if name is not None and not any(name in entry.amounts for entry in self.entries):
+            return ""
+        ladder = name is None or self.laddered(name)
+        text = amounts_note(f"{self.confidence:.0%}", ladder=ladder, share=name is not None)
+        return text[0].upper() + text[1:]
+
+    def laddered(self, name: str) -> bool:
+        """Whether a bundle has a ladder."""
+        return any(entry.amounts[name]["end"] is not None for entry in self.entries if name in entry.amounts)
 
     @property
     def trainings(self) -> list[str]:
@@ -156,7 +185,7 @@ def published(folder: Path) -> Published:
         for title in _rerun(path, checked):
             again.setdefault(title, []).append(who)
     own = own_methods(checked.parameters, checked.results.skipped)
-    return Published(folder.name, checked, benchmark_of(checked), own, again, _matched(checked))
+    return Published(folder.name, checked, benchmark_of(checked), own, again, _matched(checked), _amounts(checked))
 
 
 def _matched(checked: Verified) -> pd.DataFrame:
@@ -171,6 +200,24 @@ def _matched(checked: Verified) -> pd.DataFrame:
         for one in recipe["matched"]
     }
     return table.assign(budget=[budgets[key] for key in zip(table.blind, table.adapted, table.factor, strict=True)])
+
+
+def _amounts(checked: Verified) -> pd.DataFrame:
+    """What the bundle's scores amount to, from its rows."""
+    recipe = checked.recipe
+    if "amounts" not in recipe:
+        return pd.DataFrame()
+    ladder = ladder_of(recipe)
+    table = amounts_of_run(recipe, checked.numbers)
+    return table.assign(end=pd.Series([ladder[-1][1] if ladder else None] * len(table), table.index, dtype=object))
+
+
+def _row(table: pd.DataFrame, **where: object) -> dict[str, Any] | None:
+    """The first row of which all this is so."""
+    for key, value in where.items():
+        if len(table):
+            table = table[table[key] == value]
+    return table.iloc[0].to_dict() if len(table) else None
 
 
 def own_methods(parameters: RunParameters, skipped: Mapping[str, str]) -> bool:
@@ -262,6 +309,7 @@ def _entry(one: Published, record: BranchResult | BranchResult1, name: str) -> E
         keys = subset.groupby("photograph").pixels_sha256.transform("min").reindex(means.index)
     by_pixels = by_pixels.groupby(list(keys)).mean()
     parts = one.parts(record.upscaler, record.factor, name, record.downscaler)
+    amount = one.amount(record.upscaler, record.factor, name, record.downscaler)
     return Entry(
         downscaler=record.downscaler,
         bundles=[one.name],
@@ -272,6 +320,7 @@ def _entry(one: Published, record: BranchResult | BranchResult1, name: str) -> E
         losses=losses(by_pixels.to_frame(), checked.recipe["distortions"][name]["better"]).iloc[:, 0],
         sha256=record.sha256,
         parts={} if parts is None else {one.name: parts},
+        amounts={} if amount is None else {one.name: amount},
     )
 
 
@@ -282,6 +331,7 @@ def _add(board: Board, entry: Entry) -> None:
         if (known.downscaler, known.sha256) == (entry.downscaler, entry.sha256):
             known.bundles += entry.bundles
             known.parts |= entry.parts
+            known.amounts |= entry.amounts
             known.who = [*dict.fromkeys([*known.who, *entry.who])]
             known.tier = max(known.tier, entry.tier, key=order.index)
             return

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from ida_rd.bundle.folder import SIGNATURE, SUMS, Bundle
 from ida_rd.bundle.schema import program
 from ida_rd.core import typeset
+from ida_rd.core.amounts import amount_words
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import atomic_folder, write_bytes, write_text
 from ida_rd.core.foreign import read_bytes
@@ -34,6 +35,7 @@ PARTS = (
     *("lost", "lost_low", "lost_high", "unreadable", "unreadable_low", "unreadable_high", "control", "trainings"),
     "budget",
 )
+BLURS = {"blur": "blur", "blur_low": "blur_low", "blur_high": "blur_high", "place": "blur_place", "of": "blur_of"}
 MOST_SHOWN = 60  # entries in a picture
 LARGEST = 2**30
 # What may be looked at in the browser, by its name's end: a stranger's HTML and SVG can hold scripts, and are in the
@@ -88,7 +90,8 @@ def _write(out: Path, bundles: list[Published], boards: list[Board]) -> None:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"score": _score, "part": _part, "p": typeset.p_value, "number": typeset.number}
+    environment.filters |= {"score": _score, "part": _part, "blur": _blur, "amount": _amount}
+    environment.filters |= {"p": typeset.p_value, "number": typeset.number}
     for file in ("site.css", "site.js"):
         shutil.copyfile(TEMPLATES / file, out / file)
     pictures = {}
@@ -131,6 +134,17 @@ def _part(row: dict[str, Any], key: str) -> tuple[str, str]:
     return first, ends
 
 
+def _amount(row: dict[str, Any] | None) -> str:
+    """What a score amounts to, as tables word it; a dash where that is not known."""
+    return (amount_words(row, row["end"]) if row else "") or "-"
+
+
+def _blur(row: dict[str, Any] | None) -> tuple[str, str, float | str]:
+    """A blur-equivalent and its interval, as text, and what it is sorted by."""
+    first, bracket, ends = _amount(row).partition(" [")
+    return first, bracket.strip() + ends, "" if row is None else -1 if row["place"] == "less" else row["blur"]
+
+
 def _table(board: Board) -> pd.DataFrame:
     """A board as numbers, for whoever works with them."""
     rows = []
@@ -139,6 +153,9 @@ def _table(board: Board) -> pd.DataFrame:
         row |= {"place": entry.place, "groups": entry.groups, "downscaler": entry.downscaler, "tier": entry.tier}
         row |= {"bundles": " ".join(entry.bundles), "reproduced_by": " ".join(entry.who)}
         row |= {key: entry.score[key] for key in NUMBERS}
+        if board.blurred:
+            blur = entry.blurred or dict.fromkeys(BLURS)
+            row |= {column: blur[key] for key, column in BLURS.items()}
         if board.parted:
             whose, parts = next(iter(entry.parts.items()), ("", dict.fromkeys(PARTS)))
             row |= {key: parts[key] for key in PARTS} | {"s_star_of": whose}

@@ -15,6 +15,13 @@ from conftest import SMALL, edit, once, run, stage, walk
 from training_photos import TINY, write_photos
 
 from ida_rd.aggregate.results import Results
+from ida_rd.bundle.folder import Refused
+from ida_rd.bundle.publish import write_checksums
+from ida_rd.bundle.told import WEIGHTS
+from ida_rd.bundle.verify import verify
+from ida_rd.core.files import sha256_file
+from ida_rd.core.tables import read_table, write_table
+from ida_rd.site.write import write_site
 
 RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
 ADAPTED = {"tuned": {"method": "flow", "heat": 0.9, "adapt": {"images": "training", **TINY}}}
@@ -89,6 +96,40 @@ def test_the_page_shows_it(mine: Path) -> None:
     assert "Lost, or only unreadable? flow-compact, ×4" in page
     assert (mine / "metrics/report/matched.png").is_file()
     assert "is not at home on the LR images of mine (" in page
+
+
+@pytest.mark.slow
+def test_what_was_trained_is_published_verified_and_shown(mine: Path, tmp_path: Path) -> None:
+    """No row is made up here: weights were adapted, and S* is what they score."""
+    run("dvc", "repro", cwd=mine)
+    bundle = tmp_path / "bundles/trained"
+    bundle.parent.mkdir()
+    run("ida-rd", "publish", str(bundle), cwd=mine)
+    checked = verify(bundle)
+    assert any(what.startswith("adapted.tuned: its weights") for what in checked.unverified)
+    made = {path.stem: sha256_file(path) for path in (mine / "data/adapt/x4/tuned").glob("*.safetensors")}
+    assert json.loads((bundle / WEIGHTS).read_text()) == {f"x4/tuned/{name}": sha for name, sha in made.items()}
+
+    write_site([bundle], tmp_path / "site")
+    told = read_table(mine / "metrics/tables/matched.csv", hint="").set_index(["distortion", "downscaler"])
+    boards = pd.concat([pd.read_csv(path) for path in sorted((tmp_path / "site").glob("board-*.csv"))])
+    assert len(boards) == len(told) == 4
+    for row in boards.to_dict("records"):
+        part = told.loc[(row["distortion"], row["downscaler"])]
+        assert np.isclose(row["mean"], part["s"])
+        assert np.isclose(row["s_star"], part["s_star"])
+        assert np.isclose(row["gap"], part["gap"])
+        assert row["s_star_of"] == "trained"
+    page = (tmp_path / "site/index.html").read_text()
+    assert "<th>S*</th><th>gap</th>" in page
+    assert "S* by trained: 3 steps of 1 patches of 32 x 32" in page
+    assert (tmp_path / "site/bundles/trained/index.html").read_text().count('<table class="parts">') == 2
+
+    table = read_table(bundle / "tables/matched.csv", hint="")
+    write_table(bundle / "tables/matched.csv", table.assign(s_star=table.s_star + 1))
+    write_checksums(bundle)
+    with pytest.raises(Refused, match=r"tables/matched.csv: line 2, s_star is"):
+        verify(bundle)
 
 
 def test_nothing_reruns_where_nothing_changed(mine: Path) -> None:

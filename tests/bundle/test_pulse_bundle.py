@@ -15,11 +15,14 @@ import yaml
 from conftest import walk
 from golden.pulse.recipe import mapping, synthesis
 
+from ida_rd.bundle.derived import licences, weights_of
 from ida_rd.bundle.publish import publish, write_checksums
 from ida_rd.bundle.rerun import rerun
 from ida_rd.bundle.verify import verify
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file
+from ida_rd.core.project import Project
+from ida_rd.plan.stage import make_recipes, read_parameters, write_recipes
 
 NAMES = {"stylegan.mapping": "stylegan_mapping.pt", "stylegan.synthesis": "stylegan_synthesis.pt"}
 
@@ -118,3 +121,38 @@ def test_a_run_with_pulse_is_published_verified_and_computed_again(
     torch.save(net.state_dict(), cache / NAMES["stylegan.synthesis"])
     with pytest.raises(UserError, match=r"weights stylegan\.synthesis is another file here: put the publisher's there"):
         rerun(checked, 1, files=images)
+
+
+def test_each_generator_is_named_with_its_own_terms(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries share an id of weights that no hash fixes: each may have a file of its own."""
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    cache = tmp_path / "torch/hub/checkpoints"
+    cache.mkdir(parents=True)
+    torch.save(mapping(torch.float32, width=8).state_dict(), cache / NAMES["stylegan.mapping"])
+    net = synthesis(16, torch.float32, channels=(8, 6, 4), latent=8)
+    files = {"of-ann": tmp_path / "ann.pt", "of-bob": tmp_path / "bob.pt", "published": cache / "stylegan_synthesis.pt"}
+    for path in files.values():
+        net.torgb.weight.data.add_(1)
+        torch.save(net.state_dict(), path)
+    search = {"method": "pulse", "resolution": 16, "steps": 2}
+    own = {name: search | {"paths": {"synthesis": str(path)}} for name, path in files.items() if name != "published"}
+    values = yaml.safe_load((project / "params.yaml").read_text())
+    values["images"] |= {"resize": 16}
+    values["upscalers"] = {
+        "of-ann": own["of-ann"] | {"licence": "CC0"},
+        "of-bob": own["of-bob"] | {"licence": "for research only"},
+        "published": search,
+    }
+    (project / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    write_recipes(make_recipes(read_parameters(project / "params.yaml"), download=False), Project().plan)
+    recipe = json.loads((Project().plan / "aggregate.json").read_text())
+    text = licences(recipe, weights_of(recipe["recipes"]))
+    styles = "CC BY-NC 4.0, non-commercial (StyleGAN); trained on FFHQ. Karras, Laine, Aila, "
+    for name, terms in (("of-ann", "CC0.\n"), ("of-bob", "for research only.\n"), ("published", styles)):
+        assert f"* stylegan.synthesis (sha256 `{sha256_file(files[name])}`; {name} x4): {terms}" in text
+    assert text.count("* stylegan.synthesis ") == 3
+    assert text.count("* stylegan.mapping ") == 1
+    assert f"* stylegan.mapping (sha256 `{sha256_file(cache / NAMES['stylegan.mapping'])}`): {styles}" in text

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
+from browsers import PHONE, WIDE, open_browser
 from conftest import ROOT, edit, walk
+from forger import change_rows, make_fit
 
 from ida_rd.aggregate.rate import rates
 from ida_rd.aggregate.results import aggregate, photographs_in, rows_in
@@ -23,6 +26,7 @@ from ida_rd.core.project import Project
 from ida_rd.core.tables import read_table
 from ida_rd.plan.ladder import amounts_of, rung
 from ida_rd.site.boards import boards_of, published
+from ida_rd.site.write import write_site
 
 LADDER = """downscalers:
   near: {method: resample, filter: nearest}
@@ -44,7 +48,9 @@ def laddered(walked: Path) -> Path:
     return walked
 
 
-def test_a_ladder_is_said_beside_every_score_and_takes_part_in_nothing_else(laddered: Path, tmp_path: Path) -> None:
+def test_a_ladder_is_said_beside_every_score_and_takes_part_in_nothing_else(
+    laddered: Path, bundled: Path, tmp_path: Path
+) -> None:
     """Every other table is as without the rungs; page, tables and bundle say what a score amounts to."""
     project = Project(laddered)
     recipe = json.loads((project.plan / "aggregate.json").read_text())
@@ -87,6 +93,7 @@ def test_a_ladder_is_said_beside_every_score_and_takes_part_in_nothing_else(ladd
     verify(bundle)
     boards = boards_of([published(bundle)])
     assert {entry.downscaler for board in boards for entry in board.entries} == SHOWN
+    _look_at_the_site(bundle, Path(shutil.copytree(bundled, tmp_path / "plainer")), tmp_path / "site", found)
     edit(bundle / "tables/amounts.csv", "0.5,more", "0.4,more")
     write_checksums(bundle)
     with pytest.raises(Refused, match=r"tables/amounts.csv: line \d+, blur is 0.4"):
@@ -95,6 +102,59 @@ def test_a_ladder_is_said_beside_every_score_and_takes_part_in_nothing_else(ladd
     write_checksums(bundle)
     with pytest.raises(Refused, match=r"aggregate.json.amounts.ladder"):
         verify(bundle)
+
+
+def _look_at_the_site(bundle: Path, without: Path, site: Path, found: pd.DataFrame) -> None:
+    """Blur-equivalents of the bundle that has a ladder stand beside its scores; the other has none."""
+    change_rows(without, "flow-compact/x4/mine", lambda rows: rows.assign(psnr=rows.psnr + 0.5))
+    make_fit(without)
+    write_site([bundle, without], site)
+    number = next(n for n in (0, 1) if "PSNR" in pd.read_csv(site / f"board-{n}.csv").board[0])
+    table = pd.read_csv(site / f"board-{number}.csv")
+    of = dict(zip(zip(table.downscaler, table.bundles, strict=True), table.to_dict("records"), strict=True))
+    for name, bundles in (("near", "bundle"), ("mine", "bundle"), ("bicubic", "bundle plainer")):
+        row = of[name, bundles]
+        assert row["blur"] == found.blur["psnr", name]
+        assert (row["blur_place"], row["blur_of"]) == (found.place["psnr", name], "bundle")
+    assert pd.isna(of["mine", "plainer"]["blur"])
+    browser = open_browser(WIDE)
+    try:
+        browser.get((site / "index.html").as_uri())
+        board = browser.find_elements("css selector", ".board")[number]
+        assert "Blur: it loses as much as bicubic" in board.text
+
+        def cells() -> list[tuple[str, str, str]]:
+            rows = [row.find_elements("css selector", "td") for row in board.find_elements("css selector", "tbody tr")]
+            return [(row[1].text, row[-1].text, row[3].text) for row in rows]
+
+        assert ("bicubic", "bundle plainer", "0.00") in cells()
+        assert ("near", "bundle", "more than 0.5") in cells()
+        assert ("mine", "plainer", "-") in cells(), "a dash: there is no ladder"
+        button = board.find_elements("css selector", "th button")[3]
+        assert button.text.startswith("as much as a blur of")
+        for step in (1, -1):  # up and down; what has none stays last
+            button.click()
+            shown = [name for name, _, text in cells() if text != "-"]
+            assert shown == sorted(shown, key=lambda name: step * found.blur["psnr", name])
+            assert cells()[-1][2] == "-"
+        board.find_elements("css selector", "th button")[2].click()
+        rows = board.find_elements("css selector", "tbody tr")
+        scores = [float(row.find_elements("css selector", "td")[2].text) for row in rows]
+        assert scores == sorted(scores), "of every other column, too"
+        browser.get((site / "bundles/bundle/index.html").as_uri())
+        said = browser.find_element("css selector", "body").text
+        assert re.search(r"bicubic 26\.86.* 0\.00; 0 %", said)
+        assert "behind it, the share of the way from the best score here to nearest's" in said
+        browser.get((site / "bundles/plainer/index.html").as_uri())
+        assert not browser.find_elements("css selector", ".amount")
+        size = {"width": PHONE[0], "height": PHONE[1], "deviceScaleFactor": 1, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        for page in ("index.html", "bundles/bundle/index.html"):
+            browser.get((site / page).as_uri())
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE[0], page
+        assert browser.get_log("browser") == []
+    finally:
+        browser.quit()
 
 
 BICUBIC: dict[str, Any] = rung(0)

@@ -27,7 +27,7 @@ from ida_rd.core.tables import read_table, write_table
 from ida_rd.plan.stage import make_recipes, read_parameters, write_recipes
 from ida_rd.site.badge import badge, badge_path
 from ida_rd.site.boards import Board, Entry, boards_of, published
-from ida_rd.site.write import _part, write_site
+from ida_rd.site.write import _blur, _part, write_site
 
 ADAPTED = {"tuned": {"method": "flow", "heat": 0.9, "adapt": {"images": "training", **TINY}}}
 
@@ -143,6 +143,14 @@ def test_a_part_has_its_interval_or_none() -> None:
     assert _part(row, "gap") == ("0.120", "[0.100, 0.140]")
     assert _part(row, "lost") == ("", "")
     assert _part(row | {"gap_low": None, "gap_high": None}, "gap") == ("0.120", "")
+
+
+def test_a_blur_equivalent_has_its_interval_and_a_place_in_the_order() -> None:
+    row = {"place": "within", "blur": 0.451, "blur_low": 0.3, "blur_high": 1.2, "percent": None, "end": 1.2}
+    assert _blur(row) == ("0.45", "[0.30, more than 1.2]", 0.451)
+    less = row | {"place": "less", "blur": 0.0, "blur_low": None, "blur_high": None}
+    assert _blur(less) == ("less than bicubic", "", -1)
+    assert _blur(None) == ("-", "", "")
 
 
 def test_a_badge_says_what_the_board_says_and_is_no_markup_of_a_stranger() -> None:
