@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
-from ida_rd.aggregate.comparisons import differences, halves, holm, wide_by_photograph
+from ida_rd.aggregate.comparisons import differences, halves, holm, taus, wide_by_photograph
 from ida_rd.core.pairs import FEWEST
 from ida_rd.core.readers import read_json
 from ida_rd.core.seeds import generator
@@ -155,15 +154,6 @@ def _hashes(record: Mapping[str, Any]) -> list[str]:
     for key, value in record.items():
         if isinstance(value, Mapping):  # the name of weights among parameters is no mapping
             found += map(str, value.values()) if key in ("weights", "files") else _hashes(value)
-    return found
-
-
-def taus(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Kendall's tau-b row by row of (S, D); nan for a row all of whose values are alike."""
-    i, j = np.triu_indices(a.shape[1], 1)
-    x, y = (np.sign(values[:, i] - values[:, j]) for values in (a, b))
-    with np.errstate(invalid="ignore"):
-        found: NDArray[np.float64] = (x * y).sum(axis=1) / np.sqrt(np.square(x).sum(axis=1) * np.square(y).sum(axis=1))
     return found
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from ida_rd.aggregate.comparisons import taus
 from ida_rd.aggregate.statistics import mean_interval
 from ida_rd.core.pairs import FEWEST
 from ida_rd.core.seeds import generator
@@ -82,19 +83,10 @@ def resampled(statistic: Callable[[Values], Values], count: int, setting: Settin
     return Measured(value, round(float(low), DIGITS), round(float(high), DIGITS), count, detail)
 
 
-def taus(a: Values, b: Values) -> Values:
-    """Kendall's tau-b row by row of (B, D); nan for a row all of whose values are alike."""
-    i, j = np.triu_indices(a.shape[1], 1)
-    # Means of the same numbers in another order differ in their last digits: those are ties.
-    x, y = (np.sign(np.where(np.isclose(v[:, i], v[:, j], rtol=1e-12, atol=0), 0, v[:, i] - v[:, j])) for v in (a, b))
-    with np.errstate(invalid="ignore"):
-        found: Values = (x * y).sum(axis=1) / np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
-    return found
-
-
 def rank_agreement(a: Values, b: Values, setting: Setting, detail: str = "") -> Measured | None:
     """Kendall's tau of the means over photographs of (P, D) and (P, D); photographs are drawn with both."""
-    return resampled(lambda weights: taus(weights @ a, weights @ b), len(a), setting, detail)
+    # Means of the same numbers in another order differ in their last digits: those are ties.
+    return resampled(lambda weights: taus(weights @ a, weights @ b, tied=1e-12), len(a), setting, detail)
 
 
 def change(before: Values, after: Values, setting: Setting) -> Measured | None:

@@ -49,14 +49,6 @@ def at_hand() -> ModuleType:
 # Statistics
 
 
-def test_tau_is_scipys_row_by_row(alike: ModuleType) -> None:
-    a, b = np.random.default_rng(0).integers(0, 4, (2, 50, 6)).astype(float)  # with ties
-    a[3] = 1
-    expected = [stats.kendalltau(x, y).statistic for x, y in zip(a, b, strict=True)]
-    assert np.isnan(expected[3])
-    np.testing.assert_allclose(alike.taus(a, b), expected)
-
-
 def _losses(rng: np.random.Generator, levels: list[float], noise: float, count: int = 20) -> pd.DataFrame:
     return pd.DataFrame(np.array(levels) + noise * rng.normal(size=(count, len(levels))), columns=list("abcd"))
 
