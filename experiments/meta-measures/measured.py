@@ -114,11 +114,10 @@ def switched(own: Values, others: Values, setting: Setting) -> Measured:
     own : ndarray
         (P, N), losses of reconstructions against their own images.
     others : ndarray
-        (P, N, M), the same against M others.
+        (P, N, M), the same against M others; nan for one that there is not, at least one of each photograph is none.
     setting : Setting
     """
-    wins = _beats(own[..., None], others)
-    return mean_share(wins.mean(axis=(1, 2)), setting)
+    return mean_share(np.nanmean(_beats(own[..., None], others), axis=(1, 2)), setting)
 
 
 def switched_auc(own: Values, others: Values, setting: Setting) -> Measured | None:
@@ -127,7 +126,7 @@ def switched_auc(own: Values, others: Values, setting: Setting) -> Measured | No
     The probability that a reconstruction of one photograph against its own image, (P, N), loses less than one of
     another photograph against an image that is not its own, (P, N, M); a tie is half. The N conditions are kept apart.
     """
-    table = np.stack([_beats(own[i], others.transpose(0, 2, 1)).mean(axis=(1, 2)) for i in range(len(own))])
+    table = np.stack([np.nanmean(_beats(own[i], others.transpose(0, 2, 1)), axis=(1, 2)) for i in range(len(own))])
     # Pairs of one photograph are the measure before this one; a resample has more of them than there are.
     apart = 1 - np.eye(len(own))
     table = table * apart
@@ -141,7 +140,12 @@ def switched_auc(own: Values, others: Values, setting: Setting) -> Measured | No
 
 
 def _beats(less: Values, more: Values) -> Values:
-    return (less < more) + 0.5 * (less == more)
+    return np.where(np.isnan(more), np.nan, (less < more) + 0.5 * (less == more))
+
+
+def undefined(reason: str) -> Measured:
+    """A measure that these images have no number for, and why."""
+    return Measured(math.nan, None, None, 0, reason)
 
 
 def beats_empty(real: Values, empty: Values, names: tuple[list[str], list[str]], setting: Setting) -> Measured:
