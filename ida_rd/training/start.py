@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import torch
 
 from ida_rd.training.loop import Loop, Stage
+from ida_rd.training.options import numbers
 from ida_rd.training.patches import Downscaling, PatchSource, training_files
 from ida_rd.training.record import write_record
 from ida_rd.training.validation import check_held_out
@@ -88,6 +89,6 @@ def source_of(
     return PatchSource(
         *(files, factor, side, settings["seed"]),
         downscalings=downscalings,
-        scales=[float(scale) for scale in settings["scales"].split(",")],
+        scales=numbers("scales", settings["scales"], 1),
         **{key: settings[key] for key in ("jpeg", "candidates", "sharpen")},
     )
