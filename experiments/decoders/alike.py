@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
-from ida_rd.aggregate.comparisons import differences, halves, wide_by_photograph
+from ida_rd.aggregate.comparisons import differences, halves, holm, taus, wide_by_photograph
 from ida_rd.core.pairs import FEWEST
 from ida_rd.core.readers import read_json
 from ida_rd.core.seeds import generator
@@ -47,7 +46,7 @@ class Decoder:
     losses : DataFrame
         (P photographs, D downscalers), more is worse.
     order : set of tuple of str
-        Pairs of downscalers, of which the first is shown to lose less: Holm's method over all pairs.
+        Pairs of downscalers, of which the first is shown to lose less: see `orders`.
     halves : dict or None
         How alike random halves of the photographs rank: see `ida_rd.aggregate.comparisons.halves`.
     """
@@ -104,22 +103,49 @@ def decoders_of(study: Study, folder: Path) -> tuple[Setting, dict[int, list[Dec
     photographs = dict(zip(table.image_id, table.photograph.astype(str), strict=True))
     upscalers = read_json(folder / "provenance.json", hint=HINT)["upscalers"]
     settings: dict[str, Any] = {key: getattr(setting, key) for key in ("confidence", "resamples", "seed")}
-    found: dict[int, list[Decoder]] = {}
+    read: dict[int, list[tuple[Any, ...]]] = {}
+    tested: dict[int, list[pd.DataFrame]] = {}
     for result in results:
         images = pd.DataFrame({name: result.sign * c.means for name, c in result.conditions.items()})
-        tested = differences(images, photographs, **settings)
-        shown = tested[tested.p_holm < setting.level]
-        order = frozenset(zip(shown.loses_less, shown.loses_more, strict=True))
+        tested.setdefault(result.factor, []).append(differences(images, photographs, **settings))
         network = tuple(sorted(set(_hashes(upscalers.get(f"x{result.factor}/{result.upscaler}", {})))))
-        decoder = Decoder(
-            result,
-            network or (result.upscaler,),
-            wide_by_photograph(images, photographs),
-            order,
-            halves(images, photographs, setting.seed),
-        )
-        found.setdefault(result.factor, []).append(decoder)
-    return setting, found
+        losses, alike = wide_by_photograph(images, photographs), halves(images, photographs, setting.seed)
+        read.setdefault(result.factor, []).append((result, network or (result.upscaler,), losses, alike))
+    return setting, {
+        factor: [
+            Decoder(*given, order, alike)
+            for (*given, alike), order in zip(mine, orders(tested[factor], setting.level), strict=True)
+        ]
+        for factor, mine in read.items()
+    }
+
+
+def orders(tested: list[pd.DataFrame], level: float) -> list[frozenset[tuple[str, str]]]:
+    """Which pairs of downscalers each decoder orders significantly.
+
+    Parameters
+    ----------
+    tested : list of DataFrame
+        Every decoder's `ida_rd.aggregate.comparisons.differences`. What is said of decoders is said of any of them and
+        any two downscalers, so that Holm's method is over all of these at once.
+    level : float
+
+    Returns
+    -------
+    list of set of tuple of str
+        Of each decoder (loses less, loses more). That any of them is wrong has at most the probability `level`.
+    """
+    family = pd.concat(tested, keys=range(len(tested)))
+    shown = family[np.array(holm(list(family.p))) < level]
+    of = shown.index.get_level_values(0)
+    return [
+        frozenset(zip(shown.loses_less[of == i], shown.loses_more[of == i], strict=True)) for i in range(len(tested))
+    ]
+
+
+def otherwise(a: frozenset[tuple[str, str]], b: frozenset[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Pairs of downscalers that one decoder orders so, and another the other way round."""
+    return sorted((less, more) for less, more in a if (more, less) in b)
 
 
 def _hashes(record: Mapping[str, Any]) -> list[str]:
@@ -128,15 +154,6 @@ def _hashes(record: Mapping[str, Any]) -> list[str]:
     for key, value in record.items():
         if isinstance(value, Mapping):  # the name of weights among parameters is no mapping
             found += map(str, value.values()) if key in ("weights", "files") else _hashes(value)
-    return found
-
-
-def taus(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Kendall's tau-b row by row of (S, D); nan for a row all of whose values are alike."""
-    i, j = np.triu_indices(a.shape[1], 1)
-    x, y = (np.sign(values[:, i] - values[:, j]) for values in (a, b))
-    with np.errstate(invalid="ignore"):
-        found: NDArray[np.float64] = (x * y).sum(axis=1) / np.sqrt(np.square(x).sum(axis=1) * np.square(y).sum(axis=1))
     return found
 
 
@@ -196,7 +213,7 @@ def pairs_of(decoders: list[Decoder], setting: Setting) -> list[Pair]:
             b.name,
             a.network == b.network,
             tau_of(a.losses, b.losses, setting),
-            sorted((less, more) for less, more in a.order if (more, less) in b.order),
+            otherwise(a.order, b.order),
         )
         for a, b in combinations(decoders, 2)
     ]

@@ -177,10 +177,10 @@ def page(study: Study, setting: Setting, found: dict[int, tuple[list[Decoder], l
         f"Tau: Kendall's tau-b of the decoders' mean scores; in brackets {setting.confidence:.0%} intervals, each of"
         f" its pair alone, by the percentiles over {setting.resamples} draws of the photographs, the same for both"
         " decoders, at which a mean's interval would be Student's; none for fewer than"
-        f" {FEWEST} photographs. Significant: Holm's method over all pairs of downscalers of a decoder, as in the"
-        " tables of a run; nothing is corrected for the number of decoders. Decoders that have all their files in"
-        " common are one network. Tau of halves: mean, and 95% of random halves of the photographs, which rank worse"
-        " than all of them do; two decoders see the same photographs, so that they may agree more."
+        f" {FEWEST} photographs. Significant: Holm's method over all pairs of downscalers of all decoders of a factor,"
+        " more than in the tables of a run, which are of one decoder: fewer pairs may differ here. Decoders that have"
+        " all their files in common are one network. Tau of halves: mean, and 95% of random halves of the photographs,"
+        " which rank worse than all of them do; two decoders see the same photographs, so that they may agree more."
     ]
     if study.paper and paper:
         lines += [

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from ida_rd.aggregate.comparisons import taus
 from ida_rd.aggregate.statistics import mean_interval
 from ida_rd.core.pairs import FEWEST
 from ida_rd.core.seeds import generator
@@ -82,19 +83,10 @@ def resampled(statistic: Callable[[Values], Values], count: int, setting: Settin
     return Measured(value, round(float(low), DIGITS), round(float(high), DIGITS), count, detail)
 
 
-def taus(a: Values, b: Values) -> Values:
-    """Kendall's tau-b row by row of (B, D); nan for a row all of whose values are alike."""
-    i, j = np.triu_indices(a.shape[1], 1)
-    # Means of the same numbers in another order differ in their last digits: those are ties.
-    x, y = (np.sign(np.where(np.isclose(v[:, i], v[:, j], rtol=1e-12, atol=0), 0, v[:, i] - v[:, j])) for v in (a, b))
-    with np.errstate(invalid="ignore"):
-        found: Values = (x * y).sum(axis=1) / np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
-    return found
-
-
 def rank_agreement(a: Values, b: Values, setting: Setting, detail: str = "") -> Measured | None:
     """Kendall's tau of the means over photographs of (P, D) and (P, D); photographs are drawn with both."""
-    return resampled(lambda weights: taus(weights @ a, weights @ b), len(a), setting, detail)
+    # Means of the same numbers in another order differ in their last digits: those are ties.
+    return resampled(lambda weights: taus(weights @ a, weights @ b, tied=1e-12), len(a), setting, detail)
 
 
 def change(before: Values, after: Values, setting: Setting) -> Measured | None:
@@ -122,11 +114,10 @@ def switched(own: Values, others: Values, setting: Setting) -> Measured:
     own : ndarray
         (P, N), losses of reconstructions against their own images.
     others : ndarray
-        (P, N, M), the same against M others.
+        (P, N, M), the same against M others; nan for one that there is not, at least one of each photograph is none.
     setting : Setting
     """
-    wins = _beats(own[..., None], others)
-    return mean_share(wins.mean(axis=(1, 2)), setting)
+    return mean_share(np.nanmean(_beats(own[..., None], others), axis=(1, 2)), setting)
 
 
 def switched_auc(own: Values, others: Values, setting: Setting) -> Measured | None:
@@ -135,7 +126,7 @@ def switched_auc(own: Values, others: Values, setting: Setting) -> Measured | No
     The probability that a reconstruction of one photograph against its own image, (P, N), loses less than one of
     another photograph against an image that is not its own, (P, N, M); a tie is half. The N conditions are kept apart.
     """
-    table = np.stack([_beats(own[i], others.transpose(0, 2, 1)).mean(axis=(1, 2)) for i in range(len(own))])
+    table = np.stack([np.nanmean(_beats(own[i], others.transpose(0, 2, 1)), axis=(1, 2)) for i in range(len(own))])
     # Pairs of one photograph are the measure before this one; a resample has more of them than there are.
     apart = 1 - np.eye(len(own))
     table = table * apart
@@ -149,7 +140,12 @@ def switched_auc(own: Values, others: Values, setting: Setting) -> Measured | No
 
 
 def _beats(less: Values, more: Values) -> Values:
-    return (less < more) + 0.5 * (less == more)
+    return np.where(np.isnan(more), np.nan, (less < more) + 0.5 * (less == more))
+
+
+def undefined(reason: str) -> Measured:
+    """A measure that these images have no number for, and why."""
+    return Measured(math.nan, None, None, 0, reason)
 
 
 def beats_empty(real: Values, empty: Values, names: tuple[list[str], list[str]], setting: Setting) -> Measured:

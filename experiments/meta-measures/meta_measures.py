@@ -6,7 +6,7 @@ The measures are in ``measured.py``, what they must reach in ``meta.yaml``, what
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ from measured import (
     rises,
     switched,
     switched_auc,
+    undefined,
 )
 from satisfied import OWN, best_of, draw, latex, text, verdict
 from variants import (
     Meta,
     branches_of,
+    criteria_of,
     losses_before,
     read_settings,
 )
@@ -64,17 +66,25 @@ def of_rows(meta: Meta, losses: pd.DataFrame, photographs: dict[str, str], setti
 
 def of_switches(table: pd.DataFrame, distortion: str, photographs: dict[str, str], setting: Setting) -> Found:
     """Reconstructions beside their own image and others: rows of ``switched.csv`` of one upscaler."""
-    wide = table.pivot(index="image_id", columns=["downscaler", "other"], values=distortion)
-    # A photograph counts once: its first image speaks for it, since whether one is nearer cannot be averaged.
-    wide = wide.dropna().sort_index()
-    wide = wide[~wide.index.map(photographs).duplicated()]
-    if not len(wide) or len(set(table.other)) < 2:
-        return
+    wide = table.pivot(index="image_id", columns=["downscaler", "other"], values=distortion).sort_index()
     names = list(dict.fromkeys(wide.columns.get_level_values(0)))
-    own = np.stack([wide[name][0].to_numpy(float) for name in names], axis=1)
-    others = np.stack([wide[name].drop(columns=0).to_numpy(float) for name in names], axis=1)
-    yield "switch", "switch", switched(own, others, setting)
-    yield "switch AUC", "switch-auc", switched_auc(own, others, setting)
+    wide = wide.dropna(subset=[(name, 0) for name in names])  # all reconstructions are there
+    count = len(set(wide.index.map(photographs)))
+    # Images of other shapes cannot be compared: some have fewer others, or none.
+    wide = wide.dropna(subset=[column for column in wide if column[1]], how="all")
+    # A photograph counts once: its first image speaks for it, since whether one is nearer cannot be averaged.
+    wide = wide[~wide.index.map(photographs).duplicated()]
+    found: list[Measured | None] = [None, None]
+    if len(wide):
+        own = np.stack([wide[name][0].to_numpy(float) for name in names], axis=1)
+        others = np.stack([wide[name].drop(columns=0).to_numpy(float) for name in names], axis=1)
+        found = [switched(own, others, setting), switched_auc(own, others, setting)]
+    said = f"{len(wide)} of {count} photographs have another of their size" if len(wide) < count else ""
+    if not count:
+        said = "no photograph has all its reconstructions"
+    for name, value in zip(("switch", "switch AUC"), found, strict=True):
+        value = undefined(said or "one photograph has no other") if value is None else replace(value, detail=said)
+        yield name, name.lower().replace(" ", "-"), value
 
 
 def of_variants(
@@ -116,7 +126,7 @@ def compute(meta: Meta, plan: dict[str, Any], photographs: dict[str, str]) -> pd
     variants, switches, tasks = (
         read_table(f"data/{name}.csv", hint="run `dvc repro`") for name in ("variants", "switched", "tasks")
     )
-    criteria = meta.criteria.model_dump(by_alias=True)
+    criteria = criteria_of(meta)
     rungs = [name for rungs in meta.ladders.values() for name in rungs]
     names = list(dict.fromkeys([*meta.ranked, *meta.empty, *meta.variants.downscalers, *rungs]))
     rows = []
@@ -153,7 +163,7 @@ def main() -> None:
     label = f"{meta.data}: {count}"
     with atomic_folder(Path("results") / meta.data) as folder:
         write_record(plan, folder)
-        page = text(table, meta.criteria.model_dump(by_alias=True), label, missing, plan)
+        page = text(table, criteria_of(meta), label, missing, plan)
         write_text(folder / "meta-measures.md", page)
         write_text(folder / "meta-measures.tex", latex(table, label))
         write_table(folder / "meta-measures.csv", table)

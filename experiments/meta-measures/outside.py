@@ -68,23 +68,23 @@ def _planes(image: Pixels) -> Pixels:
     return np.ascontiguousarray(image.transpose(2, 0, 1))
 
 
-def partners(images: dict[str, str], others: int) -> dict[str, tuple[str, ...]]:
-    """For each image, the next ones of other photographs, in turn.
+def partners(images: dict[str, str], sizes: dict[str, tuple[int, int]], others: int) -> dict[str, tuple[str, ...]]:
+    """For each image, the next ones of other photographs, in turn; of the same size, else no distance is defined.
 
     Parameters
     ----------
-    images : dict
-        Image id to photograph.
+    images, sizes : dict
+        Image id to photograph, and to its size.
     others : int
-        How many; fewer where there are not so many photographs.
+        How many; fewer where there are not so many photographs with such an image.
     """
-    first = {photograph: image_id for image_id, photograph in sorted(images.items(), reverse=True)}
-    names = sorted(first)
+    first = {(images[one], sizes[one]): one for one in sorted(images, reverse=True)}
+    names = sorted(set(images.values()))
     found = {}
     for image_id, photograph in images.items():
         start = names.index(photograph)
-        turn = [first[names[(start + k) % len(names)]] for k in range(1, len(names))]
-        found[image_id] = tuple(turn[:others])
+        turn = ((names[(start + k) % len(names)], sizes[image_id]) for k in range(1, len(names)))
+        found[image_id] = tuple(first[one] for one in turn if one in first)[:others]
     return found
 
 
@@ -129,8 +129,6 @@ def _measure(
         stack = np.stack([_planes(sr[name]) for name in looked_at])
         for other, image_id in enumerate((unit.image_id, *unit.others)):
             image = _hr(image_id) if other else hr
-            if image.shape != hr.shape:
-                continue
             columns = {
                 name: sign_of(plan, name) * np.asarray(d.distance(d.reference(_planes(image)), stack), float)
                 for name, d in distortions.items()
@@ -175,10 +173,12 @@ def left_out(meta: Meta) -> dict[str, str]:
 
 def main() -> None:
     plan = read_json("data/plan/aggregate.json", hint="run `dvc repro plan`")
-    meta, images = read_settings(plan), photographs_in(read_table("data/subset.csv", hint="run `dvc repro balance`"))
+    meta, subset = read_settings(plan), read_table("data/subset.csv", hint="run `dvc repro balance`")
+    images = photographs_in(subset)
+    sizes = dict(zip(subset.image_id, zip(subset.width, subset.height, strict=True), strict=True))
     if len(set(images.values())) < 2:
         raise UserError("data/subset.csv: one photograph has no other to be compared with: use two or more")
-    missing, others = left_out(meta), partners(images, meta.switch.others)
+    missing, others = left_out(meta), partners(images, sizes, meta.switch.others)
     units = [_Unit(*branch, image_id, others[image_id]) for branch in branches_of(plan) for image_id in sorted(images)]
     device = device_name()
     make = partial(_make_worker, meta, plan, device, not missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +18,9 @@ from ida_rd.report.style import STYLE, write_below
 
 PASS, OPEN, FAIL = "pass", "open", "fail"
 OWN = "own features, not counted"
+UNDEFINED = "not defined"
 COUNTS = {PASS: "passes", OPEN: "stays_open", FAIL: "fails"}  # columns: a verdict is no name in Python
-COLOURS = {PASS: "#56B4E9", OPEN: "#F0F0F0", FAIL: "#E69F00", OWN: "#FFFFFF"}
+COLOURS = {PASS: "#56B4E9", OPEN: "#F0F0F0", FAIL: "#E69F00", OWN: "#FFFFFF", UNDEFINED: "#FFFFFF"}
 SCORE = ["upscaler", "factor", "distortion"]
 # What each measure asks, by its criterion.
 ASKED = {
@@ -39,8 +41,10 @@ def verdict(
 
     Pass: the value meets the criterion, and its interval lies beyond chance; where nothing is said of chance, all of
     the interval meets the criterion. Fail: all of the interval misses it. Open: anything else, and whatever has no
-    interval.
+    interval. Not defined: there is no value.
     """
+    if math.isnan(found.value):
+        return UNDEFINED
     if found.low is None or found.high is None:
         return OPEN
     if at_least is not None:
@@ -119,6 +123,8 @@ def said(table: pd.DataFrame) -> list[str]:
             f"{name_of(row)}, {_cell(row)}" + (f" ({row.detail})" if row.detail else "") for row in rows.itertuples()
         )
         lines.append(f"*{measure}* fails for {failed}.")
+    for (measure, why), rows in table[table.verdict == UNDEFINED].groupby(["measure", "detail"], sort=False):
+        lines.append(f"*{measure}* is not defined for {'; '.join(name_of(row) for row in rows.itertuples())}: {why}.")
     if not (table.verdict == FAIL).any():
         lines.append("No measure fails for any score.")
     everywhere = [m for m, rows in table.groupby("measure", sort=False) if (rows.verdict == PASS).all()]
@@ -130,7 +136,7 @@ def said(table: pd.DataFrame) -> list[str]:
 def _criterion(one: Mapping[str, Any]) -> str:
     least = one["at_least"] is not None
     limit = f"{'at least' if least else 'at most'} {one['at_least'] if least else one['at_most']:g}"
-    return limit + (f"; interval beyond {one['chance']:g}" if one["chance"] is not None else "")
+    return limit + (f"; interval beyond {one['chance']:.2g}" if one["chance"] is not None else "")
 
 
 def text(
@@ -166,7 +172,10 @@ def text(
         distortions = list(dict.fromkeys(part.distortion))
         rows = []
         for measure, group in part.groupby("measure", sort=False):
-            cells = {row.distortion: f"{_cell(row)} {row.verdict}" for row in group.itertuples()}
+            cells = {
+                row.distortion: UNDEFINED if row.verdict == UNDEFINED else f"{_cell(row)} {row.verdict}"
+                for row in group.itertuples()
+            }
             people = sorted(set(group.photographs))
             many = str(people[0]) if len(people) == 1 else f"{people[0]} to {people[-1]}"
             rows.append([str(measure), many, *(cells.get(name, "") for name in distortions)])
@@ -192,7 +201,7 @@ def _latex_row(measure: str, parts: list[pd.DataFrame]) -> list[str]:
     cells = [latex_text(measure)]
     for part in parts:
         rows = part[part.measure == measure]
-        if not len(rows):
+        if not len(rows) or rows.iloc[0].verdict == UNDEFINED:
             cells.append("")
             continue
         row = rows.iloc[0]
@@ -214,7 +223,8 @@ def draw(table: pd.DataFrame, note: str) -> Figure:
         for row in table.itertuples():
             at = order[row.upscaler, row.factor, row.distortion], measures.index(row.measure)
             colours[at] = matplotlib.colors.to_rgb(COLOURS[row.verdict])
-            axis.text(at[1], at[0] - 0.12, f"{row.value:.2f}", ha="center", va="center", fontsize=8)
+            value = "" if row.verdict == UNDEFINED else f"{row.value:.2f}"
+            axis.text(at[1], at[0] - 0.12, value, ha="center", va="center", fontsize=8)
             if row.low is not None and not np.isnan(row.low):
                 ends = f"{row.low:.2f} to {row.high:.2f}"
                 axis.text(at[1], at[0] + 0.24, ends, ha="center", va="center", fontsize=5.5, color="0.25")
@@ -226,7 +236,7 @@ def draw(table: pd.DataFrame, note: str) -> Figure:
         axis.grid(which="minor", color="white", linewidth=2)
         axis.tick_params(which="both", length=0)
         axis.spines[:].set_visible(False)
-        shown = [*COUNTS, *({OWN} & set(table.verdict))]
+        shown = [*COUNTS, *sorted({OWN, UNDEFINED} & set(table.verdict))]
         handles = [Patch(facecolor=COLOURS[kind], edgecolor="0.7", label=kind) for kind in shown]
         figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
         write_below(figure, note)

@@ -7,6 +7,7 @@ units are kept in the experiment's store: a run that was interrupted goes on.
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,20 @@ def read_settings(plan: dict[str, Any]) -> Meta:
         raise UserError(f"meta.yaml: variants.changes: {odd[0]} is not known: use {', '.join(CHANGES)}")
     if short := [name for name, rungs in meta.ladders.items() if len(rungs) < 2]:
         raise UserError(f"meta.yaml: ladders: {short[0]} has fewer than two rungs: give at least two")
+    if meta.criteria.empty.chance is not None:
+        raise UserError("meta.yaml: criteria: empty: its chance follows from ranked and empty: leave it out")
     for name, one in meta.criteria:
         if (one.at_least is None) == (one.at_most is None):
             raise UserError(f"meta.yaml: criteria: {name.replace('_', '-')}: give either at_least or at_most")
     return meta
+
+
+def criteria_of(meta: Meta) -> dict[str, dict[str, float | None]]:
+    """What each measure must reach, and what chance would give."""
+    found: dict[str, dict[str, float | None]] = meta.criteria.model_dump(by_alias=True)
+    # Of R real and E empty images in any order, all R come first in one of so many orders.
+    found["empty"]["chance"] = 1 / math.comb(len(meta.ranked) + len(meta.empty), len(meta.empty))
+    return found
 
 
 def around(image: Image, place: Place, side: int) -> Image | None:

@@ -29,6 +29,7 @@ __all__ = [
     "losses",
     "mean_ranks",
     "rank_agreement",
+    "taus",
     "wide_by_photograph",
 ]
 
@@ -191,10 +192,32 @@ def _agreements(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray
     """
     ranked = (np.ptp(a, axis=1) > 0) & (np.ptp(b, axis=1) > 0)
     a, b = a[ranked], b[ranked]
-    # Ties and orders of all pairs: the diagonal adds nothing.
-    x, y = (np.sign(values[:, :, None] - values[:, None, :]) for values in (a, b))
-    kendall = (x * y).sum(axis=(1, 2)) / np.sqrt(np.square(x).sum(axis=(1, 2)) * np.square(y).sum(axis=(1, 2)))
     u, v = (stats.rankdata(values, axis=1) for values in (a, b))
     u, v = u - u.mean(axis=1, keepdims=True), v - v.mean(axis=1, keepdims=True)
     spearman = (u * v).sum(axis=1) / np.sqrt(np.square(u).sum(axis=1) * np.square(v).sum(axis=1))
-    return kendall, spearman
+    return taus(a, b), spearman
+
+
+def taus(a: NDArray[np.float64], b: NDArray[np.float64], *, tied: float = 0.0) -> NDArray[np.float64]:
+    """Kendall's tau-b of many rankings at once: row by row of (S, D), as scipy's of each.
+
+    Parameters
+    ----------
+    a, b : ndarray
+        (S, D).
+    tied : float
+        Values whose relative difference is not larger than this are ties.
+
+    Returns
+    -------
+    ndarray
+        (S,); nan for a row all of whose values are alike in `a` or `b`.
+    """
+    i, j = np.triu_indices(a.shape[1], 1)
+    x, y = (np.sign(values[:, i] - values[:, j]) for values in (a, b))
+    if tied:
+        for signs, values in ((x, a), (y, b)):
+            signs[np.isclose(values[:, i], values[:, j], rtol=tied, atol=0)] = 0
+    with np.errstate(invalid="ignore"):
+        found: NDArray[np.float64] = (x * y).sum(axis=1) / np.sqrt(np.square(x).sum(axis=1) * np.square(y).sum(axis=1))
+    return found

@@ -49,7 +49,8 @@ def interval(
     """Set a value and its interval as ``0.123 [0.101, 0.145]``, or the value alone where there is none.
 
     By default with as many decimals as show two digits of half the interval's width: 3 or 4, from ten on 1 or 2. More
-    would be noise.
+    would be noise. `ida_rd.study.numbers` prints three significant digits instead: its differences can be far smaller
+    than what four decimals show.
     """
     given = low is not None and high is not None and not math.isnan(low) and not math.isnan(high)
     if places is None and given:

@@ -1,4 +1,9 @@
-"""Numbers as a study prints them: with three significant digits."""
+"""Numbers as a study prints them: with three significant digits.
+
+A run's tables have digits by how wide an interval is (`ida_rd.core.typeset.interval`): they show one kind of score
+whose size is known. A study shows scores of any size and differences far smaller than these, of which a fixed range of
+decimals would leave nothing, side by side: as many digits of each.
+"""
 
 from __future__ import annotations
 

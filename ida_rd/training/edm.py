@@ -35,7 +35,7 @@ from ida_rd.training.edm_ring import Ring, Windows, as_images, normal
 from ida_rd.training.edm_watch import Watch
 from ida_rd.training.loop import Loop, Product, Stage, cosine
 from ida_rd.training.muon import Muon
-from ida_rd.training.options import check_choices, option, parse
+from ida_rd.training.options import check_choices, names, option, parse
 from ida_rd.training.patches import FILTERS, Pairs, pillow
 from ida_rd.training.start import Options, Training, run, source_of
 
@@ -277,8 +277,8 @@ class _Training(Training):
 def train(config: TrainConfig, images: Path, validation: Path, out: Path, **options: Unpack[Options]) -> Path:
     """Train as `ida_rd.training.start.run` says; with initial weights, of the same shape, the head is kept."""
     config.check()
-    downscalings = [pillow(name) for name in config.filters.split(",")]
-    watched = [pillow(name).name for name in config.watch_filters.split(",")]
+    downscalings = [pillow(name) for name in names("filters", config.filters, FILTERS)]
+    watched = names("watch-filters", config.watch_filters, FILTERS)
     encoder = f"{config.encoder}.x{config.factor}"
     flow = load_flow(read_weights(encoder, config.encoder_path or None))
     if flow.config.factor != config.factor:

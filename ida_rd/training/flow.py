@@ -24,7 +24,7 @@ from ida_rd.core.tensors import TensorFile
 from ida_rd.models.flow import FlowConfig, FlowNet, bits_per_dimension, load_network
 from ida_rd.training.loop import Loop, Product, Stage, cosine
 from ida_rd.training.losses import LEAST_SIDE, OrientedFeatures, energy_score
-from ida_rd.training.options import check_choices, option, parse
+from ida_rd.training.options import check_choices, names, option, parse
 from ida_rd.training.patches import FILTERS, Downscaling, Pairs, Pixels, pillow
 from ida_rd.training.start import Options, Training, run, source_of
 from ida_rd.training.validation import centre_crop, validation_images
@@ -240,7 +240,7 @@ def train(
     network = NETWORKS[config.network]
 
     def begin(files: list[Path], device: torch.device) -> _Training:
-        chosen = downscalings or [pillow(name) for name in config.filters.split(",")]
+        chosen = downscalings or [pillow(name) for name in names("filters", config.filters, FILTERS)]
         source = source_of(asdict(config), files, network.factor, config.patch, chosen)
         settings = asdict(config) | {"filters": ",".join(one.name for one in chosen)}
         return _Training(config, network, settings, source, validation, out, device)

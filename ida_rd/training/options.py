@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable
 from dataclasses import field, fields
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 from ida_rd.core.errors import UserError, did_you_mean
 
-__all__ = ["check_choices", "option", "parse"]
+__all__ = ["check_choices", "names", "numbers", "option", "parse"]
 
 Settings = TypeVar("Settings")
 
@@ -25,6 +26,26 @@ def check_choices(settings: Any, **choices: Iterable[str]) -> None:
     for name, known in choices.items():
         if (given := getattr(settings, name)) not in known:
             raise UserError(f"--{name.replace('_', '-')} {given}: {did_you_mean(given, known)}")
+
+
+def names(option: str, text: str, known: Iterable[str]) -> list[str]:
+    """The names with commas between them that an option was given; raise UserError if one does not exist."""
+    known, given = list(known), text.split(",")
+    for name in given:
+        if name not in known:
+            raise UserError(f"--{option} {text}: {did_you_mean(name, known) if name else 'give a name between commas'}")
+    return given
+
+
+def numbers(option: str, text: str, least: float) -> list[float]:
+    """The numbers from `least` up, with commas between them, that an option was given; raise UserError for others."""
+    try:
+        given = [float(part) for part in text.split(",")]
+    except ValueError:
+        given = [math.nan]
+    if not all(least <= number < math.inf for number in given):
+        raise UserError(f"--{option} {text}: give numbers from {least:g} up with commas between them, such as 1,2")
+    return given
 
 
 def parse(settings: type[Settings], *, prog: str, description: str) -> tuple[Settings, dict[str, Any]]:

@@ -97,7 +97,9 @@ def photo_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
 
 
-def training_files(folder: Path, exclude_licence: str) -> list[tuple[Path, dict[str, str]]]:
+def training_files(
+    folder: Path, exclude_licence: str, sha256: Callable[[Path], str] = sha256_file
+) -> list[tuple[Path, dict[str, str]]]:
     """List the images of `folder` with their rows of ``LICENSES.csv`` (empty where there is none).
 
     Parameters
@@ -106,6 +108,8 @@ def training_files(folder: Path, exclude_licence: str) -> list[tuple[Path, dict[
         Folder of JPEG or PNG photographs.
     exclude_licence : str
         Leave out rows whose ``licence`` starts with this text; empty: none.
+    sha256 : callable
+        Hashes a photograph, where the table tells its hash.
 
     Raises
     ------
@@ -131,7 +135,7 @@ def training_files(folder: Path, exclude_licence: str) -> list[tuple[Path, dict[
     if exclude_licence:
         kept = [(path, row) for path, row in kept if not row["licence"].startswith(exclude_licence)]
     for path, row in kept:
-        if row.get("sha256") and row["sha256"] != sha256_file(path):
+        if row.get("sha256") and row["sha256"] != sha256(path):
             raise UserError(f"{path}: its sha256 is not the one in {table.name}; fetch the file again")
     return kept
 

@@ -30,8 +30,8 @@ from ida_rd.models.sr3.config import COMPACT, NETWORKS, SR3Config, Trained
 from ida_rd.models.sr3.network import SR3Net
 from ida_rd.models.sr3.schedule import FIRST, LAST, STEPS, betas_of, levels_of
 from ida_rd.training.loop import Loop, Product, Stage, cosine
-from ida_rd.training.options import check_choices, option, parse
-from ida_rd.training.patches import Pairs, Pixels, pillow
+from ida_rd.training.options import check_choices, names, option, parse
+from ida_rd.training.patches import FILTERS, Pairs, Pixels, pillow
 from ida_rd.training.start import Options, Training, run, source_of
 from ida_rd.training.validation import centre_crop, validation_images
 
@@ -213,7 +213,7 @@ def train(config: TrainConfig, images: Path, validation: Path, out: Path, **opti
     config.check()
 
     def begin(files: list[Path], device: torch.device) -> _Training:
-        downscalings = [pillow(name) for name in config.filters.split(",")]
+        downscalings = [pillow(name) for name in names("filters", config.filters, FILTERS)]
         source = source_of(asdict(config), files, config.factor, config.patch, downscalings)
         return _Training(config, source, validation, out, device)
 

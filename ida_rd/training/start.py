@@ -10,7 +10,9 @@ from typing import Any, TypedDict
 import torch
 
 from ida_rd.training.loop import Loop, Stage
+from ida_rd.training.options import numbers
 from ida_rd.training.patches import Downscaling, PatchSource, training_files
+from ida_rd.training.photographs import Photographs
 from ida_rd.training.record import write_record
 from ida_rd.training.validation import check_held_out
 
@@ -54,6 +56,8 @@ def run(
 ) -> Path:
     """Train, resuming if ``out`` has a checkpoint, and return its path, which `ida_rd.training.export` takes.
 
+    A run that resumes refuses other settings and other photographs: it would end with the weights of neither.
+
     Parameters
     ----------
     begin : callable
@@ -70,13 +74,16 @@ def run(
         Where to compute; a GPU if there is one.
     """
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    photographs = training_files(images, exclude_licence)
+    known = Photographs(out)
+    photographs = training_files(images, exclude_licence, known.sha256)
     files = [path for path, _ in photographs]
-    check_held_out(files, validation)
+    check_held_out(files, validation, known.sha256)
+    known.check(files)
     training = begin(files, chosen)
     if not training.loop.resume() and initial:
         training.begin_from(initial)
     out.mkdir(parents=True, exist_ok=True)
+    known.write(files)
     write_record(out, training.loop.settings, photographs, chosen, initial)
     return training.loop.run(training.stages(), log_every=log_every, save_every=save_every)
 
@@ -88,6 +95,6 @@ def source_of(
     return PatchSource(
         *(files, factor, side, settings["seed"]),
         downscalings=downscalings,
-        scales=[float(scale) for scale in settings["scales"].split(",")],
+        scales=numbers("scales", settings["scales"], 1),
         **{key: settings[key] for key in ("jpeg", "candidates", "sharpen")},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +41,15 @@ def centre_crop(image: Pixels, height: int, width: int) -> Pixels:
     return np.ascontiguousarray(image[y : y + height, x : x + width])
 
 
-def check_held_out(photographs: Sequence[Path], validation: Path) -> None:
-    """Refuse validation images that are training photographs, whatever they are called: by their content."""
+def check_held_out(photographs: Sequence[Path], validation: Path, sha256: Callable[[Path], str] = sha256_file) -> None:
+    """Refuse validation images that are training photographs, whatever they are called: by their content.
+
+    `sha256` hashes a photograph.
+    """
     held_out = {sha256_file(path): path for path in (photo_files(validation) if validation.is_dir() else ())}
     sizes = {path.stat().st_size for path in held_out.values()}
     for path in photographs:  # few others share a size: these alone are read
-        if path.stat().st_size in sizes and (same := held_out.get(sha256_file(path))):
+        if path.stat().st_size in sizes and (same := held_out.get(sha256(path))):
             raise UserError(
                 f"validation images: {same} is the training photograph {path}: take it out of one of the two"
             )

@@ -27,7 +27,7 @@ from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.progress import share
 from ida_rd.core.seeds import Draw
 from ida_rd.upscale.columns import Column, columns_of
-from ida_rd.upscale.contract import Descriptor, Problem, Samples, Upscaler, memory_of
+from ida_rd.upscale.contract import Descriptor, Problem, Samples, SizeRule, Upscaler, memory_of
 
 __all__ = ["Cascade", "Parameters", "chain_memory", "columns", "combine", "describe", "files", "load", "memory"]
 
@@ -90,10 +90,28 @@ def combine(descriptors: Sequence[Descriptor]) -> Descriptor:
         weights=weights,
         kind=descriptors[0].kind if len(descriptors) == 1 else "chain",
         matched=any(d.matched for d in descriptors),
-        # The later ones take what the earlier ones make, which is larger.
-        size=descriptors[0].size,
+        size=_size_of(descriptors),
         settings=descriptors[0].settings if len(descriptors) == 1 else {"steps": [d.settings for d in descriptors]},
         precision=joined([d.precision for d in descriptors]),
+    )
+
+
+def _size_of(descriptors: Sequence[Descriptor]) -> SizeRule:
+    """The rule for the LR image of a chain: at every step, its image is one that the step takes."""
+    rules, total = [], 1  # each with how much larger than the LR image its own is, and what it makes
+    for descriptor in descriptors:
+        rules.append((descriptor.size, total, total * descriptor.factor))
+        total *= descriptor.factor
+    sides = {rule.hr * (total // made) for rule, _, made in rules if rule.hr is not None}
+    if len(sides) > 1:
+        raise UserError(
+            f"steps: they make HR images of {' and of '.join(map(str, sorted(sides)))} alone: give only one"
+        )
+    return SizeRule(
+        least=max(-(-rule.least // enlarged) for rule, enlarged, _ in rules),
+        multiple=math.lcm(*(rule.multiple // math.gcd(rule.multiple, enlarged) for rule, enlarged, _ in rules)),
+        square=any(rule.square for rule, _, _ in rules),
+        hr=next(iter(sides), None),
     )
 
 

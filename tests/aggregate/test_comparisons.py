@@ -21,6 +21,7 @@ from ida_rd.aggregate.comparisons import (
     losses,
     mean_ranks,
     rank_agreement,
+    taus,
 )
 from ida_rd.aggregate.power import Components, components, paired_rows, photographs_needed
 from ida_rd.aggregate.results import image_means
@@ -136,6 +137,17 @@ def test_agreements_of_many_rankings_are_those_of_each(data: st.DataObject, meth
     found = list(zip(*_agreements(a, b), strict=True))
     assert len(found) == len(kept)
     assert np.array(found).ravel() == pytest.approx(np.array(kept).ravel())
+
+
+def test_tau_is_scipys_row_by_row() -> None:
+    a, b = np.random.default_rng(0).integers(0, 4, (2, 50, 6)).astype(float)  # with ties
+    a[3] = 1
+    expected = [stats.kendalltau(x, y).statistic for x, y in zip(a, b, strict=True)]
+    assert np.isnan(expected[3])
+    np.testing.assert_allclose(taus(a, b), expected, rtol=1e-14)
+    near = a * (1 + 1e-14 * np.arange(6))
+    assert not np.allclose(taus(near, b), expected, equal_nan=True), "the last digits are taken for an order"
+    np.testing.assert_array_equal(taus(near, b, tied=1e-12), taus(a, b))
 
 
 def test_agreement_is_of_the_downscalers_that_both_have() -> None:

@@ -14,6 +14,7 @@ import yaml
 from conftest import ROOT
 from judged import values_of, write_recipe
 from made import make_rows, script
+from numpy.typing import NDArray
 from scipy import stats
 
 from ida_rd.aggregate.statistics import mean_interval
@@ -46,14 +47,6 @@ def at_hand() -> ModuleType:
 
 
 # Statistics
-
-
-def test_tau_is_scipys_row_by_row(alike: ModuleType) -> None:
-    a, b = np.random.default_rng(0).integers(0, 4, (2, 50, 6)).astype(float)  # with ties
-    a[3] = 1
-    expected = [stats.kendalltau(x, y).statistic for x, y in zip(a, b, strict=True)]
-    assert np.isnan(expected[3])
-    np.testing.assert_allclose(alike.taus(a, b), expected)
 
 
 def _losses(rng: np.random.Generator, levels: list[float], noise: float, count: int = 20) -> pd.DataFrame:
@@ -111,6 +104,42 @@ def test_files_in_common_make_one_network_of_decoders(alike: ModuleType) -> None
     assert alike._hashes(one) == ["12"]
     assert alike._hashes({"bicubic": one, "box": one | {"files": {"a.pth": "34"}}, "marks": []}) == ["12", "12", "34"]
     assert alike._hashes({"method": "gaussian", "parameters": {}}) == []
+
+
+def _tested(losses: NDArray[np.float64]) -> list[pd.DataFrame]:
+    """Every two downscalers of (P, decoders, D), by the t-test, which is exact here."""
+    i, j = np.triu_indices(losses.shape[2], 1)
+    moved = losses[..., j] - losses[..., i]
+    less, more = np.where(moved.mean(axis=0) > 0, i, j), np.where(moved.mean(axis=0) > 0, j, i)
+    p = stats.ttest_1samp(moved, 0).pvalue
+    return [pd.DataFrame({"loses_less": a, "loses_more": b, "p": q}) for a, b, q in zip(less, more, p, strict=True)]
+
+
+def test_decoders_that_do_not_disagree_seldom_seem_to(alike: ModuleType) -> None:
+    """The worst such worlds: by one decoder all downscalers differ, by nine none do, so that chance alone says it."""
+    rng, worlds = np.random.default_rng(0), 150
+    level = np.zeros((1, 10, 6))
+    level[:, 0] = 9 * np.arange(6)
+    together, apart = 0, 0
+    for _ in range(worlds):
+        tested = _tested(level + rng.normal(size=(12, 10, 6)))
+        first, *others = alike.orders(tested, SETTING.level)
+        assert len(first) == 15
+        together += any(alike.otherwise(first, order) for order in others)
+        apart += any(alike.otherwise(first, alike.orders([one], SETTING.level)[0]) for one in tested)
+    assert together <= stats.binom.isf(0.01, worlds, SETTING.level)
+    assert apart > 3 * worlds * SETTING.level, "nothing is asked of decoders together that each would not keep"
+
+
+def test_holms_method_is_over_all_decoders_of_a_factor(alike: ModuleType) -> None:
+    one = pd.DataFrame({"loses_less": ["a"], "loses_more": ["b"], "p": [0.03]})
+    other = pd.DataFrame({"loses_less": ["b", "c"], "loses_more": ["a", "a"], "p": [0.01, 0.02]})
+    assert alike.orders([one], 0.05) == [{("a", "b")}]
+    assert alike.orders([one, other], 0.05) == [{("a", "b")}, {("b", "a"), ("c", "a")}]  # 0.01 * 3, 0.02 * 2, 0.03
+    assert alike.orders([one, other, one.iloc[:0]], 0.05)[2] == frozenset()
+    assert alike.orders([one.assign(p=0.06), other], 0.05) == [frozenset(), {("b", "a"), ("c", "a")}]
+    assert alike.orders([one, other.assign(p=0.02)], 0.05) == [frozenset(), frozenset()]
+    assert alike.otherwise({("a", "b"), ("a", "c")}, {("b", "a"), ("a", "c")}) == [("a", "b")]
 
 
 # The experiment

@@ -153,9 +153,85 @@ def test_empty_images_hold_what_they_say(scripts: dict[str, ModuleType], astrona
     assert {image.shape for image in (flat, mixed, noise)} == {(16, 24, 3)}
 
 
-def test_partners_are_other_photographs(scripts: dict[str, ModuleType]) -> None:
-    found = scripts["outside"].partners({"a1": "a", "a2": "a", "b1": "b", "c1": "c"}, 5)
+def test_partners_are_other_photographs_of_the_same_size(scripts: dict[str, ModuleType]) -> None:
+    images, partners = {"a1": "a", "a2": "a", "b1": "b", "c1": "c"}, scripts["outside"].partners
+    found = partners(images, dict.fromkeys(images, (8, 8)), 5)
     assert found == {"a1": ("b1", "c1"), "a2": ("b1", "c1"), "b1": ("c1", "a1"), "c1": ("a1", "b1")}
+    assert partners(images, dict.fromkeys(images, (8, 8)), 1)["a1"] == ("b1",)
+    sizes = {"a1": (8, 8), "a2": (8, 4), "b1": (8, 4), "c1": (4, 8)}
+    assert partners(images, sizes, 1) == {"a1": (), "a2": ("b1",), "b1": ("a2",), "c1": ()}
+
+
+def switches(losses: dict[str, list[float]]) -> pd.DataFrame:
+    """Rows of one downscaler: losses against the own image, and against others."""
+    rows = [
+        {"image_id": name, "downscaler": "box", "other": other, "d": value}
+        for name, values in losses.items()
+        for other, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows, columns=["image_id", "downscaler", "other", "d"])
+
+
+def test_images_of_other_sizes_are_left_out_of_pairs_and_not_of_the_table(scripts: dict[str, ModuleType]) -> None:
+    setting = scripts["measured"].Setting(0.95, 100, 0)
+
+    def found(losses: dict[str, list[float]]) -> dict[str, Any]:
+        photographs = {name: name[0] for name in losses}
+        rows = scripts["meta_measures"].of_switches(switches(losses), "d", photographs, setting)
+        return {measure: value for measure, _, value in rows}
+
+    some = found({"a": [1, 2, 0.5], "b": [1, 2], "c": [9]})
+    assert (some["switch"].value, some["switch"].photographs) == ((0.5 + 1) / 2, 2), "b has one pair, and c none"
+    assert some["switch AUC"].value == (0.5 + 1) / 2, "b's 1 against a's 2 and 0.5; a's 1 against b's 2"
+    assert some["switch"].detail == "2 of 3 photographs have another of their size"
+    assert found({"a": [1, 2], "b": [1, 3]})["switch"].detail == ""
+    assert found({"a1": [1], "a2": [1, 2], "b": [1, 3]})["switch"].photographs == 2, "an image that has others speaks"
+    for losses, reason in (
+        ({"a": [1], "b": [1]}, "0 of 2 photographs have another of their size"),
+        ({}, "no photograph has all its reconstructions"),
+    ):
+        none = found(losses)
+        assert list(none) == ["switch", "switch AUC"]
+        for value in none.values():
+            assert np.isnan(value.value)
+            assert (value.low, value.photographs, value.detail) == (None, 0, reason)
+    alone = found({"a": [1, 2]})
+    assert alone["switch"].value == 1
+    assert alone["switch AUC"].detail == "one photograph has no other"
+
+
+def test_what_is_not_defined_is_a_row_with_its_reason_and_not_counted(scripts: dict[str, ModuleType]) -> None:
+    table, satisfied = made_table(), scripts["satisfied"]
+    assert satisfied.verdict(scripts["measured"].undefined("why"), at_least=0.9) == "not defined"
+    lost = table.measure == "switch"
+    table.loc[lost, ["value", "low", "high", "photographs", "verdict", "detail"]] = np.nan
+    table["verdict"] = table.verdict.fillna("not defined")
+    table["photographs"] = table.photographs.fillna(0).astype(int)
+    table["detail"] = table.detail.fillna("no two are of one size")
+    assert satisfied.best_of(table)["scores"]["bad by flow, x4"] == {"pass": 0, "open": 0, "fail": 1}
+    assert satisfied.best_of(table)["use"] == ["good by flow, x4", "alike by flow, x4"]
+    criteria = {key: {"at_least": 0.9, "at_most": None, "chance": 0.5} for key in SETTINGS["criteria"]}
+    page = satisfied.text(table, criteria, "made", {}, {"confidence": 0.95})
+    assert "*switch* is not defined for bad by flow, x4; unsure by flow, x4;" in page
+    assert "alike by flow, x4: no two are of one size." in page
+    assert "| not defined | not defined |" in page
+    assert "nan" not in page + satisfied.latex(table, "made")
+    texts = [text.get_text() for text in satisfied.draw(table, "made").axes[0].texts]
+    assert "nan" not in texts
+
+
+def test_chance_of_the_empty_images_is_that_of_an_order(scripts: dict[str, ModuleType]) -> None:
+    """Losses that know nothing of the image: three real and two empty ones, in any order."""
+    variants, measured = scripts["variants"], scripts["measured"]
+    changed = SETTINGS | {"empty": ["random", "noise"]}
+    meta = variants.validate(variants.Meta, changed, where="meta.yaml")
+    losses = np.random.default_rng(0).random((20_000, 5))
+    found = measured.beats_empty(
+        losses[:, :3], losses[:, 3:], (["a", "b", "c"], ["d", "e"]), measured.Setting(0.999, 1, 0)
+    )
+    chance = variants.criteria_of(meta)["empty"]["chance"]
+    assert chance == 1 / 10
+    assert found.low < chance < found.high
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +308,10 @@ def test_a_side_of_the_run_itself_changes_nothing(
         (
             {"criteria": SETTINGS["criteria"] | {"tau": {"at_least": 1, "at_most": 2}}},
             "tau: give either at_least or at_most",
+        ),
+        (
+            {"criteria": SETTINGS["criteria"] | {"empty": {"at_least": 0.9, "chance": 0.5}}},
+            "its chance follows from ranked and empty: leave it out",
         ),
     ],
 )

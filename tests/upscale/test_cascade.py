@@ -14,7 +14,7 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.upscale import cascade, flow
 from ida_rd.upscale.check import check_upscaler
-from ida_rd.upscale.contract import Problem, Samples
+from ida_rd.upscale.contract import Descriptor, Problem, Samples, SizeRule
 
 PLACES = st.lists(st.integers(0, 2), max_size=3).map(tuple)
 
@@ -97,6 +97,38 @@ def test_the_embedded_flow_cascades_to_sixteen() -> None:
     check_upscaler(flow, {}, 16)
     with pytest.raises(UserError, match="supports factors 4, 8,"):
         flow.describe(flow.Parameters(), 6)
+
+
+RULES = st.builds(SizeRule, least=st.integers(1, 40), multiple=st.integers(1, 12), square=st.booleans())
+
+
+def _described(rule: SizeRule, factor: int) -> Descriptor:
+    return Descriptor(factor, stochastic=True, blind=True, licence="free", weights={}, size=rule)
+
+
+@given(st.lists(st.tuples(RULES, st.integers(2, 6)), min_size=1, max_size=3), st.integers(1, 60), st.integers(1, 60))
+def test_a_chain_takes_an_image_if_every_step_takes_its_own(
+    steps: list[tuple[SizeRule, int]], height: int, width: int
+) -> None:
+    chain = cascade.combine([_described(rule, factor) for rule, factor in steps])
+    taken, before = True, 1
+    for rule, factor in steps:
+        taken &= rule.problem(height * before, width * before, factor) is None
+        before *= factor
+    assert (chain.size.problem(height, width, chain.factor) is None) == taken
+    example = chain.size.example(chain.factor, 20)
+    assert chain.size.problem(*example, chain.factor) is None
+
+
+def test_a_step_that_makes_one_size_decides_that_of_the_chain() -> None:
+    """The first makes 256 x 256 alone, so that the chain makes 1024 x 1024 of 64 x 64, whatever a third one says."""
+    first, second = _described(SizeRule(hr=256), 4), _described(SizeRule(multiple=128), 4)
+    size = cascade.combine([first, second]).size
+    assert (size.hr, size.problem(64, 64, 16)) == (1024, None)
+    assert "1024 x 1024, the only size" in str(size.problem(32, 32, 16))
+    assert cascade.combine([first, _described(SizeRule(hr=1024), 4)]).size.hr == 1024
+    with pytest.raises(UserError, match="make HR images of 512 and of 1024 alone: give only one"):
+        cascade.combine([first, _described(SizeRule(hr=512), 4)])
 
 
 @pytest.mark.parametrize(
