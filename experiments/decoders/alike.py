@@ -113,8 +113,8 @@ def decoders_of(study: Study, folder: Path) -> tuple[Setting, dict[int, list[Dec
         read.setdefault(result.factor, []).append((result, network or (result.upscaler,), losses, alike))
     return setting, {
         factor: [
-            Decoder(*given, order, alike)
-            for (*given, alike), order in zip(mine, orders(tested[factor], setting.level), strict=True)
+            Decoder(result, network, losses, order, alike)
+            for (result, network, losses, alike), order in zip(mine, orders(tested[factor], setting.level), strict=True)
         ]
         for factor, mine in read.items()
     }

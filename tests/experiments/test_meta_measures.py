@@ -184,10 +184,12 @@ def test_images_of_other_sizes_are_left_out_of_pairs_and_not_of_the_table(script
     assert (some["switch"].value, some["switch"].photographs) == ((0.5 + 1) / 2, 2), "b has one pair, and c none"
     assert some["switch AUC"].value == (0.5 + 1) / 2, "b's 1 against a's 2 and 0.5; a's 1 against b's 2"
     assert some["switch"].detail == "2 of 3 photographs have another of their size"
-    assert found({"a": [1, 2], "b": [1, 3]})["switch"].detail == ""
-    assert found({"a1": [1], "a2": [1, 2], "b": [1, 3]})["switch"].photographs == 2, "an image that has others speaks"
+    assert found({"a": [1.0, 2.0], "b": [1.0, 3.0]})["switch"].detail == ""
+    assert found({"a1": [1.0], "a2": [1.0, 2.0], "b": [1.0, 3.0]})["switch"].photographs == 2, (
+        "an image that has others speaks"
+    )
     for losses, reason in (
-        ({"a": [1], "b": [1]}, "0 of 2 photographs have another of their size"),
+        ({"a": [1.0], "b": [1.0]}, "0 of 2 photographs have another of their size"),
         ({}, "no photograph has all its reconstructions"),
     ):
         none = found(losses)

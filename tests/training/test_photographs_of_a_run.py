@@ -79,12 +79,14 @@ def test_a_run_that_resumes_refuses_other_photographs_in_a_line(photos: Path) ->
     _run(photos)
     own, other = (photos / f"t{i}.png" for i in range(2))
     content, times = own.read_bytes(), own.stat()
+
+    def as_if_at_the_same_time() -> None:
+        own.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        os.utime(own, ns=(times.st_atime_ns, times.st_mtime_ns))
+
     changes = {
         "content": lambda: own.write_bytes(content[:-1] + bytes([content[-1] ^ 1])),
-        "content, as if at the same time": lambda: (
-            own.write_bytes(content[:-1] + bytes([content[-1] ^ 1])),
-            os.utime(own, ns=(times.st_atime_ns, times.st_mtime_ns)),
-        ),
+        "content, as if at the same time": as_if_at_the_same_time,
         "fewer": own.unlink,
         "more": lambda: shutil.copyfile(own, photos / "t2.png"),
         "others' names": lambda: own.write_bytes(other.read_bytes()),
