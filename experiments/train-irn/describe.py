@@ -63,7 +63,7 @@ def phase(training: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> str:
     found = {key.removeprefix("validation_psnr_sigma_"): value for entry in log for key, value in entry.items() if key.startswith("validation_psnr_sigma_")}  # fmt: skip
     psnr = ", ".join(f"{value:.2f} at {sigma}" for sigma, value in sorted(found.items())) or "-"
     return (
-        f"| {begun_from(training)} | {NAMES[config['kind']]} | {config['steps']} | {config['batch']} x {config['patch']}^2 |"
+        f"| {begun_from(training)} | {NAMES[config['kind']]} | {config['steps']} | {config['batch']} x {config['patch']}^2, {config['precision']} |"
         f" {config['rate']:g}, halved at {config['halve_at']} | {'; '.join(weights)} | {sigmas} | {critic} |"
         f" {ran(training, log[-1])} | {psnr} |"
     )
@@ -112,7 +112,7 @@ Written by `experiments/train-irn/describe.py`; the figures are in `{weights.ste
 What the papers leave open is in the table: the start, how often each sigma is drawn, what the critic learns from.
 The LR image is guided by {training["config"].get("guide_image", "bicubic")}.
 
-| from | as | steps | batch, patches | rate | weights of the terms | sigma | critic | seed | skipped (gradient not finite) | minutes | on | code | validation PSNR (RGB, dB) at sigma |
+| from | as | steps | batch, patches, convolutions | rate | weights of the terms | sigma | critic | seed | skipped (gradient not finite) | minutes | on | code | validation PSNR (RGB, dB) at sigma |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 {trainings}
 

@@ -164,7 +164,7 @@ def draw_heats(
     plot = Figure(figsize=(12, 8))
     FigureCanvasAgg(plot)
     parts = plot.subfigures(2, 1, height_ratios=(1, 2), squeeze=False)[:, 0]
-    axes = parts[0].subplots(1, len(labels), squeeze=False)[0]
+    axes = parts[0].subplots(1, len(labels), squeeze=False, gridspec_kw={"wspace": 0.35})[0]
     for ax, (name, label) in zip(axes, labels.items(), strict=True):
         ax.plot(list(heats), [row[name] for row in heats.values()], marker="o")
         ax.axvline(preset, color="grey", linestyle=":")
