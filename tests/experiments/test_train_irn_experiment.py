@@ -88,8 +88,8 @@ def test_a_trained_network_is_measured_described_and_ships(
     assert "2 photographs, each credited" in text
     assert "CC0-1.0 (1), CC-BY-4.0 (1). None is under a share-alike licence." in text
     assert (
-        "| scratch | IRN | 3 | 2 x 32^2, float32 | 0.0002, halved at 0.2,0.4,0.6,0.8 | L_r 1, L_g 16; latent 1 | 1 | none |"
-        in text
+        "| scratch | IRN | 3 | 2 x 32^2, float32 | 0.0002, halved at 0.2,0.4,0.6,0.8 | L_r 1, L_g 16; latent 1 | 1 |"
+        " none |" in text
     )
     assert f"| `{sha256_file(first)[:12]}` | IRN_sigma | 3 |" in text
     assert (
