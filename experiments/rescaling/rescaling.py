@@ -18,6 +18,7 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from dial import Dial, Mean, Run, dial_of, opened  # type: ignore[import-not-found]
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
 
@@ -245,43 +246,62 @@ def read_text(compared: Comparison, run: Run) -> tuple[list[str], list[dict[str,
     return [*lines, *markdown_table(["score of", "beyond", "difference", "p"], rows), ""], found
 
 
-def draw(dials: dict[str, Dial], rows: dict[str, dict[str, pd.Series]], run: Run, note: str) -> Figure:
-    """Perception against distortion: a curve per sweep, and the other rows as open marks."""
+def _plot(axis: Axes, i: int, name: str, sides: list[list[Mean]], *, line: bool) -> None:
+    """PSNR and LPIPS with their intervals, in the i-th colour."""
+    bars = [
+        [
+            [max(one.value - one.low, 0.0) if one.low is not None else 0.0 for one in side],
+            [max(one.high - one.value, 0.0) if one.high is not None else 0.0 for one in side],
+        ]
+        for side in sides
+    ]
+    axis.errorbar(
+        *([one.value for one in side] for side in sides),
+        xerr=bars[0],
+        yerr=bars[1],
+        color=COLOURS[i % len(COLOURS)],
+        marker=MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
+        markerfacecolor=COLOURS[i % len(COLOURS)] if line else "white",
+        linestyle="-" if line else "",
+        markersize=4.5,
+        elinewidth=0.6,
+        linewidth=1.1,
+        label=name,
+    )
+
+
+def _changes(dial: Dial, measure: str) -> list[Mean]:
+    """From the first sigma to each, paired: what photographs differ by is not in the intervals."""
+    first, *others = dial.sigmas
+    found = [dial.change(measure, first, sigma) for sigma in others]
+    return [Mean(0.0, None, None), *(Mean(one.mean, one.low, one.high) for one in found)]
+
+
+def draw(
+    dials: dict[str, Dial], rows: dict[str, dict[str, pd.Series]], run: Run, note: str, closer: list[str]
+) -> Figure:
+    """Perception against distortion: a curve per sweep, other rows as open marks; beside it, how sigma moves some."""
+    shown = ("psnr", "lpips")
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 4.8), layout="constrained")
-        axis = figure.subplots()
+        figure = Figure(figsize=(10.2, 4.8), layout="constrained")
+        axis, paired = figure.subplots(1, 2, width_ratios=(3, 2))
         for i, (name, points) in enumerate([*dials.items(), *rows.items()]):
             if isinstance(points, Dial):
-                ends = [list(points.means(measure).values()) for measure in ("psnr", "lpips")]
-            else:
-                ends = [[run.mean(points[measure])] for measure in ("psnr", "lpips")]
-            x, y = ([one.value for one in side] for side in ends)
-            bars = [
-                [
-                    [max(one.value - one.low, 0.0) if one.low is not None else 0.0 for one in side],
-                    [max(one.high - one.value, 0.0) if one.high is not None else 0.0 for one in side],
-                ]
-                for side in ends
-            ]
-            axis.errorbar(
-                *(x, y),
-                xerr=bars[0],
-                yerr=bars[1],
-                color=COLOURS[i % len(COLOURS)],
-                marker=MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
-                markerfacecolor=COLOURS[i % len(COLOURS)] if name in dials else "white",
-                linestyle="-" if name in dials else "",
-                markersize=4.5,
-                elinewidth=0.6,
-                linewidth=1.1,
-                label=name,
-            )
-            if isinstance(points, Dial):
+                _plot(axis, i, name, [list(points.means(measure).values()) for measure in shown], line=True)
+                if name not in closer:
+                    continue
+                changes = [_changes(points, measure) for measure in shown]
+                _plot(paired, i, name, changes, line=True)
                 for j in (0, -1):
-                    axis.annotate(f"{points.sigmas[j]:g}", (x[j], y[j]), xytext=(4, 4), textcoords="offset points")
+                    at = (changes[0][j].value, changes[1][j].value)
+                    paired.annotate(f"{points.sigmas[j]:g}", at, xytext=(5, 5), textcoords="offset points")
+            else:
+                _plot(axis, i, name, [[run.mean(points[measure])] for measure in shown], line=False)
         axis.set_xlabel(f"{LABELS['psnr']} (higher is better)")
         axis.set_ylabel("LPIPS (lower is better)")
-        figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+        paired.set_xlabel(f"change of {LABELS['psnr']}, from the least sigma")
+        paired.set_ylabel("change of LPIPS")
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
         write_below(figure, note)
         return figure
 
@@ -351,7 +371,8 @@ def main() -> None:
         write_text(folder / "rescaling.md", "\n".join(lines).rstrip() + "\n")
         write_table(folder / "table.csv", pd.DataFrame(records))
         write_json(folder / "rescaling.json", {"laws": judged, "read": read, "networks": networks})
-        save(draw(dials, rows, run, f"{compared.data}: {note}"), folder / "rescaling")
+        closer = list(compared.points_compared or [next(iter(dials))])
+        save(draw(dials, rows, run, f"{compared.data}: {note}", closer), folder / "rescaling")
     print("\n".join(lines))
 
 
