@@ -255,8 +255,9 @@ def _plot(axis: Axes, i: int, name: str, sides: list[list[Mean]], *, line: bool)
         ]
         for side in sides
     ]
+    x, y = ([one.value for one in side] for side in sides)
     axis.errorbar(
-        *([one.value for one in side] for side in sides),
+        *(x, y),
         xerr=bars[0],
         yerr=bars[1],
         color=COLOURS[i % len(COLOURS)],
