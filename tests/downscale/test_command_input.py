@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,15 @@ def test_a_png_file_has_no_quality(given: dict[str, Any]) -> None:
         command.Parameters(command=["x", "{input}", "{output}"], **given)
 
 
-@pytest.mark.skipif(shutil.which("convert") is None, reason="needs ImageMagick's convert")
+def _has_imagemagick() -> bool:
+    """Whether `convert` is ImageMagick's, which draws an image from nothing: other programs have that name, too."""
+    if shutil.which("convert") is None:
+        return False
+    drawn = subprocess.run(["convert", "-size", "1x1", "xc:red", "png:-"], capture_output=True, check=False)
+    return drawn.returncode == 0 and drawn.stdout.startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(not _has_imagemagick(), reason="needs ImageMagick's convert")
 def test_imagemagick_shrinks_on_load_where_it_is_asked_to(astronaut: NDArray[np.uint8]) -> None:
     hr = np.ascontiguousarray(astronaut[:256, :256])
     whole, fast = (
