@@ -14,11 +14,12 @@ from ida_rd.core.files import write_bytes
 __all__ = ["mend"]
 
 STAGE = re.compile(rb"^  \S.*:\s*$", re.MULTILINE)  # the line that an entry begins with
+CONFLICT = re.compile(rb"^(<<<<<<<|=======|>>>>>>>)", re.MULTILINE)  # marks that git leaves
 WRITING_S = 1.0  # a file that a DVC is just writing is another one by then
 
 
 def mend(path: Path) -> str | None:
-    """Keep of a lock file that was cut off the entries that are whole, and say so; None: it needs nothing.
+    """Keep the whole entries of a lock file that was cut off, and say so; None: it was not cut off.
 
     What is dropped, DVC finds changed and runs again.
     """
@@ -28,11 +29,16 @@ def mend(path: Path) -> str | None:
     if path.read_bytes() != data:
         return None
     begins = [match.start() for match in STAGE.finditer(data)]
-    for end in [data.rfind(b"\n") + 1, *reversed(begins)]:
+    # A cut damages the last entry alone: what is wrong elsewhere, as after a merge, is not for us to drop.
+    if CONFLICT.search(data):
+        return None
+    for end in [data.rfind(b"\n") + 1, *begins[-1:]]:
         if _whole(data[:end]):
             write_bytes(path, data[:end])
             kept = sum(begin < end for begin in begins)
             return f"{path} was cut off (DVC was killed while writing it): {kept} stages are whole and kept"
+    if len(begins) > 1:
+        return None
     path.unlink()
     return f"{path} was cut off (DVC was killed while writing it) and removed: nothing in it was whole"
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ida_rd.plan import dvc_lock
 
 COMMITTED = (ROOT / "dvc.lock").read_bytes()
+MERGED = b"<<<<<<< HEAD\n=======\n>>>>>>> other\n"
 LINES = [i + 1 for i, byte in enumerate(COMMITTED) if byte == ord("\n")]
 
 
@@ -50,6 +51,18 @@ def test_one_that_is_whole_stays(folder: Path) -> None:
     path.write_bytes(COMMITTED)
     assert dvc_lock.mend(path) is None
     assert path.read_bytes() == COMMITTED
+
+
+@pytest.mark.parametrize(("at", "broken"), [(0.5, MERGED), (0.99, MERGED), (0.5, b": not yaml: [\n")])
+def test_one_that_is_broken_otherwise_is_for_its_user(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, at: float, broken: bytes
+) -> None:
+    monkeypatch.setattr(dvc_lock, "WRITING_S", 0.0)
+    path, place = folder / "dvc.lock", max(line for line in LINES if line <= at * len(COMMITTED))
+    given = COMMITTED[:place] + broken + COMMITTED[place:]
+    path.write_bytes(given)
+    assert dvc_lock.mend(path) is None
+    assert path.read_bytes() == given
 
 
 def test_one_that_is_being_written_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
