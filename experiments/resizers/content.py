@@ -1,4 +1,4 @@
-"""The HR images of this experiment: ``python content.py [--photos DIR] [--faces DIR]`` writes ``images/``.
+"""The HR images of this experiment: ``python content.py [--photos DIR] [--faces DIR] [--first N]`` writes ``images/``.
 
 Photographs (the sample photographs, or a folder of your own), faces (a folder of your own, or none), and images that
 are made here by Pillow with its own font, always the same by one seed and one version of Pillow: screenshots with text,
@@ -135,11 +135,11 @@ def made() -> Iterator[tuple[str, Image.Image]]:
     yield "flat-00", Image.new("RGB", (SIDE, SIDE), THEMES[2][0])
 
 
-def given(group: str, folder: Path | None) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Name and pixels of the images of a folder; None: the sample photographs."""
+def given(group: str, folder: Path | None, first: int | None) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Name and pixels of the first images of a folder, by name, or of all; None: the sample photographs."""
     source = "sample-photos" if folder is None else "folder"
     path = None if folder is None else str(folder)
-    for name, file in candidate_files(source, path).items():
+    for name, file in sorted(candidate_files(source, path).items())[:first]:
         yield f"{group}-{name}", read_candidate_file(file, path)
 
 
@@ -147,7 +147,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write the HR images of this experiment into images/.")
     parser.add_argument("--photos", type=Path, help="folder of photographs; without it, the sample photographs")
     parser.add_argument("--faces", type=Path, help="folder of faces; without it, there are none")
+    parser.add_argument("--first", type=int, metavar="N", help="so many of each folder, by name; without it, all")
     arguments = parser.parse_args()
+    if arguments.first is not None and arguments.first < 1:
+        raise UserError(f"--first {arguments.first}: give 1 or more")
     if not features.check("freetype2"):
         raise UserError("Pillow was built without FreeType, and has no font of any size: reinstall it from PyPI")
     counts: dict[str, int] = {}
@@ -157,7 +160,7 @@ def main() -> None:
             counts[name.split("-")[0]] = counts.get(name.split("-")[0], 0) + 1
         places = {"photo": arguments.photos} | ({"face": arguments.faces} if arguments.faces else {})
         for group, place in places.items():
-            for name, pixels in given(group, place):
+            for name, pixels in given(group, place, arguments.first):
                 write_bytes(folder / f"{name}.png", png_bytes(pixels))
                 counts[group] = counts.get(group, 0) + 1
     print(f"images: {', '.join(f'{count} {name}' for name, count in sorted(counts.items()))}")

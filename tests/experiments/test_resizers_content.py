@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from made import script
 
+from ida_rd.core.errors import UserError
 from ida_rd.core.images import read_image
 
 
@@ -44,3 +45,19 @@ def test_a_folder_of_all_groups_is_written(
     names = {path.name for path in Path("images").iterdir()}
     assert {f"face-{name}" for name in before} <= names
     assert read_image(Path("images/photo-photo-china.png")).shape[2] == 3
+
+
+def test_the_first_of_each_folder_are_taken_by_name(
+    content: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(content, "COUNT", 1)
+    monkeypatch.setattr("sys.argv", ["content.py"])
+    content.main()
+    written = sorted(path.name for path in Path("images").glob("photo-*"))
+    monkeypatch.setattr("sys.argv", ["content.py", "--first", "3"])
+    content.main()
+    assert sorted(path.name for path in Path("images").glob("photo-*")) == written[:3]
+    monkeypatch.setattr("sys.argv", ["content.py", "--first", "0"])
+    with pytest.raises(UserError, match="--first 0"):
+        content.main()
