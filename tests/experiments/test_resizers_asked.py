@@ -1,0 +1,45 @@
+"""Which functions the study of resize functions runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made import script
+
+from ida_rd.core.errors import UserError
+from ida_rd.core.readers import read_yaml as _read
+
+HERE = Path(__file__).resolve().parents[2] / "experiments/resizers"
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    return _read(path, hint="")
+
+
+def test_what_no_question_names_is_taken_out_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("params.yaml", "resizers.yaml"):
+        shutil.copy(HERE / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    asked = script("resizers/asked.py")
+    before = read_yaml(Path("params.yaml"))
+    monkeypatch.setattr("sys.argv", ["asked.py"])
+    asked.main()
+    after = read_yaml(Path("params.yaml"))
+    questions = read_yaml(Path("resizers.yaml"))["questions"].values()
+    named = {name for question in questions for pair in question["pairs"] for name in pair}
+    assert named <= set(after["downscalers"]) < set(before["downscalers"])
+    assert {**before, "downscalers": 0} == {**after, "downscalers": 0}
+    assert all(before["downscalers"][name] == entry for name, entry in after["downscalers"].items())
+
+    monkeypatch.setattr("sys.argv", ["asked.py", "dpid"])
+    asked.main()
+    assert set(read_yaml(Path("params.yaml"))["downscalers"]) == {"bicubic", "dpid", "pillow-lanczos"}
+    assert "3 of" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["asked.py", "sharpness"])
+    with pytest.raises(UserError, match="no such question, but magic-kernel"):
+        asked.main()
