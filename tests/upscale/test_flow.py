@@ -52,6 +52,11 @@ def test_a_factor_without_weights_is_refused_by_name() -> None:
         flow.describe(flow.Parameters(), 3)
 
 
+def test_terms_of_what_ships_are_not_said_of_another_file(tmp_path: Path) -> None:
+    assert "Apache-2.0" in flow.describe(flow.Parameters(), 4).licence
+    assert flow.describe(flow.Parameters(path=str(tmp_path / "own.safetensors")), 4).licence == "the file's"
+
+
 def test_the_preset_heat_is_what_the_figures_beside_the_weights_say(tmp_path: Path) -> None:
     for factor in (4, 8):
         card = locate(f"flow-compact.x{factor}").path.with_suffix(".json")

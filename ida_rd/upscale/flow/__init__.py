@@ -94,7 +94,7 @@ def describe(parameters: Parameters, factor: int) -> Descriptor:
                 factor=step,
                 stochastic=parameters.heat_of(step) > 0,
                 blind=True,
-                licence=known[f"{parameters.weights}.x{step}"].licence,
+                licence=known[f"{parameters.weights}.x{step}"].licence if parameters.path is None else "the file's",
                 weights={f"{parameters.weights}.x{step}": parameters.path},
                 kind="flow",
                 settings={"heat": parameters.heat_of(step)},
