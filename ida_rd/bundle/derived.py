@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -21,10 +21,16 @@ __all__ = ["bibliography", "citations", "licences", "readme", "results_of", "wei
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def weights_of(recipes: Mapping[str, Any]) -> dict[str, str]:
-    """Return the hashes of the weights of all recipes, by id."""
-    entries = [*recipes.values(), *recipes["distort"]["distortions"].values()]
-    return {key: sha for entry in entries for key, sha in entry.get("weights", {}).items()}
+def weights_of(recipes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the hashes of the weights of all recipes, by id: several where entries have files of their own under one.
+
+    Each is there once, and the one that was named last is last: `results.json` has room for that one.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for entry in [*recipes.values(), *recipes["distort"]["distortions"].values()]:
+        for key, sha in entry.get("weights", {}).items():
+            found[key] = (*(one for one in found.get(key, ()) if one != sha), sha)
+    return found
 
 
 def results_of(
@@ -71,7 +77,7 @@ def results_of(
         "samples": samples,
         **{key: recipe[key] for key in ("seed", "confidence", "resamples", "distortions", "distortion_order")},
         "dataset_sha256": dataset_sha256,
-        "weights": weights_of(recipe["recipes"]),
+        "weights": {key: hashes[-1] for key, hashes in weights_of(recipe["recipes"]).items()},
         "skipped": recipe["skipped"],
         "branches": branches,
     }
@@ -126,17 +132,14 @@ def bibliography(package: Path = PACKAGE) -> tuple[Entry, ...]:
     return tuple(found.values())
 
 
-def licences(recipe: dict[str, Any], weights: dict[str, str]) -> str:
+def licences(recipe: dict[str, Any], weights: Iterable[str]) -> str:
     """Terms of the program, the upscalers, the weights, the attributes and the images."""
     lines = ["# Terms of what made these numbers", "", "The program: Apache-2.0.", "", "## Upscalers", ""]
     for path, upscaler in recipe["upscalers"].items():
         factor, _, name = path.partition("/")
         lines.append(f"* {name} {factor}: {upscaler['licence'] or 'not stated'}.")
     lines += ["", "## Weights", ""]
-    for key in weights:
-        lines += _terms_of(recipe, key)
-    if not weights:
-        lines.append("None.")
+    lines += [line for key in weights for line in _terms_of(recipe, key)] or ["None."]
     if terms := [
         f"* by {name}: {source['terms']}." for name, source in recipe["attributes"].items() if source["terms"]
     ]:

@@ -226,30 +226,40 @@ def _names(bundle: Bundle, results: Results, recipe: dict[str, Any], recipes: li
 
 
 def _weights(results: Results, recipe: dict[str, Any]) -> list[str]:
-    """Every place that names weights must name the same ones, and they must be those of their id."""
+    """Every place that names weights must name the same ones, and they must be those of their id.
+
+    ``results.json`` has one hash for each id; the recipes have that of every file, and all are checked.
+    """
     problems = []
     used = weights_of(recipe["recipes"])
-    if used != results.weights:
-        odd = sorted(key for key in used.keys() | results.weights.keys() if used.get(key) != results.weights.get(key))
+    said = {key: hashes[-1] for key, hashes in used.items()}
+    if said != results.weights:
+        odd = sorted(key for key in said.keys() | results.weights.keys() if said.get(key) != results.weights.get(key))
         problems.append(f"results.json: weights {', '.join(odd)}: the hash differs from the recipes")
-    known = catalogue()
     for key, sha in results.weights.items():
-        if key not in known:
-            problems.append(f"results.json: no weights are called {key}")
-        elif known[key].file is not None:
-            if sha in RELEASED_WEIGHTS.get(key, ()):
-                continue
-            try:
-                here = locate(key, download=False).sha256
-            except (MissingWeights, UserError):
-                continue
-            if here != sha:
-                problems.append(
-                    f"results.json: {key} has the hash {sha[:12]}..., but the file of this version has {here[:12]}..."
-                )
-        elif not known[key].accepts(sha):
-            problems.append(f"results.json: {sha[:12]}... is not the hash of {key}")
+        problems += _odd_weights("results.json", key, sha)
+    for key, hashes in used.items():
+        others = [sha for sha in hashes if sha != results.weights.get(key)]
+        problems += [text for sha in others for text in _odd_weights("recipes/aggregate.json", key, sha)]
     return problems
+
+
+def _odd_weights(where: str, key: str, sha: str) -> list[str]:
+    """What is wrong with the hash of a file under an id of weights."""
+    known = catalogue().get(key)
+    if known is None:
+        return [f"{where}: no weights are called {key}"]
+    if known.file is None:
+        return [] if known.accepts(sha) else [f"{where}: {sha[:12]}... is not the hash of {key}"]
+    if sha in RELEASED_WEIGHTS.get(key, ()):
+        return []
+    try:
+        here = locate(key, download=False).sha256
+    except (MissingWeights, UserError):
+        return []
+    if here == sha:
+        return []
+    return [f"{where}: {key} has the hash {sha[:12]}..., but the file of this version has {here[:12]}..."]
 
 
 def _refuse_costly(bundle: Bundle, results: Results, parameters: RunParameters, images: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ida_rd.bundle.derived import weights_of
 from ida_rd.bundle.verify import Verified
 from ida_rd.core.errors import UserError
 from ida_rd.named.definition import Benchmark, benchmark, benchmarks, resolved
@@ -43,12 +44,26 @@ def _differences(wanted: Benchmark, checked: Verified) -> list[str]:
         for key, entry in entries.items():
             if not _same(stage, section.get(key), entry):
                 found.append(f"{stage}.{key}")
-    found += [key for key, sha in wanted.weights.items() if results.weights.get(key) != sha]
+    used = _weights(wanted, checked.recipe["recipes"])
+    found += [key for key, sha in wanted.weights.items() if used.get(key) != (sha,)]
     found += [key for key in wanted.distortions if key in results.skipped]
     for key in ("samples", "seed", "confidence", "resamples"):
         if getattr(results, key) != getattr(wanted, key):
             found.append(key)
     return found
+
+
+def _weights(wanted: Benchmark, recipes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Hashes of the weights of a definition's own entries: others may have another file under the same id."""
+    factor = wanted.factor
+    starts = (
+        *(f"upscale/x{factor}/{key}/" for key in wanted.upscalers),
+        *(f"downscale/x{factor}/{key}/" for key in wanted.references),
+    )
+    mine = {path: recipe for path, recipe in recipes.items() if f"{path}/".startswith(starts)}
+    distortions = recipes["distort"]["distortions"]
+    mine["distort"] = {"distortions": {key: distortions[key] for key in wanted.distortions if key in distortions}}
+    return weights_of(mine)
 
 
 def _same(stage: str, published: Any, wanted: dict[str, Any]) -> bool:
