@@ -26,6 +26,7 @@ from ida_rd.aggregate.statistics import paired_difference
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, write_json, write_text
 from ida_rd.core.methods import Parameters, validate
+from ida_rd.core.project import Project
 from ida_rd.core.readers import read_yaml
 from ida_rd.core.tables import marked_name, write_table
 from ida_rd.core.typeset import counted, interval, markdown_table, number, p_value
@@ -62,13 +63,21 @@ class Row(Parameters):
     upscaler: str
 
 
+class Source(Parameters):
+    """LR images: a downscaler of a run."""
+
+    run: str
+    downscaler: str
+
+
 class Read(Parameters):
     """Whose LR images are read by whom."""
 
-    baseline: str
+    run: str
     downscaler: str
     blind: str
     own: list[str]
+    baseline: Source
 
 
 class Beside(Parameters):
@@ -104,7 +113,8 @@ class Comparison(Parameters):
 
 def runs_of(compared: Comparison) -> dict[str, Run]:
     """The runs that were made, by folder; this one must be among them, and all are of the same images."""
-    wanted = [one.run for one in compared.curves.values()] + [one.run for one in compared.rows.values()]
+    wanted = [one.run for one in (*compared.curves.values(), *compared.rows.values())]
+    wanted += [compared.read.run, compared.read.baseline.run] if compared.read else []
     folders = dict.fromkeys([".", *wanted])
     runs = {folder: run for folder in folders if (run := opened(folder)) is not None}
     if "." not in runs:
@@ -164,7 +174,7 @@ def _marks(run: Run, upscaler: str, factor: int) -> str:
 
 
 def table_of(
-    compared: Comparison, dials: dict[str, Dial], rows: dict[str, dict[str, pd.Series]], run: Run
+    compared: Comparison, dials: dict[str, Dial], rows: dict[str, dict[str, pd.Series]], runs: dict[str, Run]
 ) -> list[str]:
     """Our numbers, and the paper's in columns of their own."""
     paper = compared.paper
@@ -181,6 +191,7 @@ def table_of(
 
     lines, used = [], set()
     for label, branch in rows.items():
+        run = runs[compared.rows[label].run]
         name = marked_name(label, _marks(run, compared.rows[label].upscaler, compared.factor))
         lines.append([name, *(_cell(run.mean(branch[measure]), measure) for measure in SHOWN), *published(None)])
     for dial in dials.values():
@@ -216,29 +227,30 @@ def points_text(compared: Comparison, dials: dict[str, Dial]) -> list[str]:
     return [f"## {names[1]} beyond {names[0]}", "", *markdown_table(head, rows), ""]
 
 
-def read_text(compared: Comparison, run: Run) -> tuple[list[str], list[dict[str, Any]]]:
+def read_text(compared: Comparison, runs: dict[str, Run]) -> tuple[list[str], list[dict[str, Any]]]:
     """The score of the same LR images by a blind decoder and by their own."""
     read = compared.read
-    if read is None:
+    if read is None or not {read.run, read.baseline.run} <= runs.keys():
         return [], []
-    measure = compared.measures.lpips
-    blind = {name: run.of(name, read.blind, compared.factor, measure) for name in (read.baseline, read.downscaler)}
+    measure, mine, theirs = compared.measures.lpips, read.downscaler, read.baseline.downscaler
+    run, other = runs[read.run], runs[read.baseline.run]
+    blind = run.of(mine, read.blind, compared.factor, measure)
     found = [
-        {"of": read.downscaler, "by": read.blind, "beyond": f"{read.baseline} by {read.blind}"}
-        | _differs(run, blind[read.baseline], blind[read.downscaler])
+        {"of": mine, "by": read.blind, "beyond": f"{theirs} by {read.blind}"}
+        | _differs(run, other.of(theirs, read.blind, compared.factor, measure), blind)
     ]
     for upscaler in read.own:
-        own = run.of(read.downscaler, upscaler, compared.factor, measure)
-        record = {"of": read.downscaler, "by": read.blind, "beyond": f"its own decoder, {upscaler}"}
-        found.append(record | _differs(run, own, blind[read.downscaler]))
-    scores = [(name, read.blind) for name in blind] + [(read.downscaler, name) for name in read.own]
+        own = run.of(mine, upscaler, compared.factor, measure)
+        record = {"of": mine, "by": read.blind, "beyond": f"its own decoder, {upscaler}"}
+        found.append(record | _differs(run, own, blind))
+    scores = [(other, theirs, read.blind), *((run, mine, name) for name in (read.blind, *read.own))]
     cells = [
         [
             name,
-            marked_name(by, _marks(run, by, compared.factor)),
-            _cell(run.mean(run.of(name, by, compared.factor, measure)), "lpips"),
+            marked_name(by, _marks(of, by, compared.factor)),
+            _cell(of.mean(of.of(name, by, compared.factor, measure)), "lpips"),
         ]
-        for name, by in scores
+        for of, name, by in scores
     ]
     rows = [[f"{one['of']} by {one['by']}", one["beyond"], _change(one), p_value(one["p"])] for one in found]
     lines = ["## How much of what it keeps can nobody else read?", ""]
@@ -312,10 +324,11 @@ def main() -> None:
     compared = validate(Comparison, read_yaml(Path("rescaling.yaml"), hint=here), where="rescaling.yaml")
     runs, factor = runs_of(compared), compared.factor
     named = {measure: getattr(compared.measures, measure) for measure in SHOWN}
-    dials, missing = {}, []
+    shown = {**compared.curves, **compared.rows}
+    missing = [f"{name} (`dvc repro` in {one.run})" for name, one in shown.items() if one.run not in runs]
+    dials = {}
     for name, curve in compared.curves.items():
         if curve.run not in runs:
-            missing.append(f"{name} (`dvc repro` in {curve.run})")
             continue
         found = dial_of(name, runs[curve.run], curve.downscaler, curve.upscalers, factor, list(named.values()))
         dials[name] = replace(found, values={key: found.values[value] for key, value in named.items()})
@@ -334,7 +347,7 @@ def main() -> None:
         [one["law"], one["of"], "holds" if one["holds"] else "**does not hold**", _change(one["change"])]
         for one in judged
     ]
-    reading, read = read_text(compared, run)
+    reading, read = read_text(compared, runs)
     lines = [
         f"# Rescaling with a decoder of its own: {compared.data}",
         "",
@@ -348,7 +361,7 @@ def main() -> None:
             f"Published: {compared.paper.source}; LPIPS / PSNR / SSIM, of whole images and networks of full size.",
             "",
         ]
-    lines += [*table_of(compared, dials, rows, run), "", *points_text(compared, dials), *reading]
+    lines += [*table_of(compared, dials, rows, runs), "", *points_text(compared, dials), *reading]
     records = [
         {"curve": dial.name, "sigma": sigma, "measure": measure, **asdict(mean)}
         for dial in dials.values()
@@ -368,7 +381,8 @@ def main() -> None:
         for folder, one in runs.items()
     }
     with atomic_folder(Path("results") / compared.data) as folder:
-        write_record(run.recipe, folder)
+        for name, one in runs.items():
+            write_record(one.recipe, folder / name, project=Project(Path(name)))
         write_text(folder / "rescaling.md", "\n".join(lines).rstrip() + "\n")
         write_table(folder / "table.csv", pd.DataFrame(records))
         write_json(folder / "rescaling.json", {"laws": judged, "read": read, "networks": networks})

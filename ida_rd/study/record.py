@@ -74,8 +74,10 @@ def provenance(
     }
 
 
-def write_record(recipe: Mapping[str, Any], folder: Path, *, images: bool = True) -> None:
-    """Write ``provenance.json`` and, unless an experiment has its own, ``images.csv`` of the run in this folder.
+def write_record(
+    recipe: Mapping[str, Any], folder: Path, *, images: bool = True, project: Project | None = None
+) -> None:
+    """Write ``provenance.json`` and, unless an experiment has its own, ``images.csv`` of a run.
 
     Parameters
     ----------
@@ -85,8 +87,10 @@ def write_record(recipe: Mapping[str, Any], folder: Path, *, images: bool = True
         Of the results.
     images : bool
         Whether the scores of every image are wanted, for any other test.
+    project : Project, optional
+        Of the run; by default it is in this folder.
     """
-    project = Project()
+    project = project or Project()
     branches = [Branch.of(record) for record in recipe["branches"]]
     hint = "run `dvc repro`"
     environments = [read_json(project.rows_of(one).with_suffix(".json"), hint=hint) for one in branches]

@@ -25,6 +25,7 @@ from ida_rd.core.recipes import SCHEMA
 from ida_rd.core.tables import write_table
 from ida_rd.models.irn.config import IRNConfig
 from ida_rd.models.irn.network import IRNNet
+from ida_rd.study.record import write_record
 
 HERE = ROOT / "experiments/rescaling"
 COUNT = 30
@@ -84,16 +85,24 @@ SETTINGS: dict[str, Any] = {
     },
     "points_compared": ["three", "two"],
     "alone": "alone",
-    "rows": {"blind": {"run": ".", "downscaler": "bicubic", "upscaler": "flow"}},
+    "rows": {"blind": {"run": "bicubic", "downscaler": "bicubic", "upscaler": "flow"}},
     "baseline": "blind",
     "ahead": 2.0,
-    "read": {"baseline": "bicubic", "downscaler": "irn", "blind": "flow", "own": ["sigma-00"]},
+    "read": {
+        "run": ".",
+        "downscaler": "irn",
+        "blind": "flow",
+        "own": ["sigma-00"],
+        "baseline": {"run": "bicubic", "downscaler": "bicubic"},
+    },
     "paper": {
         "source": "Table 1",
         "rows": {"IRN_sigma at 1": {"BSD100": [0.0778, 30.17, 0.848]}, "RCAN": {"BSD100": [0.3589, 27.74, 0.742]}},
         "beside": {"IRN_sigma at 1": {"curve": "three", "sigma": 1}},
     },
 }
+BLIND = {("irn", "flow"): (0.45, 26.0, 0.2)}
+BICUBIC = {("bicubic", "flow"): (0.35, 27.0, 0.2)}
 DIAL = [(0.25, 31.0, 0.10), (0.20, 30.5, 0.11), (0.12, 29.0, 0.13)]
 
 
@@ -116,8 +125,8 @@ def _verdicts(found: dict[str, Any]) -> list[bool]:
 def test_the_laws_of_a_dial_are_judged_by_paired_differences(
     rescaling: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blind = {("bicubic", "flow"): (0.35, 27.0, 0.2), ("irn", "flow"): (0.45, 26.0, 0.2)}
-    _run(tmp_path, _levels(DIAL) | blind)
+    _run(tmp_path, _levels(DIAL) | BLIND)
+    _run(tmp_path / "bicubic", BICUBIC)
     _run(tmp_path / "two", _levels([DIAL[0], (0.22, 30.5, 0.11), DIAL[2]]))
     _run(tmp_path / "alone", _levels([(0.5, 20.0, 0.4), (0.3, 25.0, 0.2), (0.2, 30.0, 0.1)]))
     found = _main(rescaling, tmp_path, monkeypatch)
@@ -170,8 +179,8 @@ def test_a_law_that_does_not_hold_is_said_not_to(
     alone: list[tuple[float, float, float]] | None,
     expected: list[bool],
 ) -> None:
-    blind = {("bicubic", "flow"): (0.35, 27.0, 0.2), ("irn", "flow"): (0.45, 26.0, 0.2)}
-    _run(tmp_path, _levels(dial) | blind)
+    _run(tmp_path, _levels(dial) | BLIND)
+    _run(tmp_path / "bicubic", BICUBIC)
     if alone:
         _run(tmp_path / "alone", _levels(alone))
     assert _verdicts(_main(rescaling, tmp_path, monkeypatch)) == expected
@@ -180,13 +189,45 @@ def test_a_law_that_does_not_hold_is_said_not_to(
     assert f"Not made: two (`dvc repro` in two){'' if alone else '; alone (`dvc repro` in alone)'}." in text
 
 
+def test_what_was_not_made_is_said_and_left_out(
+    rescaling: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run(tmp_path, _levels(DIAL) | BLIND)
+    found = _main(rescaling, tmp_path, monkeypatch)
+    assert len(found["laws"]) == 4, "none of what sigma 0 is ahead of"
+    assert found["read"] == []
+    assert "; blind (`dvc repro` in bicubic)." in (tmp_path / "results/made/rescaling.md").read_text()
+
+
+def test_each_run_computes_what_is_shown_and_nothing_else() -> None:
+    settings = yaml.safe_load((HERE / "rescaling.yaml").read_text())
+    read = settings["read"]
+    shown: dict[str, set[tuple[str, str]]] = {}
+    for run, downscaler, upscalers in (
+        *((one["run"], one["downscaler"], one["upscalers"]) for one in settings["curves"].values()),
+        *((one["run"], one["downscaler"], [one["upscaler"]]) for one in settings["rows"].values()),
+        (read["run"], read["downscaler"], [read["blind"], *read["own"]]),
+        (*read["baseline"].values(), [read["blind"]]),
+    ):
+        shown.setdefault(run, set()).update((downscaler, upscaler) for upscaler in upscalers)
+    made, said = {}, {}
+    for path in HERE.rglob("params.yaml"):
+        params, folder = yaml.safe_load(path.read_text()), path.parent.relative_to(HERE).as_posix()
+        made[folder] = {
+            (downscaler, upscaler) for downscaler in params["downscalers"] for upscaler in params["upscalers"]
+        }
+        said[folder] = {key: value for key, value in params.items() if key not in ("downscalers", "upscalers")}
+    assert made == shown
+    assert all(one == said["."] for one in said.values()), "all of the same images, measured alike"
+
+
 def test_what_cannot_be_compared_is_one_line(
     rescaling: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match=r"images\.csv does not exist: run `dvc repro aggregate`"):
         _main(rescaling, tmp_path, monkeypatch)
-    blind = {("bicubic", "flow"): (0.35, 27.0, 0.2), ("irn", "flow"): (0.45, 26.0, 0.2)}
-    _run(tmp_path, _levels(DIAL) | blind)
+    _run(tmp_path, _levels(DIAL) | BLIND)
+    _run(tmp_path / "bicubic", BICUBIC)
     for curves, message in (
         (
             {"x": {"run": ".", "downscaler": "irn", "upscalers": NAMES[::-1]}},
@@ -214,7 +255,7 @@ def test_the_experiment_runs_to_its_end(tmp_path: Path, astronaut: NDArray[np.ui
     torch.save(IRNNet(IRNConfig((1, 1), growth=2)).state_dict(), tmp_path / "haar.pth")
     _photos(tmp_path / "photos", astronaut)
     kept = ("sigma-00", "sigma-10", "blind-1")
-    for name in (".", "two"):
+    for name in (".", "bicubic", "two"):
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         params = yaml.safe_load((HERE / name / "params.yaml").read_text())
@@ -238,13 +279,17 @@ def test_the_experiment_runs_to_its_end(tmp_path: Path, astronaut: NDArray[np.ui
     (tmp_path / "rescaling.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     script("rescaling/dial.py")
     main = script("rescaling/rescaling.py")
+    vars(main)["write_record"] = write_record  # these rows were made
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         main.main()
     results = tmp_path / "results" / settings["data"]
     assert {path.name for path in results.iterdir()} == {
         *("rescaling.md", "rescaling.json", "table.csv", "rescaling.png", "rescaling.svg", "rescaling.pdf"),
+        *("images.csv", "provenance.json", "bicubic", "two"),
     }
+    images = pd.concat([pd.read_csv(path) for path in results.rglob("images.csv")])
+    assert images.groupby("downscaler").size().to_dict() == {"bicubic": 2 * 2, "irn": 2 * (3 + 2)}
     table = pd.read_csv(results / "table.csv").set_index(["curve", "sigma", "measure"])["value"]
     # Untrained it is the mean of each block, enlarged without interpolation, and noise in the details at sigma 1.
     blocks = []
