@@ -18,7 +18,7 @@ from scipy import stats
 from ida_rd.balance.groups import Cells, cells, entropy, maximum_entropy
 from ida_rd.balance.stage import select
 from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.core.files import atomic_folder, write_text
+from ida_rd.core.files import atomic_folder, sha256_file, write_json, write_text
 from ida_rd.core.methods import validate
 from ida_rd.core.readers import read_yaml
 from ida_rd.core.seeds import generator
@@ -26,6 +26,7 @@ from ida_rd.core.tables import write_table
 from ida_rd.core.typeset import markdown_table, number
 from ida_rd.plan.schema import AttributeGroups
 from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
+from ida_rd.study.record import program
 
 METHODS = {
     "kmeans": "K-means on the features",
@@ -197,7 +198,11 @@ def main() -> None:
         tables[name] = measure(table, rules, list(paper), clusters=clusters, seed=parameters["seed"])
         texts.append(markdown(pool["title"], tables[name], cell_counts[name], paper))
     found = findings(tables, cell_counts, paper)
+    made = {"program": program(), **{key: parameters[key] for key in ("clusters", "seed", "pools")}}
+    files = {pool["file"] for pool in parameters["pools"].values()}
+    made["labels"] = {name: sha256_file(Path(parameters["labels"]) / name) for name in files}
     with atomic_folder("results") as folder:
+        write_json(folder / "provenance.json", made)
         for name, table in tables.items():
             write_table(folder / f"{name}.csv", table)
         write_text(folder / "table.md", "\n".join(["# Balanced subsets of faces\n", found, *texts]))

@@ -35,6 +35,7 @@ from ida_rd.core.typeset import interval, markdown_table, number, p_value, share
 from ida_rd.models.gaussian_field import ROUNDING, WHITE, Expected, expected, wiener_bound
 from ida_rd.models.gaussian_field import World as Belief
 from ida_rd.report.figures import COLOURS, MARKERS, STYLE, save
+from ida_rd.study.record import write_record
 from ida_rd.upscale import gaussian
 from ida_rd.upscale.contract import Problem
 from ida_rd.upscale.work import problem_of
@@ -297,6 +298,7 @@ def main() -> None:
     found, samples = compare(world, plan)
     page = text(settings.data, found, count, samples, world, clipped)
     with atomic_folder(Path("results") / settings.data) as folder:
+        write_record(plan, folder)
         save(draw(found), folder / "exact")
         write_table(folder / "table.csv", found)
         write_text(folder / "exact.md", f"{page}\n![exact and measured](exact.png)\n")

@@ -4,7 +4,8 @@ Every claim is a paired difference: per photograph, the mean of one condition mi
 latents), and the test that flips the signs of these. Claims of one kind by one upscaler are a family, corrected by
 Holm's method; that *all* of a family hold is a conjunction, which needs no correction (intersection-union). A claim is
 reversed if the difference is significant the other way. Writes ``metrics/validity.json`` and
-``metrics/tables/{claims,heat}.md`` beside this file.
+``metrics/tables/{claims,heat}.md`` beside this file, and what made each run, and its images' scores, in
+``metrics/tables/<run>``.
 
 The preset heat is that of the weights, which was set without looking at any order (`ida_rd.upscale.flow.preset_heat`).
 """
@@ -23,9 +24,11 @@ from ida_rd.aggregate.results import first_draw_failures, photographs_in
 from ida_rd.aggregate.statistics import Difference, Photographs, paired_difference, summarise
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, write_json, write_text
-from ida_rd.core.readers import read_yaml
+from ida_rd.core.project import Project
+from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.tables import read_table
 from ida_rd.core.typeset import counted, interval, markdown_table, number, p_value, share
+from ida_rd.study.record import write_record
 from ida_rd.upscale import flow
 
 HERE = Path(__file__).resolve().parent
@@ -284,6 +287,9 @@ def main() -> None:
         },
     }
     with atomic_folder(HERE / "metrics" / "tables") as folder:
+        for run in ("order", "factors"):
+            project = Project(HERE / run)
+            write_record(read_json(project.plan / "aggregate.json", hint=_hint(run)), folder / run, project=project)
         write_text(folder / "claims.md", "\n".join([text, *claims_table(groups)]) + "\n")
         below = heat_text(table, whole, preset)
         write_text(folder / "heat.md", "\n".join([*heat_table(means, photographs, preset), "", below]))

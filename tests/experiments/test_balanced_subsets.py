@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from conftest import ROOT, copy_code, run
 from made import script
 
 from ida_rd.balance.groups import entropy
+from ida_rd.core.files import sha256_file
 
 
 def test_balanced_subsets_reach_what_is_possible_and_the_paper(shared: Path, tmp_path: Path) -> None:
@@ -38,6 +40,9 @@ def test_balanced_subsets_reach_what_is_possible_and_the_paper(shared: Path, tmp
         assert by["kmeans", size] < bits < by["kmeans-of-cells", size]
     assert by["stratified", 30] == pytest.approx(4.507, abs=5e-4)
     assert by["stratified", 300] >= 4.58
+    made = json.loads((folder / "results/provenance.json").read_text())
+    assert made["labels"] == {"utkface_labels.csv.gz": sha256_file(shared / "ffhq/utkface_labels.csv.gz")}
+    assert (made["seed"], made["clusters"], made["pools"]) == (0, 24, parameters["pools"])
     text = (folder / "results/table.md").read_text()
     assert "| 1800 (the paper prints 1200) |" in text
     assert "at 600, 900, 1,800, 2,700, not at 30, 300" in text

@@ -20,6 +20,7 @@ from made import script
 from ida_rd.core.errors import UserError
 from ida_rd.models.gaussian_field import expected
 from ida_rd.models.linear_filters import FILTERS, kernel_of, over_aliases, transfer
+from ida_rd.study.record import write_record
 from ida_rd.upscale import gaussian
 from ida_rd.upscale.contract import Problem
 
@@ -62,6 +63,7 @@ def run_here(**upscalers: dict[str, Any]) -> None:
 
 def test_the_pipeline_finds_what_is_known(exact: ModuleType) -> None:
     run_here(bold={"method": "gaussian", "filter": "box", "noise": 0.0, "sigma": 20.0, "correlation": 0.5})
+    vars(exact)["write_record"] = write_record  # these rows have recipes
     exact.main()
     table = pd.read_csv("results/small/table.csv")
     assert set(table.downscaler) == set(DOWNSCALERS)
@@ -88,6 +90,11 @@ def test_the_pipeline_finds_what_is_known(exact: ModuleType) -> None:
     printed = pd.read_csv("metrics/tables/ida_rd.csv").set_index(["upscaler", "downscaler"])["mean"]
     for branch, row in scores.iterrows():
         assert row.measured == pytest.approx(printed[branch] * 255**2)
+    images = pd.read_csv("results/small/images.csv").groupby(["upscaler", "downscaler"]).mse.mean()
+    for branch, row in scores.iterrows():
+        assert row.measured == pytest.approx(images[branch] * 255**2, rel=1e-3), "from six digits"
+    made = json.loads(Path("results/small/provenance.json").read_text())
+    assert made["conditions"]["lanczos-noise-2"]["parameters"]["arguments"]["noise"] == 2
     found = json.loads(Path("results/small/exact.json").read_text())
     assert found["intervals"] == len(table)
     assert found["branches"]["matched/x4/box"]["score"]["exact"] == pytest.approx(scores.exact["matched", "box"])

@@ -16,6 +16,7 @@ from conftest import ROOT
 from made import make_rows, script
 
 from ida_rd.core.errors import UserError
+from ida_rd.core.files import write_json
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,13 @@ def test_claims_are_judged_by_paired_differences(
     subset = pd.DataFrame({"image_id": [f"i{i}" for i in range(30)], "photograph": [f"p{i // 2}" for i in range(30)]})
     for run in ("order", "factors"):
         subset.to_csv(tmp_path / run / "data/subset.csv", index=False)
+        write_json(tmp_path / run / "data/plan/aggregate.json", {"of": run})
+    kept: dict[str, tuple[str, Path]] = {}  # rows that are made up have no recipes: what would be written of which run
+    monkeypatch.setattr(
+        claims, "write_record", lambda plan, folder, project: kept.update({folder.name: (plan["of"], project.root)})
+    )
     claims.main()
+    assert kept == {run: (run, tmp_path / run) for run in ("order", "factors")}
     figures = json.loads((tmp_path / "metrics/validity.json").read_text())
     assert figures["preset_heat"] == 1
     assert figures["order"] == {"holds": 7, "reversed": 1, "not shown": 0, "all_hold": False}
