@@ -18,11 +18,19 @@ from typing import Any
 import torch
 
 from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.distort import lpips, pixel
 from ida_rd.models.edm.checkpoint import load_network
 from ida_rd.models.edm.solver import Solver, noise_levels
 from ida_rd.training.edm_watch import Sampled, Watch
-from ida_rd.training.measure import ENLARGED, Tools, centre_crops, curves, largest_pixels, measure_command, split
+from ida_rd.training.measure import (
+    ENLARGED,
+    Tools,
+    centre_crops,
+    curves,
+    distances_of,
+    largest_pixels,
+    measure_command,
+    split,
+)
 from ida_rd.training.patches import pillow
 from ida_rd.upscale.edm import Parameters
 from ida_rd.upscale.eight_bit import to_samples
@@ -73,8 +81,7 @@ def measure(
         raise UserError(f"--steps {' '.join(map(str, steps))}: {PRESET} must be among them: filters are compared there")
     net = load_network(weights)
     factor, images = net.config.factor, centre_crops(validation, crop, count, what="--validation")
-    distance = lpips.load(lpips.Parameters(path=str(backbone)), "cpu")
-    tools = Tools({"psnr": pixel.load(pixel.Parameters(), "cpu"), "lpips": distance}, to_samples)
+    tools = Tools(distances_of(["psnr", "lpips"], backbone), to_samples)
     networks = {number: Sampled(net, Solver(noise_levels(number)), torch.float32) for number in steps}
     by_steps, by_filter, drawn, lost, clipped = {}, {}, 0, 0, 0.0
     enlarged: dict[str, float] = {}

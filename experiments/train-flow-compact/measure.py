@@ -23,10 +23,18 @@ from numpy.typing import NDArray
 from ida_rd.aggregate.comparisons import holm
 from ida_rd.aggregate.statistics import mean_interval, sign_flip_p
 from ida_rd.core.errors import UserError, exit_with_line
-from ida_rd.distort import lpips, pixel
 from ida_rd.models.flow import load_network
 from ida_rd.training.flow import validation_bits
-from ida_rd.training.measure import ENLARGED, Curves, Tools, centre_crops, curves, largest_pixels, measure_command
+from ida_rd.training.measure import (
+    ENLARGED,
+    Curves,
+    Tools,
+    centre_crops,
+    curves,
+    distances_of,
+    largest_pixels,
+    measure_command,
+)
 from ida_rd.training.patches import pillow
 from ida_rd.upscale.eight_bit import to_samples
 
@@ -142,13 +150,7 @@ def measure(
     network = load_network(weights)
     factor = network.config.factor
     images = centre_crops(validation, CROP, count, what="--validation")
-    tools = Tools(
-        {
-            "psnr": pixel.load(pixel.Parameters(), "cpu"),
-            "lpips": lpips.load(lpips.Parameters(path=str(backbone)), "cpu"),
-        },
-        to_samples,
-    )
+    tools = Tools(distances_of(["psnr", "lpips"], backbone), to_samples)
     ranked = sorted({*(heat for heat in heats if heat in ORDER_HEATS), *([] if given is None else [given])})
     plan = [(pillow(name), heats if name == TRAINED else ranked) for name in FILTERS]
     found = curves(network, images, plan, tools, factor=factor, samples=samples, between={TRAINED: "lpips"})

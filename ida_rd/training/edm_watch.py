@@ -18,12 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ida_rd.core.methods import find_method
 from ida_rd.core.seeds import generator
 from ida_rd.models.edm.network import EDMNet, Given
 from ida_rd.models.edm.solver import Solver, noise_levels
 from ida_rd.training.edm_ring import as_images, normal
-from ida_rd.training.measure import Tools, centre_crops, curves, split
+from ida_rd.training.measure import Tools, centre_crops, curves, distances_of, split
 from ida_rd.training.patches import Pixels, pillow
 
 __all__ = ["GAINS", "Sampled", "Watch"]
@@ -122,9 +121,7 @@ class Watch:
         self.images = dict(list(found.items())[::stride][:count])
         self.filters = [pillow(name) for name in filters]
         self.solver, self.samples, self.precision = Solver(noise_levels(steps)), samples, precision
-        # Distances belong to a room that training does not know: the one that is named is asked for at run time.
-        method = find_method("distort", "lpips", where="--validation")
-        self.tools = Tools({"lpips": method.load(method.Parameters(path=lpips), "cpu")}, _rounded)
+        self.tools = Tools(distances_of(["lpips"], lpips), _rounded)
 
     @torch.inference_mode()
     def __call__(self, net: EDMNet) -> dict[str, float]:

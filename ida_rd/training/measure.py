@@ -1,7 +1,8 @@
 """Measure a trained decoder that draws samples, on images that training never saw: heat by heat, filter by filter.
 
-The distances and the rounding to 8 bits belong to rooms that training does not know, so whoever measures provides
-them (`Tools`); ``experiments/train-flow-compact/measure.py`` is an example.
+The distances and the rounding to 8 bits belong to rooms that training does not know: the former are asked for by name
+(`distances_of`), the latter is provided by whoever measures (`Tools`); ``experiments/train-flow-compact/measure.py`` is
+an example.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_json
 from ida_rd.core.images import image_files, read_image
+from ida_rd.core.methods import find_method
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.training.patches import Downscaling, Pixels
 from ida_rd.training.validation import centre_crop
@@ -34,6 +36,7 @@ __all__ = [
     "Tools",
     "centre_crops",
     "curves",
+    "distances_of",
     "energy_score",
     "largest_pixels",
     "lr_of",
@@ -96,6 +99,26 @@ class Tools:
 
     distances: Mapping[str, Distance]
     rounded: Callable[[Tensor], Rounded]
+
+
+def distances_of(names: Sequence[str], backbone: Path | str | None) -> dict[str, Distance]:
+    """Load distances on the CPU, with their defaults.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of ``psnr`` and ``lpips``.
+    backbone : Path or str, optional
+        File of torchvision's AlexNet, for LPIPS; None: it is in torch's cache.
+    """
+    path = None if backbone is None else str(backbone)
+    methods: dict[str, tuple[str, dict[str, Any]]] = {"psnr": ("pixel", {}), "lpips": ("lpips", {"path": path})}
+    found = {}
+    for name in names:
+        method, given = methods[name]
+        module = find_method("distort", method, where=name)
+        found[name] = module.load(module.Parameters(**given), "cpu")
+    return found
 
 
 @dataclass
