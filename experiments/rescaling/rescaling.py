@@ -113,7 +113,7 @@ class Comparison(Parameters):
 
 def runs_of(compared: Comparison) -> dict[str, Run]:
     """The runs that were made, by folder; this one must be among them, and all are of the same images."""
-    wanted = [one.run for one in (*compared.curves.values(), *compared.rows.values())]
+    wanted = [one.run for one in compared.curves.values()] + [one.run for one in compared.rows.values()]
     wanted += [compared.read.run, compared.read.baseline.run] if compared.read else []
     folders = dict.fromkeys([".", *wanted])
     runs = {folder: run for folder in folders if (run := opened(folder)) is not None}
