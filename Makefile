@@ -64,7 +64,8 @@ figures: $(VENV)/.installed
 experiments: $(VENV)/.installed
 	python experiments/sync.py
 
+# Every extra but the non-commercial one, pyiqa: nobody's default commands are held to what that brings.
 lock:
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --no-emit-index-url --no-emit-find-links \
-		--upgrade --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --extra perceptual \
+		--no-emit-index-url --no-emit-find-links --upgrade --output-file requirements.lock pyproject.toml

@@ -140,7 +140,7 @@ def test_methods_are_found_by_their_file() -> None:
         "stablesr",
     ]
     assert known_methods("distort") == ["dists", "lpips", "pixel", "st-lpips", "structural"]
-    assert known_methods("quality") == ["brisque", "niqe"]
+    assert known_methods("quality") == ["brisque", "niqe", "pyiqa"]
     assert known_methods("attributes") == ["deepface", "ffhq-features", "image-statistics", "table"]
     for stage, entry in ENTRY.items():
         for name in known_methods(stage):
