@@ -30,6 +30,7 @@ from ida_rd.core.methods import OpenedMethod, Parameters, open_method, validate
 from ida_rd.core.project import Project
 from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.recipes import read_recipe
+from ida_rd.core.software import MissingSoftware
 from ida_rd.core.tables import read_table, write_table
 from ida_rd.core.weights import MissingWeights
 from ida_rd.downscale.work import reduce_image
@@ -71,7 +72,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 
 def open_measures(compared: Compared) -> tuple[dict[str, OpenedMethod], dict[str, str]]:
-    """The measures whose files are here, and why others are left out."""
+    """The measures whose files and packages are here, and why others are left out."""
     found, missing = {}, {}
     for name, entry in compared.measures.items():
         if name in (SCORE, ONE_PATCH) or not isinstance(entry.get("method"), str):
@@ -82,9 +83,11 @@ def open_measures(compared: Compared) -> tuple[dict[str, OpenedMethod], dict[str
         try:
             method.module.load(method.parameters)
             found[name] = method
-        except MissingWeights:
+        except MissingSoftware as error:
+            missing[name] = str(error)
+        except MissingWeights as error:
             files = ", ".join(method.module.describe(method.parameters).weights)
-            missing[name] = f"its files are not here ({files}: see `ida-rd weights verify`)"
+            missing[name] = f"its files are not here ({files}: see `ida-rd weights verify`)" if files else str(error)
     return found, missing
 
 

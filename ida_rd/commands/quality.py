@@ -16,13 +16,14 @@ EXAMPLES = """\
 examples:
   ida-rd quality photo.png                                 NIQE by the model that ships
   ida-rd quality *.png --set patches=4                     to compare images of different sizes
-  ida-rd quality photo.png --measure brisque --set path=BRISQUE_release"""
+  ida-rd quality photo.png --measure brisque --set path=BRISQUE_release
+  ida-rd quality photo.png --measure pyiqa --set metric=maniqa   non-commercial: ida-rd[pyiqa]"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     json_option(parser)
     parser.add_argument("file", nargs="+", type=Path, metavar="FILE", help="an image")
-    parser.add_argument("--measure", default="niqe", metavar="NAME", help="niqe, brisque, ... (niqe)")
+    parser.add_argument("--measure", default="niqe", metavar="NAME", help="niqe, brisque, pyiqa, ... (niqe)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter of the measure")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -158,6 +159,46 @@ def test_the_papers_constant_is_recognised_by_a_model_that_has_it(nr_iqa: Module
     told = (planned / "results/made/nr-iqa.md").read_text()
     assert "The model 'toolbox', of constant 18.870, is the paper's." in told
     assert "The model 'own'" not in told
+
+
+def test_maniqa_by_its_line_is_measured_or_the_page_says_what_is_missing(
+    nr_iqa: ModuleType, planned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line that is commented out, since package and weights are for non-commercial use."""
+    monkeypatch.setenv("TORCH_HOME", str(planned / "empty"))
+    text = (HERE / "nr-iqa.yaml").read_text()
+    assert text.count("  # maniqa: {method: pyiqa") == 1
+    entry = yaml.safe_load(text.replace("  # maniqa: {", "  maniqa: {"))["measures"]["maniqa"]
+    settings = yaml.safe_load((planned / "nr-iqa.yaml").read_text())
+    settings |= {"measures": {"niqe": {"method": "niqe"}, "maniqa": entry}, "sizes": [192, 96], "blurs": {"bicubic": 0}}
+    (planned / "nr-iqa.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    nr_iqa.main()
+    page = (planned / "results/made/nr-iqa.md").read_text()
+    assert "## MANIQA (Table 12 alone)" in page
+    if find_spec("pyiqa") is None:
+        assert "Not measured: the package pyiqa is not installed: pip install 'ida-rd[pyiqa]' (non-commercial: " in page
+    else:
+        assert "Not measured: " in page
+        assert "PolyForm Noncommercial" in page
+
+
+def test_a_measure_of_pyiqas_has_a_dash_with_the_reason_below_its_least_side(nr_iqa: ModuleType, planned: Path) -> None:
+    pytest.importorskip("pyiqa", reason="needs the package pyiqa, which is non-commercial: pip install 'ida-rd[pyiqa]'")
+    from scipy.io import savemat
+
+    own = read_pristine()
+    savemat(planned / "own.mat", {"mu_prisparam": own.mean[None], "cov_prisparam": own.covariance})
+    entry = {"method": "pyiqa", "metric": "niqe", "path": str(planned / "own.mat")}
+    settings = yaml.safe_load((planned / "nr-iqa.yaml").read_text())
+    settings |= {"measures": {"niqe": entry}, "fewer": {}, "sizes": [192, 96], "blurs": {"bicubic": 0}}
+    (planned / "nr-iqa.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    nr_iqa.main()
+    page = (planned / "results/made/nr-iqa.md").read_text()
+    assert "## NIQE (weights of a file, by pyiqa: non-commercial), lower is better" in page
+    assert "-: 96 pixels: NIQE needs 192 pixels a side; this image has 96 x 96 (of a single patch pyiqa takes" in page
+    table = pd.read_csv(planned / "results/made/table.csv").set_index(["measure", "size"])["mean"]
+    assert np.isfinite(table["niqe", 192])
+    assert np.isnan(table["niqe", 96])
 
 
 @pytest.mark.parametrize(

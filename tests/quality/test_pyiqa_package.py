@@ -158,9 +158,7 @@ def test_the_command_prints_the_terms_and_one_value_per_image(tmp_path: Path, as
     Image.fromarray(astronaut[:200, :200]).save(tmp_path / "a.png")
     Image.fromarray(astronaut[:15, :200]).save(tmp_path / "b.png")
     command = [sys.executable, "-m", "ida_rd.commands", "quality", "a.png", "b.png", "--measure", "pyiqa"]
-    done = subprocess.run(
-        [*command, "--set", "metric=piqe"], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    done = subprocess.run([*command, "--set", "metric=piqe"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     first, value, dash = done.stdout.splitlines()
     assert first == "PIQE (by pyiqa: non-commercial); lower is better"

@@ -1,4 +1,4 @@
-"""MANIQA, MUSIQ, TOPIQ, CLIP-IQA and other measures of the package ``pyiqa``: *non-commercial*, and an extra of its own.
+"""MANIQA, MUSIQ, TOPIQ, CLIP-IQA and others, as the package ``pyiqa`` has them: *non-commercial*, an extra of its own.
 
 ``pip install 'ida-rd[pyiqa]'``: the package is under PolyForm Noncommercial 1.0.0, its store of weights under CC
 BY-NC-SA 4.0. Nothing of it ships with this project, which downloads nothing for it either: the package verifies no hash
@@ -65,7 +65,7 @@ class Parameters(Base):
         "brisque",
         "brisque_matlab",
         "piqe",
-    ] = Field(default="maniqa", description="pyiqa's name of it; *non-commercial*: the package, and its weights")
+    ] = Field(default="maniqa", description="pyiqa's name of it; package and weights are for non-commercial use")
     path: str | None = Field(
         default=None,
         min_length=1,
