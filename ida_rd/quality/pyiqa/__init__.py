@@ -29,7 +29,7 @@ from pydantic import Field, model_validator
 from ida_rd.core.errors import UserError
 from ida_rd.core.foreign import reason
 from ida_rd.core.methods import Parameters as Base
-from ida_rd.core.software import MissingSoftware, package_version
+from ida_rd.core.software import MissingSoftware
 from ida_rd.core.weights import MissingWeights, torch_cache
 from ida_rd.engine.device import device_name
 from ida_rd.quality.contract import Descriptor, Score, Undefined
@@ -113,7 +113,8 @@ def load(parameters: Parameters) -> Pyiqa:
         A file that it cannot read.
     """
     for module, install in packages(parameters).items():
-        package_version(module, install=install)
+        if find_spec(module) is None:
+            raise MissingSoftware(f"the package {module} is not installed: {install}")
     given = None if parameters.path is None else Path(parameters.path).expanduser()
     if given is not None and not given.is_file():
         raise UserError(f"path: {given} does not exist: give a file of weights of pyiqa's {parameters.metric}")
