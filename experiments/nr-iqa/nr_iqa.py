@@ -152,6 +152,9 @@ def scores(plan: dict[str, Any], compared: Compared, side: int) -> tuple[pd.Data
         rows += [begun | {"image_id": str(image_id), "value": value} for image_id, value in means.items()]
     label, better = (plan["distortions"][lead][key] for key in ("label", "better"))
     found = pd.DataFrame(rows).assign(undefined="", marks="")
+    if not found["size"].isin(compared.sizes).any():
+        sides = ", ".join(str(size) for size in sorted(set(found["size"])))
+        raise UserError(f"nr-iqa.yaml: sizes: the run scored LR images of {sides} pixels: name one of these too")
     return found[found["size"].isin(compared.sizes)], upscalers[0], {"label": f"IDA-RD: {label}", "better": better}
 
 

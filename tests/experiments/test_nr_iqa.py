@@ -205,6 +205,7 @@ def test_a_measure_of_pyiqas_has_a_dash_with_the_reason_below_its_least_side(nr_
     ("change", "problem"),
     [
         ({"sizes": [100]}, r"nr-iqa\.yaml: sizes: 100 does not divide 384, the side of data/hr/i0\.png"),
+        ({"sizes": [192]}, r"nr-iqa\.yaml: sizes: the run scored LR images of 96 pixels: name one of these too"),
         ({"blurs": {"bicubic": 0, "blur-9": 9}}, r"nr-iqa\.yaml: blurs: params\.yaml has no downscaler blur-9"),
         (
             {"measures": {"n": {"method": "nqie"}}},
