@@ -90,6 +90,7 @@ A compact diffusion decoder x{figures["factor"]}, {figures["parameters"] / 1e6:.
 Written by `experiments/train-diffusion-compact/describe_diffusion.py`; the figures are in `{weights.stem}.json`.
 
 * **Use**: the upscaler `edm`, {figures["preset"]} steps. It is stochastic and blind, and has no knob.
+* **Weights**: those of the last step, after the rates have fallen to 0; validation below, and its gains, are of their average.
 {provenance(training["images"], weights)} LR images by Pillow's {filters}.
 
 ## Training

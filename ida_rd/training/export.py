@@ -1,7 +1,7 @@
 """Turn a training run into a weight file: ``python -m ida_rd.training.export --run DIR --out FILE``.
 
-Takes the averaged weights, rounds them to float16, and writes safetensors with the network's
-configuration as metadata. The run's checkpoint says which they are.
+Takes the averaged weights, or with ``--last`` those of the last step, rounds them to float16, and writes safetensors
+with the network's configuration as metadata. The run's checkpoint says which they are.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ from ida_rd.training.loop import CHECKPOINT, read_checkpoint
 __all__ = ["export", "exported"]
 
 
-def export(run: Path, out: Path) -> None:
-    """Write the averaged weights of ``run/checkpoint.pt`` to `out`."""
-    write_bytes(out, exported(run))
+def export(run: Path, out: Path, *, last: bool = False) -> None:
+    """Write the averaged weights of ``run/checkpoint.pt``, or the last, to `out`."""
+    write_bytes(out, exported(run, last=last))
 
 
-def exported(run: Path, metadata: Mapping[str, str] | None = None) -> bytes:
-    """Content of the weight file of ``run/checkpoint.pt``; `metadata` are further texts in it."""
+def exported(run: Path, metadata: Mapping[str, str] | None = None, *, last: bool = False) -> bytes:
+    """Content of the weight file of ``run/checkpoint.pt``; `metadata` are further texts in it.
+
+    Where rates fall to 0, the last weights are settled by themselves, and an average that reaches back to steps of high
+    rates is not always the better one: of a network that still moved far, it is another network.
+    """
     checkpoint = run / CHECKPOINT
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint} does not exist: --run takes the --out of a training run")
@@ -35,8 +39,8 @@ def exported(run: Path, metadata: Mapping[str, str] | None = None) -> bytes:
     with decoding(f"{checkpoint}: not a checkpoint of a training", "--run takes the --out of a training run"):
         product = state["product"]
         done = state["stage"] == product["stage"]
-        averages = state["averages"][product["module"]]
-        tensors = {name: tensor.half().contiguous() for name, tensor in averages.items()}
+        weights = state["modules" if last else "averages"][product["module"]]
+        tensors = {name: tensor.half().contiguous() for name, tensor in weights.items()}
         config = json.dumps(product["config"])
     if not done:
         raise UserError(f"{checkpoint}: the run has not reached its stage {product['stage']} yet; let it continue")
@@ -57,8 +61,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m ida_rd.training.export", description=__doc__.split("\n")[0])
     parser.add_argument("--run", type=Path, required=True, help="the --out of a training run")
     parser.add_argument("--out", type=Path, required=True, help="the weight file to write")
+    parser.add_argument("--last", action="store_true", help="the weights of the last step, not their average")
     arguments = parser.parse_args()
-    export(arguments.run, arguments.out)
+    export(arguments.run, arguments.out, last=arguments.last)
 
 
 if __name__ == "__main__":

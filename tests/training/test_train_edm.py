@@ -12,7 +12,7 @@ import pytest
 import torch
 from compact_diffusion import TINY, network
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from training_photos import cut_photos, dying, held_out
 
@@ -95,6 +95,16 @@ def test_it_learns_and_its_weights_are_an_upscaler(tmp_path: Path, photos: Path)
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
     with pytest.raises(UserError, match="is another network than the options say: set --factor, --width and"):
         _run(photos, tmp_path / "other", tmp_path / "mine.safetensors", steps=1, width=4)
+
+
+def test_the_last_weights_are_exported_where_asked_for(tmp_path: Path, photos: Path) -> None:
+    _run(photos, tmp_path / "run", steps=6, ema=0.9)
+    state = torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)
+    for last, held in ((False, state["averages"]), (True, state["modules"])):
+        export(tmp_path / "run", tmp_path / "w.safetensors", last=last)
+        found = load_file(tmp_path / "w.safetensors")
+        assert all(torch.equal(tensor, held["net"][name].half()) for name, tensor in found.items())
+    assert exported(tmp_path / "run") != exported(tmp_path / "run", last=True)
 
 
 def test_encoder_and_mean_of_the_flow_stay_and_so_does_the_head_later(tmp_path: Path, photos: Path) -> None:
@@ -261,6 +271,7 @@ def test_what_is_watched_is_in_the_log_and_changes_nothing(shared: Path, tmp_pat
     seen = [entry for entry in log if "validation_lpips" in entry]
     assert [entry["step"] for entry in seen] == [2, 4]
     assert {"validation_ratio", "validation_bias2", "validation_energy", "gain_1", "seconds"} <= seen[0].keys()
+    assert seen[0]["last_gain_1"] != seen[0]["gain_1"], "of the weights themselves, and of their average"
     assert len(_run(photos, tmp_path / "seen", steps=4)) == len(log), "it goes on, at its end, with nobody watching"
     _run(photos, tmp_path / "not", steps=4)
     assert exported(tmp_path / "seen") == exported(tmp_path / "not")
