@@ -10,6 +10,7 @@ from typing import Any
 from ida_rd.calibration.branch import LEAST_SAMPLES, calibrate_branch
 from ida_rd.calibration.card import Card
 from ida_rd.calibration.draw import cards_figure
+from ida_rd.calibration.glance import glance_figure, several
 from ida_rd.calibration.resampling import Settings
 from ida_rd.calibration.text import Cards, cards_curves, cards_latex, cards_markdown, cards_table
 from ida_rd.core.errors import UserError
@@ -133,7 +134,10 @@ def records(cards: Cards) -> list[dict[str, Any]]:
 
 
 def write_cards(cards: Cards, folder: Path, title: str, notes: tuple[str, ...] = ()) -> None:
-    """Write ``calibration.csv``, ``.md``, ``.json``, ``.tex`` and the figure, and what it draws as ``curves.csv``."""
+    """Write ``calibration.csv``, ``.md``, ``.json``, ``.tex`` and the figure, and what it draws as ``curves.csv``.
+
+    Of several decoders there is ``glance.png`` besides.
+    """
     with atomic_folder(folder) as made:
         add_cards(cards, made, title, notes)
 
@@ -142,7 +146,11 @@ def add_cards(cards: Cards, folder: Path, title: str, notes: tuple[str, ...] = (
     """The same, into a folder that is being made."""
     write_table(folder / "calibration.csv", cards_table(cards))
     write_table(folder / "curves.csv", cards_curves(cards))
-    write_text(folder / "calibration.md", cards_markdown(cards, title, notes) + "\n![calibration](calibration.png)\n")
+    shown = ["glance", "calibration"] if several(cards) else ["calibration"]
+    pictures = "".join(f"\n![{name}]({name}.png)\n" for name in shown)
+    write_text(folder / "calibration.md", cards_markdown(cards, title, notes) + pictures)
     write_text(folder / "calibration.tex", cards_latex(cards))
     write_json(folder / "calibration.json", records(cards))
     save(cards_figure(cards, title), folder / "calibration")
+    if several(cards):
+        save(glance_figure(cards, title), folder / "glance")

@@ -110,3 +110,17 @@ def test_what_is_written_is_the_card(cards: dict[Branch, Card], tmp_path: Path) 
     assert height > 800
     with pytest.raises(UserError, match="card is there already: name a new folder"):
         check_new(folder)
+
+
+def test_several_decoders_have_a_figure_of_what_one_compares(cards: dict[Branch, Card], tmp_path: Path) -> None:
+    write_cards(cards, tmp_path / "one", "A title")
+    assert not (tmp_path / "one/glance.svg").exists(), "of one decoder there is nothing to compare"
+    assert "glance" not in (tmp_path / "one/calibration.md").read_text()
+    both = {**cards, **{Branch("other", b.factor, b.downscaler): card for b, card in cards.items()}}
+    write_cards(both, tmp_path / "two", "A title")
+    drawn = (tmp_path / "two/glance.svg").read_text()
+    upscalers = {branch.upscaler for branch in both}
+    assert len(upscalers) == 2
+    for text in (*(f"{name}, x4" for name in upscalers), "box", "nearest", "90% balls", "energy score of features"):
+        assert text in drawn, text
+    assert (tmp_path / "two/calibration.md").read_text().count("![glance](glance.png)") == 1
