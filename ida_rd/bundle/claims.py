@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,12 +28,13 @@ from ida_rd.downscale.recipe import stated as stated_downscaler
 from ida_rd.plan.schema import RunParameters
 from ida_rd.upscale.columns import declared
 from ida_rd.upscale.contract import Descriptor
-from ida_rd.upscale.recipe import as_adapted
+from ida_rd.upscale.recipe import as_adapted, own_weights
 from ida_rd.upscale.recipe import stated as stated_upscaler
 
 __all__ = ["Claims", "claims_of"]
 
 Recipe = dict[str, Any]
+NOWHERE = os.path.join(os.devnull, "nowhere")  # noqa: PTH118 - a path at which no system has a file
 DECIDED_BY_A_FILE = "settings"  # of an upscaler whose parameters name a file: that may hold its preset
 
 
@@ -51,6 +53,8 @@ class Claims:
         Recipes by their path in ``recipes``, those of distortions as ``distort/<name>``: the keys that are decided.
     weights : dict
         Ids of the weights of each of these, where they are known.
+    own : dict
+        Ids that ship and in whose place each of these has a file of the publisher's own: bundles of before named it so.
     packages : dict
         Modules that may be missing and that each of these asks for, where they are known.
     sources : dict
@@ -66,6 +70,7 @@ class Claims:
     upscalers: dict[str, Recipe | None] = field(default_factory=dict)
     methods: dict[str, Recipe] = field(default_factory=dict)
     weights: dict[str, set[str]] = field(default_factory=dict)
+    own: dict[str, set[str]] = field(default_factory=dict)
     packages: dict[str, set[str]] = field(default_factory=dict)
     sources: dict[str, Recipe] = field(default_factory=dict)
     data: Recipe = field(default_factory=dict)
@@ -206,6 +211,9 @@ def _upscaler(
         return
     asked = opens_nothing("upscale", entry)
     recipe, descriptor, method = stated_upscaler(name, asked, factor, parameters.seed, parameters.samples)
+    own: set[str] = set()
+    if asked != entry:
+        descriptor, own = _with_own_file(name, entry, factor, descriptor)
     if budget is not None:
         descriptor = dataclasses.replace(as_adapted(descriptor), asks=(*descriptor.asks, "adapted"))
     recipe, known = (
@@ -229,7 +237,20 @@ def _upscaler(
             weights = Project().adapted_of(Branch(name, factor, downscaler)).as_posix()
             claims.methods[path] |= {"adapted": {"path": weights, "budget": budget}}
         _packages(claims, path, method)
-        claims.weights[path] = set(descriptor.weights)
+        claims.weights[path] = set(descriptor.weights) - own
+        claims.own[path] = own
+
+
+def _with_own_file(name: str, entry: Recipe, factor: int, without: Descriptor) -> tuple[Descriptor, set[str]]:
+    """What a method says of itself that is given a file, whichever; and which weights that ship the file replaces.
+
+    A method that must look into the file is described `without` it.
+    """
+    try:
+        _, descriptor, method = stated_upscaler(name, opens_nothing("upscale", entry, instead=NOWHERE), factor, 0, 1)
+        return descriptor, set(own_weights(method, factor))
+    except UserError:
+        return without, set()
 
 
 def _dumped(stage: str, name: str, entry: Recipe) -> Recipe:

@@ -126,10 +126,17 @@ def objections(stage: str, where: str, entry: Any, vouched: Mapping[str, Path]) 
     return found
 
 
-def opens_nothing(stage: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+def opens_nothing(stage: str, entry: Mapping[str, Any], *, instead: str | None = None) -> dict[str, Any]:
     """An entry without the parameters that may name files, as far as they can be left out.
 
     What a method says of itself with these parameters opens no file of the publisher's choice.
+
+    Parameters
+    ----------
+    stage : str
+    entry : mapping
+    instead : str, optional
+        A path, in the place of each of these that is a text: it is not left out then.
     """
     module = find_method(stage, entry["method"], where=stage)
     harmless = _harmless(module) or ()
@@ -137,14 +144,16 @@ def opens_nothing(stage: str, entry: Mapping[str, Any]) -> dict[str, Any]:
 
     def inner(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return opens_nothing(stage, value) if "method" in value else {k: inner(v) for k, v in value.items()}
+            return opens_nothing(stage, value, instead=instead) if "method" in value else {k: inner(v) for k, v in value.items()}
         return [inner(part) for part in value] if isinstance(value, list) else value
 
-    return {
+    kept = {
         key: inner(value) if key in harmless else value
         for key, value in entry.items()
         if key in harmless or key in NOT_PARAMETERS or key not in defaults
     }
+    named = [key for key, value in entry.items() if key not in kept and isinstance(value, str)]
+    return kept | (dict.fromkeys(named, instead) if instead is not None else {})
 
 
 def with_own_files(parameters: Mapping[str, Any], files: Mapping[str, Path]) -> tuple[dict[str, Any], dict[str, Path]]:

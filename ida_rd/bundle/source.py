@@ -161,7 +161,8 @@ def _methods(recipe: dict[str, Any], claims: Claims, version: Version, *, exact:
         if given and not exact:
             problems.append(f"{where}: parameters.{min(given)}: missing")
         problems += _found(entry, where)
-        if claim in claims.weights and set(entry.get("weights", {})) != claims.weights[claim]:
+        before = set() if exact else claims.own.get(claim, set())
+        if claim in claims.weights and set(entry.get("weights", {})) - before != claims.weights[claim]:
             names = ", ".join(sorted(claims.weights[claim])) or "none"
             problems.append(f"{where}: its weights are not those of the method ({names})")
         if exact and claim in claims.packages and set(entry.get("packages", {})) != claims.packages[claim]:

@@ -9,7 +9,8 @@ decide nothing, and are not in its recipe; its name is there for messages alone.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ida_rd.core.code import code_hashes, forget
@@ -82,12 +83,11 @@ def found_recipe(method: OpenedMethod, *code: str) -> dict[str, Any]:
     return recipe
 
 
-def user_files(method: OpenedMethod, factor: int) -> dict[str, str]:
-    """Hashes of the files that a method names as part of its result (a program, a folder of LR images)."""
-    if not hasattr(method.module, "files"):
-        return {}
+def user_files(method: OpenedMethod, factor: int, own: Iterable[Path] = ()) -> dict[str, str]:
+    """Hashes of the files that a method names as part of its result (a program, a folder of LR images), and of `own`."""
+    named = method.module.files(method.parameters, factor) if hasattr(method.module, "files") else ()
     hashes: dict[str, str] = {}
-    for path in method.module.files(method.parameters, factor):
+    for path in (*named, *own):
         if path.suffix == ".py":
             hashes |= code_hashes(path)  # with what it imports
             continue
@@ -98,8 +98,10 @@ def user_files(method: OpenedMethod, factor: int) -> dict[str, str]:
     return hashes
 
 
-def check_user_files(method: OpenedMethod, recipe: Mapping[str, Any]) -> None:
+def check_user_files(method: OpenedMethod, recipe: Mapping[str, Any], own: Iterable[Path] = ()) -> None:
     """Refuse files of the user's that are not those that ``plan`` hashed; asked once, before the first unit.
+
+    Those of `user_files`, of which `own` are such that the method does not name itself.
 
     Raises
     ------
@@ -107,7 +109,7 @@ def check_user_files(method: OpenedMethod, recipe: Mapping[str, Any]) -> None:
         Names the first that changed, is new or is gone.
     """
     forget()
-    _compare(method.where, user_files(method, recipe["factor"]), recipe.get("files") or {})
+    _compare(method.where, user_files(method, recipe["factor"], own), recipe.get("files") or {})
 
 
 def check_source_files(method: OpenedMethod, recipe: Mapping[str, Any]) -> None:

@@ -257,7 +257,12 @@ def _check(weight: Weight, path: Path, digest: str) -> None:
             )
         )
     recipe = _expected.get()
-    if recipe is not None and recipe[0].get(weight.id, digest) != digest:
+    if recipe is None:
+        return
+    weights, files = recipe
+    # What the user trained is among the files of a recipe, unless that names it as weights.
+    expected = files.values() if own and weight.id not in weights else (weights.get(weight.id, digest),)
+    if digest not in expected:
         raise UserError(f"{path} (weights {weight.id}) changed since plan ran: run `dvc repro`")
 
 

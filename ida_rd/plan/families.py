@@ -71,4 +71,6 @@ def _kind(recipe: dict[str, Any]) -> dict[str, Any]:
     """What must be the same of a blind decoder and an adapted one: all but where the weights lie."""
     settled = recipe["settings"]  # what the parameters leave open, as it was decided
     parameters = {key: value for key, value in recipe["parameters"].items() if key != "path" and key not in settled}
-    return {key: recipe[key] for key in ("method", "weights", "settings")} | {"parameters": parameters}
+    found = {key: recipe[key] for key in ("method", "weights", "settings")} | {"parameters": parameters}
+    own = sorted((recipe.get("files") or {}).values())  # weights of the user's own, to begin from, by their content
+    return found | {"files": own}

@@ -272,7 +272,7 @@ def _board(one: Published, record: BranchResult | BranchResult1, name: str) -> t
     decoder = recipes.get(f"upscale/x{record.factor}/{record.upscaler}", {})
     what = [
         *(images, record.factor, record.upscaler, record.samples, results.seed, results.confidence),
-        *(decoder.get("method"), decoder.get("parameters"), decoder.get("weights")),
+        *(decoder.get("method"), decoder.get("parameters"), decoder.get("weights"), decoder.get("files")),
         # Methods of the publisher's own may be called alike and do anything: they are compared within their bundle.
         *(name, described["label"], distortion.get("method"), distortion.get("parameters"), distortion.get("weights")),
         one.name if alone else None,

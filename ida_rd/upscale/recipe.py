@@ -7,7 +7,7 @@ branch says where they will be, and `with_adapted` puts them in when it is run.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,20 @@ from ida_rd.core.files import sha256_file
 from ida_rd.core.methods import OpenedMethod, method_recipe, open_method
 from ida_rd.core.readers import read_json
 from ida_rd.core.recipes import found_recipe, identity, stated_recipe, used_weights, user_files
+from ida_rd.core.weights import catalogue, locate
 from ida_rd.upscale.contract import Descriptor, SizeRule
 
-__all__ = ["as_adapted", "branch_recipe", "remedy", "stated", "unit_identity", "upscale_recipe", "with_adapted"]
+__all__ = [
+    "as_adapted",
+    "branch_recipe",
+    "own_files",
+    "own_weights",
+    "remedy",
+    "stated",
+    "unit_identity",
+    "upscale_recipe",
+    "with_adapted",
+]
 
 
 def stated(
@@ -38,6 +49,41 @@ def stated(
         "settings": descriptor.settings,
     }
     return recipe, descriptor, method
+
+
+def own_weights(method: OpenedMethod, factor: int) -> dict[str, str]:
+    """Ids of weights that ship in whose place the user has a file of their own training, and its path.
+
+    Such a file is part of the recipe as the user's own, not as these weights. A method with ``files`` names its user's
+    files there; this is for a method without, also as a step of a chain. No file is looked for.
+    """
+    steps = getattr(method.parameters, "steps", None)
+    if isinstance(steps, list) and all(isinstance(step, Mapping) and {"method", "factor"} <= {*step} for step in steps):
+        found: dict[str, str] = {}
+        for i, step in enumerate(steps):
+            plain = {key: value for key, value in step.items() if key != "factor"}
+            found |= own_weights(open_method(method_recipe("upscale", f"steps.{i}", plain)), step["factor"])
+        return found
+    if hasattr(method.module, "files"):
+        return {}
+    known, named = catalogue(), method.module.describe(method.parameters, factor).weights
+    return {
+        key: path
+        for key, path in named.items()
+        if path is not None and key in known and known[key].file is not None
+    }
+
+
+def own_files(method: OpenedMethod, factor: int, weights: Iterable[str] = ()) -> list[Path]:
+    """Those files, but not in the place of `weights`, which the recipe has by their ids.
+
+    Raises
+    ------
+    UserError
+        There is no such file.
+    """
+    found = own_weights(method, factor)
+    return [locate(key, path, download=False).path for key, path in found.items() if key not in weights]
 
 
 def remedy(rule: SizeRule) -> str:
@@ -83,9 +129,11 @@ def upscale_recipe(
         descriptor = dataclasses.replace(as_adapted(descriptor), asks=(*descriptor.asks, "adapted"))
     if size is not None and (problem := descriptor.size.problem(size[0] // factor, size[1] // factor, factor)):
         raise UserError(f"factor {factor}: {problem}; {remedy(descriptor.size)}")
+    own = own_weights(method, factor)
+    listed = {key: path for key, path in descriptor.weights.items() if key not in own}
     recipe |= found_recipe(method, "ida_rd.upscale.work") | {
-        "files": user_files(method, factor),
-        "weights": used_weights(descriptor.weights, download=download),
+        "files": user_files(method, factor, own_files(method, factor)),
+        "weights": used_weights(listed, download=download),
     }
     return recipe, descriptor
 
@@ -134,9 +182,11 @@ def with_adapted(recipe: dict[str, Any], root: Path) -> dict[str, Any]:
     expected = record.get("sha256") if isinstance(record, dict) else None
     if not path.is_file() or sha256_file(path) != expected:
         raise UserError(f"{path}: is not the weight file that the record beside it names: run `dvc repro`")
-    (weight,) = recipe["weights"]
+    method = open_method(recipe)
+    (weight,) = recipe["weights"] or own_weights(method, recipe["factor"])
     return recipe | {
         "parameters": recipe["parameters"] | {"path": str(path)},
+        "files": user_files(method, recipe["factor"]),  # without the file that the training began from
         "weights": {weight: expected},
         "adapted": recipe["adapted"] | {"path": str(path)},
     }

@@ -18,7 +18,7 @@ from ida_rd.engine.environment import joined
 from ida_rd.engine.store import Store
 from ida_rd.engine.units import Timed, Unit, Work, run
 from ida_rd.upscale.need import need_of
-from ida_rd.upscale.recipe import remedy, unit_identity, with_adapted
+from ida_rd.upscale.recipe import own_files, remedy, unit_identity, with_adapted
 from ida_rd.upscale.work import ROW, open_work
 
 __all__ = ["upscale_folder", "write_sr"]
@@ -64,7 +64,7 @@ def upscale_folder(recipe: dict[str, Any], lr_folder: Path, target: Path, store:
     """
     images = image_files(lr_folder, what="LR images")
     method = open_method(recipe)
-    check_user_files(method, recipe)
+    check_user_files(method, recipe, own_files(method, recipe["factor"], recipe["weights"]))
     sizes = _sizes(method, recipe, images)
     what = unit_identity(recipe)
     units, needs = [], dict[tuple[int, int], float | None]()
