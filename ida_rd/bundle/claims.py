@@ -34,7 +34,7 @@ from ida_rd.upscale.recipe import stated as stated_upscaler
 __all__ = ["Claims", "claims_of"]
 
 Recipe = dict[str, Any]
-NOWHERE = os.path.join(os.devnull, "nowhere")  # noqa: PTH118 - a path at which no system has a file
+NOWHERE = os.path.join(os.devnull, "nowhere")  # a path at which no system has a file
 DECIDED_BY_A_FILE = "settings"  # of an upscaler whose parameters name a file: that may hold its preset
 
 

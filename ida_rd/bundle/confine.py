@@ -144,7 +144,11 @@ def opens_nothing(stage: str, entry: Mapping[str, Any], *, instead: str | None =
 
     def inner(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return opens_nothing(stage, value, instead=instead) if "method" in value else {k: inner(v) for k, v in value.items()}
+            return (
+                opens_nothing(stage, value, instead=instead)
+                if "method" in value
+                else {k: inner(v) for k, v in value.items()}
+            )
         return [inner(part) for part in value] if isinstance(value, list) else value
 
     kept = {

@@ -84,7 +84,7 @@ def found_recipe(method: OpenedMethod, *code: str) -> dict[str, Any]:
 
 
 def user_files(method: OpenedMethod, factor: int, own: Iterable[Path] = ()) -> dict[str, str]:
-    """Hashes of the files that a method names as part of its result (a program, a folder of LR images), and of `own`."""
+    """Hashes of the files that a method names as part of its result (a program, LR images), and of those of `own`."""
     named = method.module.files(method.parameters, factor) if hasattr(method.module, "files") else ()
     hashes: dict[str, str] = {}
     for path in (*named, *own):

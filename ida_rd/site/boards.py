@@ -270,9 +270,10 @@ def _board(one: Published, record: BranchResult | BranchResult1, name: str) -> t
     recipes = checked.recipe["recipes"]
     distortion = recipes.get("distort", {}).get("distortions", {}).get(name, {})
     decoder = recipes.get(f"upscale/x{record.factor}/{record.upscaler}", {})
+    own = {name: sha for name, sha in (decoder.get("files") or {}).items() if not name.endswith(".py")}  # not its code
     what = [
         *(images, record.factor, record.upscaler, record.samples, results.seed, results.confidence),
-        *(decoder.get("method"), decoder.get("parameters"), decoder.get("weights"), decoder.get("files")),
+        *(decoder.get("method"), decoder.get("parameters"), decoder.get("weights"), own),
         # Methods of the publisher's own may be called alike and do anything: they are compared within their bundle.
         *(name, described["label"], distortion.get("method"), distortion.get("parameters"), distortion.get("weights")),
         one.name if alone else None,

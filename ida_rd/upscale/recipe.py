@@ -68,9 +68,7 @@ def own_weights(method: OpenedMethod, factor: int) -> dict[str, str]:
         return {}
     known, named = catalogue(), method.module.describe(method.parameters, factor).weights
     return {
-        key: path
-        for key, path in named.items()
-        if path is not None and key in known and known[key].file is not None
+        key: path for key, path in named.items() if path is not None and key in known and known[key].file is not None
     }
 
 
