@@ -11,6 +11,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from ida_rd.adapt.recipe import adaptation_of
 from ida_rd.attributes.recipe import stated as stated_source
 from ida_rd.bundle.confine import is_own, objections, opens_nothing
 from ida_rd.core.errors import UserError
-from ida_rd.core.methods import SECTION, method_recipe, open_method
+from ida_rd.core.methods import SECTION, OpenedMethod, method_recipe, open_method
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.recipes import SCHEMA, identity
 from ida_rd.distort.recipe import stated as stated_distortion
@@ -210,10 +211,8 @@ def _upscaler(
             claims.methods[f"upscale/{key}/{downscaler}"] = recipe
         return
     asked = opens_nothing("upscale", entry)
-    recipe, descriptor, method = stated_upscaler(name, asked, factor, parameters.seed, parameters.samples)
-    own: set[str] = set()
-    if asked != entry:
-        descriptor, own = _with_own_file(name, entry, factor, descriptor)
+    recipe, descriptor, method = _said_by(name, entry, asked, factor, parameters)
+    own = set(own_weights(method, factor))
     if budget is not None:
         descriptor = dataclasses.replace(as_adapted(descriptor), asks=(*descriptor.asks, "adapted"))
     recipe, known = (
@@ -241,16 +240,18 @@ def _upscaler(
         claims.own[path] = own
 
 
-def _with_own_file(name: str, entry: Recipe, factor: int, without: Descriptor) -> tuple[Descriptor, set[str]]:
-    """What a method says of itself that is given a file, whichever; and which weights that ship the file replaces.
+def _said_by(
+    name: str, entry: Recipe, asked: Recipe, factor: int, parameters: RunParameters
+) -> tuple[Recipe, Descriptor, OpenedMethod]:
+    """What an upscaler says of itself: where it is given a file, what it says with a file, whichever that is.
 
-    A method that must look into the file is described `without` it.
+    One that must look into the file is `asked` without it, and what it says then may be something else.
     """
-    try:
-        _, descriptor, method = stated_upscaler(name, opens_nothing("upscale", entry, instead=NOWHERE), factor, 0, 1)
-        return descriptor, set(own_weights(method, factor))
-    except UserError:
-        return without, set()
+    if asked != entry:
+        with suppress(UserError):
+            somewhere = opens_nothing("upscale", entry, instead=NOWHERE)
+            return stated_upscaler(name, somewhere, factor, parameters.seed, parameters.samples)
+    return stated_upscaler(name, asked, factor, parameters.seed, parameters.samples)
 
 
 def _dumped(stage: str, name: str, entry: Recipe) -> Recipe:

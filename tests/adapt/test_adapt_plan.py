@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from ida_rd.bundle.claims import claims_of
 from ida_rd.bundle.publish import publish
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file
-from ida_rd.core.recipes import identity
+from ida_rd.core.methods import open_method
+from ida_rd.core.recipes import check_user_files, identity
+from ida_rd.core.weights import locate
 from ida_rd.plan.schema import RunParameters
 from ida_rd.plan.stage import make_recipes
-from ida_rd.upscale.recipe import unit_identity, with_adapted
+from ida_rd.upscale.recipe import own_files, unit_identity, with_adapted
 from ida_rd.upscale.work import problem_of
 
 WITH: dict[str, Any] = yaml.safe_load(SMALL) | {
@@ -204,6 +207,30 @@ def test_what_a_bundle_claims_of_an_adapted_decoder_is_what_plan_wrote(here: Pat
     assert claims.methods[path]["adapted"] == recipe["recipes"][path]["adapted"]
     assert claims.upscalers["x4/tuned"] == json.loads(json.dumps(recipe["upscalers"]["x4/tuned"]))
     assert any(what.startswith("adapted.tuned: its weights") for what in claims.unknown)
+
+
+def test_a_training_may_begin_from_a_file_of_ones_own(here: Path) -> None:
+    """It is a file of the recipe; a branch has the trained weights in its place, and stands beside that file's flow."""
+    shutil.copyfile(locate("flow-compact.x4").path, here / "own.safetensors")
+    parameters = copy.deepcopy(WITH)
+    parameters["upscalers"]["own"] = {"method": "flow", "heat": 0.9, "path": "own.safetensors"}
+    parameters["adapted"]["tuned"]["path"] = "own.safetensors"
+    recipes = _plan(parameters)
+    branch = recipes["upscale/x4/tuned/bicubic"]
+    base = {"own.safetensors": sha256_file(here / "own.safetensors")}
+    assert (branch["files"], branch["weights"]) == (base, {})
+    assert [one["blind"] for one in recipes["aggregate"]["matched"]] == ["own"]
+    claims = claims_of(RunParameters.model_validate(parameters), {})
+    assert claims.weights["upscale/x4/tuned/bicubic"] == set()
+
+    path = here / branch["adapted"]["path"]
+    path.parent.mkdir(parents=True)
+    shutil.copyfile(locate("flow-compact.x8").path, path)
+    path.with_suffix(".json").write_text(json.dumps({"sha256": sha256_file(path)}))
+    whole = with_adapted(branch, here)
+    assert (whole["files"], whole["weights"]) == ({}, {"flow-compact.x4": sha256_file(path)})
+    method = open_method(whole)
+    check_user_files(method, whole, own_files(method, 4, whole["weights"]))
 
 
 def test_the_schema_of_editors_knows_adapted_upscalers() -> None:

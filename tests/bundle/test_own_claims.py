@@ -72,3 +72,13 @@ def test_a_bundle_of_before_names_the_file_as_weights(here: Path) -> None:
     values = yaml.safe_load(SMALL) | {"upscalers": {"mine": FLOW}}
     claims = claims_of(validate(RunParameters, values, where=""), {})
     assert claims.own["upscale/x4/mine/bicubic"] == {"flow-compact.x4"}
+
+
+def test_a_network_of_a_factor_that_none_ships_for_is_described(here: Path) -> None:
+    values = yaml.safe_load(SMALL) | {
+        "factors": [8],
+        "upscalers": {"mine": {"method": "irn", "path": "irn8.safetensors"}},
+    }
+    claimed = claims_of(validate(RunParameters, values, where=""), {}).upscalers["x8/mine"]
+    assert claimed is not None
+    assert claimed["licence"] == "the file's"

@@ -32,7 +32,7 @@ def _other(shipped: Path, target: Path) -> None:
     """The same network with another tensor."""
     with safe_open(shipped, "pt") as file:
         tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
-    first = min(tensors)
+    first = min(key for key in tensors if key.endswith(".weight"))
     save_file(tensors | {first: tensors[first] * 1.01}, target, metadata=metadata)
 
 

@@ -11,11 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from ida_rd.core.errors import UserError
+from ida_rd.core.files import sha256_file
 from ida_rd.core.seeds import Draw
 from ida_rd.core.weights import locate
 from ida_rd.upscale import flow
 from ida_rd.upscale.check import check_upscaler
 from ida_rd.upscale.contract import Problem
+from ida_rd.upscale.recipe import upscale_recipe
 
 
 def test_the_shipped_flow_keeps_the_upscaler_contract() -> None:
@@ -55,6 +57,17 @@ def test_a_factor_without_weights_is_refused_by_name() -> None:
 def test_terms_of_what_ships_are_not_said_of_another_file(tmp_path: Path) -> None:
     assert "Apache-2.0" in flow.describe(flow.Parameters(), 4).licence
     assert flow.describe(flow.Parameters(path=str(tmp_path / "own.safetensors")), 4).licence == "the file's"
+
+
+def test_a_file_of_ones_own_is_a_file_of_the_recipe_and_what_ships_is_weights(tmp_path: Path) -> None:
+    shipped = locate("flow-compact.x4")
+    own = Path(shutil.copyfile(locate("flow-compact.x8").path, tmp_path / "own.safetensors"))
+    recipe, _ = upscale_recipe("mine", {"method": "flow", "path": str(own)}, 4, 0, 2, size=None, download=False)
+    assert (recipe["files"], recipe["weights"]) == ({"own.safetensors": sha256_file(own)}, {})
+    recipe, _ = upscale_recipe("mine", {"method": "flow"}, 4, 0, 2, size=None, download=False)
+    assert (recipe["files"], recipe["weights"]) == ({}, {"flow-compact.x4": shipped.sha256})
+    with pytest.raises(UserError, match=r"nowhere\.safetensors \(weights flow-compact\.x4\): no such file"):
+        upscale_recipe("mine", {"method": "flow", "path": "nowhere.safetensors"}, 4, 0, 2, size=None, download=False)
 
 
 def test_the_preset_heat_is_what_the_figures_beside_the_weights_say(tmp_path: Path) -> None:
