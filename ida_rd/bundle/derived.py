@@ -139,7 +139,7 @@ def licences(recipe: dict[str, Any], weights: Iterable[str]) -> str:
         factor, _, name = path.partition("/")
         lines.append(f"* {name} {factor}: {upscaler['licence'] or 'not stated'}.")
     lines += ["", "## Weights", ""]
-    lines += [line for key in weights for line in _terms_of(recipe, key)] or ["None."]
+    lines += [line for key in sorted(weights) for line in _terms_of(recipe, key)] or ["None."]
     if terms := [
         f"* by {name}: {source['terms']}." for name, source in recipe["attributes"].items() if source["terms"]
     ]:

@@ -40,3 +40,13 @@ def test_files_that_share_an_id_are_named_each_with_its_own_terms() -> None:
 def test_one_file_is_named_as_before() -> None:
     (line,) = _said({})
     assert line.startswith(f"* stylegan.synthesis (sha256 `{'c' * 64}`): {STYLES}")
+
+
+def test_the_order_of_weights_in_a_run_is_not_that_of_the_text() -> None:
+    """`publish` has them in the order of the run, `verify` in that of the sorted file: both write the same."""
+    ids = ("srflow.df2k_x4", "lpips.alex")
+    distortions = {key: {"weights": {key: "a" * 64}} for key in ids}
+    recipes: dict[str, Any] = {"distort": {"distortions": distortions}}
+    recipe = {"upscalers": {}, "recipes": recipes, "attributes": {}, "images": {"source": "sample-photos"}}
+    assert list(weights_of(recipes)) == list(ids)
+    assert licences(recipe, weights_of(recipes)) == licences(recipe, sorted(ids))

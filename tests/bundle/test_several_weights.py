@@ -137,9 +137,8 @@ def test_a_flow_of_the_users_own_is_published_and_computed_again(
     assert own not in terms
     assert own not in (bundle / "results.json").read_text()
 
-    mine = "mine/x4/bicubic"
-    alone = rerun(checked, 3, files={"images.path": both / "photos"})
+    alone = rerun(checked, 1, files={"images.path": both / "photos"})
     assert any("--file upscalers.mine.path=PATH" in why for why in alone.left_out.values())
     given = {"images.path": both / "photos", "upscalers.mine.path": both / "own.safetensors"}
     again = rerun(checked, 3, files=given)
-    assert mine in {one.branch.path for one in again.branches}
+    assert any(one.branch.startswith("mine") for one in again.branches)
