@@ -44,7 +44,7 @@ def test_one_file_is_named_as_before() -> None:
 
 def test_the_order_of_weights_in_a_run_is_not_that_of_the_text() -> None:
     """`publish` has them in the order of the run, `verify` in that of the sorted file: both write the same."""
-    ids = ("srflow.df2k_x4", "lpips.alex")
+    ids = ("irn-sigma.x4", "flow-compact.x4")
     distortions = {key: {"weights": {key: "a" * 64}} for key in ids}
     recipes: dict[str, Any] = {"distort": {"distortions": distortions}}
     recipe = {"upscalers": {}, "recipes": recipes, "attributes": {}, "images": {"source": "sample-photos"}}
