@@ -261,8 +261,8 @@ def _check(weight: Weight, path: Path, digest: str) -> None:
         return
     weights, files = recipe
     # What the user trained is among the files of a recipe, unless that names it as weights.
-    expected = files.values() if own and weight.id not in weights else (weights.get(weight.id, digest),)
-    if digest not in expected:
+    known = {*files.values()} if own and weight.id not in weights else {weights.get(weight.id, digest)}
+    if digest not in known:
         raise UserError(f"{path} (weights {weight.id}) changed since plan ran: run `dvc repro`")
 
 
