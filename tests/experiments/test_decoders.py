@@ -268,7 +268,7 @@ def test_an_entry_is_one_of_its_method_and_names_files_as_they_are_published(at_
     validate(method.Parameters, entry, where="x")
     known = {weight.name or str(weight.url).rsplit("/", 1)[-1] for weight in catalogue().values()}
     known |= {weight.archive.rsplit("/", 1)[-1] for weight in catalogue().values() if weight.archive}
-    assert name in ("sr3", "diffusion-compact") or set(network["files"].values()) <= known
+    assert name == "sr3" or set(network["files"].values()) <= known
 
 
 def test_decoders_whose_files_are_all_there_are_entered(at_hand: ModuleType, tmp_path: Path) -> None:
@@ -302,4 +302,4 @@ def test_decoders_whose_files_are_all_there_are_entered(at_hand: ModuleType, tmp
     assert "pulse" in at_hand.entries(NETWORKS, files, [4], 1024)[0]
     text = (HERE / "params.yaml").read_text()
     entered = yaml.safe_load(at_hand.entered(text, found))["upscalers"]
-    assert list(entered) == ["flow-compact", "flow-warm", "flow-cool", *found]
+    assert list(entered) == ["flow-compact", "flow-warm", "flow-cool", "edm", *found]
