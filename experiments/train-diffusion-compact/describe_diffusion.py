@@ -70,7 +70,8 @@ def phase(training: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> str:
 
 def measured(rows: Mapping[str, Mapping[str, float]], first: str, labels: Mapping[str, str]) -> str:
     """Measures by steps or by filter, in Markdown."""
-    table = [[key, number(row["psnr"], 2), *(number(row[name], 4) for name in labels)] for key, row in rows.items()]
+    ordered = sorted(rows.items(), key=lambda item: (0, int(item[0])) if item[0].isdigit() else (1, 0))
+    table = [[key, number(row["psnr"], 2), *(number(row[name], 4) for name in labels)] for key, row in ordered]
     return "\n".join(markdown_table([first, "PSNR (dB)", *labels.values()], table))
 
 

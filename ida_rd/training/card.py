@@ -164,9 +164,10 @@ def draw_heats(
     plot = Figure(figsize=(12, 8))
     FigureCanvasAgg(plot)
     parts = plot.subfigures(2, 1, height_ratios=(1, 2), squeeze=False)[:, 0]
-    axes = parts[0].subplots(1, len(labels), squeeze=False, gridspec_kw={"wspace": 0.35})[0]
+    axes = parts[0].subplots(1, len(labels), squeeze=False, gridspec_kw={"wspace": 0.5})[0]
     for ax, (name, label) in zip(axes, labels.items(), strict=True):
-        ax.plot(list(heats), [row[name] for row in heats.values()], marker="o")
+        at = sorted(heats)  # a file of figures has them in the order of their texts
+        ax.plot(at, [heats[heat][name] for heat in at], marker="o")
         ax.axvline(preset, color="grey", linestyle=":")
         ax.set(xlabel=axis, ylabel=label)
     grid = parts[1].subplots(len(rows), len(columns), squeeze=False)
