@@ -30,9 +30,20 @@ def functions_of(questions: dict[str, Any], chosen: list[str]) -> set[str]:
 
 
 def without_others(text: str, downscalers: list[str], kept: set[str]) -> str:
-    """The text of params.yaml without the lines of other downscalers; each has one line of its own."""
-    others = tuple(f"  {name}: {{" for name in downscalers if name not in kept)
-    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(others))
+    """The text of params.yaml without the lines of other downscalers.
+
+    Raises
+    ------
+    UserError
+        One of them is not a line of its own, and so would stay.
+    """
+    others = [name for name in downscalers if name not in kept]
+    lines = text.splitlines(keepends=True)
+    for name in others:
+        if not any(line.startswith(f"  {name}: {{") for line in lines):
+            raise UserError(f"params.yaml: downscalers.{name}: write it as one line, {name}: {{method: ...}}")
+    begun = tuple(f"  {name}: {{" for name in others)
+    return "".join(line for line in lines if not line.startswith(begun))
 
 
 def main() -> None:

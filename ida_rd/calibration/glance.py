@@ -6,12 +6,11 @@ from textwrap import fill
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ida_rd.calibration.card import BALLS, LENGTHS, LEVELS, RATIO, Card
-from ida_rd.calibration.text import Cards
+from ida_rd.calibration.text import Cards, row_of
 from ida_rd.core.project import Branch
 from ida_rd.core.typeset import counted
 from ida_rd.report.style import COLOURS, MARKERS, STYLE, write_below
@@ -52,8 +51,8 @@ def glance_figure(cards: Cards, title: str) -> Figure:
                 places = {branch: downscalers.index(branch.downscaler) + offset for branch in found}
                 _points(axis, found, places, space, quantity, i, f"{decoder[0]}, x{decoder[1]}")
             axis.set_title(name, fontsize=8)
-            if quantity != ENERGY:
-                axis.axvline(_row(first, space, quantity).exact, color=LINE, linewidth=0.8, zorder=0)
+            if quantity != ENERGY and (row := row_of(first, space, quantity)) is not None:
+                axis.axvline(float(row.exact), color=LINE, linewidth=0.8, zorder=0)
             if quantity in (RATIO, LENGTHS):
                 axis.set_xscale("log")
                 ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5) if axis.get_xlim()[0] <= tick <= axis.get_xlim()[1]]
@@ -71,21 +70,17 @@ def glance_figure(cards: Cards, title: str) -> Figure:
     return figure
 
 
-def _row(card: Card, space: str, quantity: str) -> pd.Series:
-    rows = card.rows[(card.rows.space == space) & (card.rows.quantity == quantity)]
-    return rows.iloc[0]
-
-
 def _points(
     axis: Axes, cards: dict[Branch, Card], places: dict[Branch, float], space: str, quantity: str, at: int, name: str
 ) -> None:
-    """The values of one decoder with their intervals; one without an interval has none."""
-    rows = [(_row(card, space, quantity), places[branch]) for branch, card in cards.items()]
+    """The values of one decoder with their intervals; what a card does not have is left out."""
+    found = [(row_of(card, space, quantity), places[branch]) for branch, card in cards.items()]
+    rows = [(row, place) for row, place in found if row is not None]
     values, low, high = (np.array([float(row[key]) for row, _ in rows]) for key in ("value", "low", "high"))
     axis.errorbar(
         values,
         [place for _, place in rows],
-        xerr=np.nan_to_num(np.stack([values - low, high - values])),
+        xerr=np.nan_to_num(np.stack([values - low, high - values])).clip(0),  # an interval need not hold its value
         linestyle="",
         color=COLOURS[at % len(COLOURS)],
         marker=MARKERS[at % len(MARKERS)],

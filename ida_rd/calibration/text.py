@@ -10,7 +10,7 @@ from ida_rd.calibration.card import BALLS, LENGTHS, LEVELS, MEAN_RANK, MISSES, O
 from ida_rd.core.project import Branch
 from ida_rd.core.typeset import counted, interval, latex_tabular, latex_text, markdown_table, number
 
-__all__ = ["CLEAR", "Cards", "cards_curves", "cards_latex", "cards_markdown", "cards_table", "verdict_of"]
+__all__ = ["CLEAR", "Cards", "cards_curves", "cards_latex", "cards_markdown", "cards_table", "row_of", "verdict_of"]
 
 Cards = Mapping[Branch, Card]
 CLEAR = "no departure seen"
@@ -61,7 +61,8 @@ def cards_curves(cards: Cards) -> pd.DataFrame:
     return _joined(cards, "curves")
 
 
-def _row(card: Card, space: str, quantity: str) -> pd.Series | None:
+def row_of(card: Card, space: str, quantity: str) -> pd.Series | None:
+    """The row of a card, if it has that one: small images have no features."""
     found = card.rows[(card.rows.space == space) & (card.rows.quantity == quantity)]
     return found.iloc[0] if len(found) else None
 
@@ -77,7 +78,9 @@ def cards_markdown(cards: Cards, title: str, notes: tuple[str, ...] = ()) -> str
     """The cards of one or more upscalers, one row per branch."""
     first = next(iter(cards.values()))
     confidence = first.settings.confidence
-    exact = [row.exact if (row := _row(first, space, quantity)) is not None else 0.0 for space, quantity, _ in COLUMNS]
+    exact = [
+        row.exact if (row := row_of(first, space, quantity)) is not None else 0.0 for space, quantity, _ in COLUMNS
+    ]
     lines = [
         f"# {title}",
         "",
@@ -92,9 +95,9 @@ def cards_markdown(cards: Cards, title: str, notes: tuple[str, ...] = ()) -> str
         for branch, card in cards.items():
             if (branch.upscaler, branch.factor) != (upscaler, factor):
                 continue
-            cells = [_cell(_row(card, space, quantity), 1 - confidence) for space, quantity, _ in COLUMNS]
+            cells = [_cell(row_of(card, space, quantity), 1 - confidence) for space, quantity, _ in COLUMNS]
             for space, _ in SCORES:
-                one = _row(card, space, "energy score")
+                one = row_of(card, space, "energy score")
                 assert one is not None
                 cells.append(interval(one.value, one.low, one.high))
             body.append([branch.downscaler, verdict_of(card), *cells])
@@ -116,12 +119,12 @@ def cards_latex(cards: Cards) -> str:
     names = ["downscaler", *(name for _, _, name in COLUMNS), "verdict"]
     blocks: dict[tuple[str, int], list[list[str]]] = {}
     for branch, card in cards.items():
-        found = [_row(card, space, quantity) for space, quantity, _ in COLUMNS]
+        found = [row_of(card, space, quantity) for space, quantity, _ in COLUMNS]
         cells = ["-" if row is None or pd.isna(row.value) else number(row.value, 2) for row in found]
         row = [latex_text(f"{branch.upscaler}, x{branch.factor}"), latex_text(branch.downscaler), *cells]
         blocks.setdefault((branch.upscaler, branch.factor), []).append([*row, latex_text(verdict_of(card))])
     first = next(iter(cards.values()))
-    exact = [_row(first, space, quantity) for space, quantity, _ in COLUMNS]
+    exact = [row_of(first, space, quantity) for space, quantity, _ in COLUMNS]
     told = ["exact samples", "", *("-" if row is None else number(row.exact, 2) for row in exact), ""]
     head = [latex_text(name) for name in ("upscaler", *names)]
     return latex_tabular("ll" + "r" * len(COLUMNS) + "l", head, [[told], *blocks.values()])

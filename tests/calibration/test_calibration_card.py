@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from gaussian_decoders import measured
 from PIL import Image
 
 from ida_rd.calibration.card import Card, make_card, tarp_of
+from ida_rd.calibration.glance import glance_figure
 from ida_rd.calibration.measure import Measured, wavelet_name
 from ida_rd.calibration.resampling import Settings
 from ida_rd.calibration.run import check_new, records, write_cards
@@ -124,3 +126,9 @@ def test_several_decoders_have_a_figure_of_what_one_compares(cards: dict[Branch,
     for text in (*(f"{name}, x4" for name in upscalers), "box", "nearest", "90% balls", "energy score of features"):
         assert text in drawn, text
     assert (tmp_path / "two/calibration.md").read_text().count("![glance](glance.png)") == 1
+
+    # What a card lacks is left out, and an interval need not hold its value.
+    rows = next(iter(both.values())).rows.copy()
+    rows.loc[rows.space == "pixels", "low"] = 2 * rows.value.abs()
+    rows = rows[rows.space != "features"]
+    assert glance_figure({branch: replace(card, rows=rows) for branch, card in both.items()}, "A title").axes

@@ -40,6 +40,13 @@ def test_what_no_question_names_is_taken_out_and_nothing_else(
     asked.main()
     assert set(read_yaml(Path("params.yaml"))["downscalers"]) == {"bicubic", "dpid", "pillow-lanczos"}
     assert "3 of" in capsys.readouterr().out
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("  dpid: {method: dpid}", "  dpid:\n    method: dpid"))
+    before = read_yaml(Path("params.yaml"))
+    monkeypatch.setattr("sys.argv", ["asked.py", "shrink-on-load"])
+    with pytest.raises(UserError, match=r"downscalers\.dpid: write it as one line"):
+        asked.main()
+    assert read_yaml(Path("params.yaml")) == before
     monkeypatch.setattr("sys.argv", ["asked.py", "sharpness"])
     with pytest.raises(UserError, match="no such question, but magic-kernel"):
         asked.main()
