@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from drawn import draw_all  # type: ignore[import-not-found]
 from pydantic import Field
 from scipy import stats
 
@@ -362,13 +363,14 @@ def _cell(row: Any, key: str) -> str:
 
 
 def main() -> None:
-    hint = "run this in the folder of the experiment"
-    settings = validate(Settings, read_yaml(Path("resizers.yaml"), hint=hint), where="resizers.yaml")
+    found = read_yaml(Path("resizers.yaml"), hint="run this in the folder of the experiment")
+    settings = validate(Settings, found, where="resizers.yaml")
     study = Study(settings, Project())
-    lines = [f"# What do resize functions lose? {settings.data}", ""]
-    lines += [
+    lines = [
+        *(f"# What do resize functions lose? {settings.data}", ""),
         f"By {study.settings.preset}, {study.descriptor['label']}. Differences: how much worse the second scores"
-        " than the first; intervals are of each difference by itself, p are corrected for all of a question."
+        " than the first; intervals are of each difference by itself, p are corrected for all of a question.",
+        *(text for factor in study.factors for text in ("", f"![All questions](answers-x{factor}.png)")),
     ]
     rows, record = [], {}
     for name, question in settings.questions.items():
@@ -376,11 +378,10 @@ def main() -> None:
         lines += ["", f"## {question.title}", "", study.paragraph(question, answers)]
         record[name] = {"answers": [vars(one) for one in answers]}
         if question.kernels:
-            found = study.kernels(question.kernels)
-            lines += ["", study.kernels_text(found)]
-            record[name]["aliasing"] = found
+            record[name]["aliasing"] = study.kernels(question.kernels)
+            lines += ["", study.kernels_text(record[name]["aliasing"])]
         rows += [{"question": name, **vars(one)} for one in answers]
-    table = study.table()
+    table, judged = study.table(), pd.DataFrame(rows)
     lines += ["", "## All functions", *study.markdown(table)]
     if study.recipe.get("skipped"):
         lines += ["", "Not measured:", ""]
@@ -388,7 +389,8 @@ def main() -> None:
     with atomic_folder(Path("results") / settings.data) as folder:
         write_record(study.recipe, folder)
         write_text(folder / "resizers.md", "\n".join(lines) + "\n")
-        write_table(folder / "answers.csv", pd.DataFrame(rows))
+        write_table(folder / "answers.csv", judged)
+        draw_all(judged, settings, study.descriptor["label"], study.level, folder)
         write_table(folder / "table.csv", table)
         write_json(folder / "answers.json", record)
     print("\n".join(lines[:8]))

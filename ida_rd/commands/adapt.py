@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ida_rd.commands._output import json_option, print_json
+from ida_rd.commands._settings import entry_of
 from ida_rd.core.errors import UserError, did_you_mean, printable
 
 PLACE = 95
@@ -17,7 +18,8 @@ examples:
   ida-rd adapt --downscaler '{method: resample, filter: box}' --images photos --out flow-box.safetensors
   ida-rd adapt --lr my_training_lr --images photos --out flow-mine.safetensors
 
-The weights are then an upscaler: {method: flow, path: flow-dpid.safetensors}, marked as matched. The defaults of the
+The weights are then an upscaler: {method: flow, path: flow-dpid.safetensors}, marked as matched, in params.yaml or
+for `ida-rd score --upscaler`. The defaults of the
 budget are the preset. A run that was stopped goes on where it was: repeat the command."""
 
 # Keys of `ida_rd.adapt.contract.Adaptation`, besides those that have options of their own; a test compares them.
@@ -82,22 +84,17 @@ def run(options: argparse.Namespace) -> None:
 
 def _downscaler(options: argparse.Namespace) -> dict[str, Any]:
     """The recipe of ``--downscaler``, or of the folder in its place."""
-    from ida_rd.core.readers import parse_yaml
     from ida_rd.downscale.recipe import downscale_recipe
     from ida_rd.scoring import FILTERS, known_downscalers
 
     if options.lr is not None:
         return {"stage": "downscale", "name": "lr", "method": "folder"}
-    text = options.downscaler
-    entry: Any = {"method": text}
-    if text.lstrip().startswith("{"):
-        entry = parse_yaml(text.encode(), f"--downscaler {text}", "write {method: ..., ...}")
-    elif text in FILTERS:
-        entry = {"method": "resample", "filter": text}
-    elif "." not in text and text not in known_downscalers():
-        raise UserError(
-            f"--downscaler {printable(text)}: no such downscaler; {did_you_mean(text, known_downscalers())}"
-        )
-    if isinstance(entry, dict) and entry.get("method") == "folder":
+    entry = entry_of(options.downscaler, "--downscaler")
+    if isinstance(entry, str):
+        known = known_downscalers()
+        if "." not in entry and entry not in (*FILTERS, *known):
+            raise UserError(f"--downscaler {printable(entry)}: no such downscaler; {did_you_mean(entry, known)}")
+        entry = {"method": "resample", "filter": entry} if entry in FILTERS else {"method": entry}
+    if entry["method"] == "folder":
         raise UserError("--downscaler: a folder has LR images of test images; give those of the photographs by --lr")
     return downscale_recipe("downscaler", entry, options.factor, 0, download=True)[0]

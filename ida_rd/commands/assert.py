@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ida_rd.commands._output import json_option, print_json
+from ida_rd.commands._settings import entry_of
 from ida_rd.commands.score import factor_of, lr_folder
 from ida_rd.core.errors import UserError, did_you_mean, printable
 
@@ -50,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", default="fsim", metavar="DISTORTION", help="fsim, dss, psnr, lpips-alex, ... (fsim)")
     parser.add_argument("--level", type=float, default=0.05, help="how often what is worse may pass (0.05)")
     parser.add_argument("--factor", type=int, help="scale factor (from the sizes of --lr, else 4)")
-    parser.add_argument("--upscaler", default="flow", help="flow, srflow, ... (flow)")
+    parser.add_argument(
+        "--upscaler", default="flow", help="flow, srflow, ... (flow), or an entry as in params.yaml: {method: ...}"
+    )
     parser.add_argument("--samples", type=int, default=3, metavar="K", help="reconstructions per image (3)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -78,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
         by=options.by,
         level=options.level,
         factor=factor,
-        upscaler=options.upscaler,
+        upscaler=entry_of(options.upscaler, "--upscaler"),
         samples=options.samples,
         seed=options.seed,
         photograph_before=options.photograph_before,

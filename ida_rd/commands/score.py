@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ida_rd.commands._output import json_option, print_json, records
+from ida_rd.commands._settings import entry_of
 from ida_rd.core.errors import UserError, did_you_mean, printable_lines
 
 PLACE = 10
@@ -18,7 +19,8 @@ examples:
   ida-rd score --hr photos --lr mine=a --lr theirs=b        two sets, compared image by image
   ida-rd score --hr photos --downscaler dpid --downscaler nearest
   ida-rd score --hr photos --lr my_lr --blur-equivalent     as much as which blur?
-  ida-rd score --hr photos --lr my_lr --upscaler srflow --samples 5 --distortion lpips-alex --strict"""
+  ida-rd score --hr photos --lr my_lr --upscaler srflow --samples 5 --distortion lpips-alex --strict
+  ida-rd score --hr photos --lr my_lr --upscaler '{method: flow, path: adapted.safetensors}'"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a downscaler of this project to score too: bicubic, dpid, ... (beside --lr: bicubic, if none is named)",
     )
     parser.add_argument("--factor", type=int, help="scale factor (from the sizes of --lr, else 4)")
-    parser.add_argument("--upscaler", default="flow", help="flow, srflow, ... (flow)")
+    parser.add_argument(
+        "--upscaler", default="flow", help="flow, srflow, ... (flow), or an entry as in params.yaml: {method: ...}"
+    )
     parser.add_argument("--samples", type=int, default=3, metavar="K", help="reconstructions per image (3)")
     parser.add_argument(
         "--distortion", action="append", metavar="NAME", help="lpips-alex, fsim, psnr, ... (these three)"
@@ -85,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
         given,
         options.hr,
         factor=factor,
-        upscaler=options.upscaler,
+        upscaler=entry_of(options.upscaler, "--upscaler"),
         samples=options.samples,
         distortions=options.distortion or ("lpips-alex", "fsim", "psnr"),
         seed=options.seed,

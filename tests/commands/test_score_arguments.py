@@ -130,6 +130,36 @@ def test_a_folder_with_an_equals_sign_and_names_in_either_normal_form_are_scored
         score("box", {NFD: _picture(0), NFC: _picture(1)})
 
 
+@pytest.mark.parametrize("command", [["score", "--downscaler", "box"], ["assert", "--not-worse-than", "box"]])
+def test_an_upscaler_may_be_an_entry_as_in_params_yaml(
+    here: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    """The mode of the flow has samples that are all alike, and another score than its preset."""
+    (here / "hr").mkdir()
+    for i in range(6):
+        Image.fromarray(_picture(i)).save(here / "hr" / f"{i}.png")
+    more = {
+        "score": ["--distortion", "psnr"],
+        "assert": ["--downscaler", "bicubic", "--by", "psnr", "--margin", "100"],
+    }[command[0]]
+    given = [*command, "--hr", "hr", *more, "--samples", "2", "--json", "--upscaler"]
+    found = {}
+    for entry in ("flow", "{method: flow}", "{method: flow, heat: 0}"):
+        main([*given, entry])
+        found[entry] = capsys.readouterr().out
+    assert found["flow"] == found["{method: flow}"] != found["{method: flow, heat: 0}"]
+    for entry, message in (
+        ("{method: flow, heat 0}", "heat"),
+        ("{method: flow", "is not valid YAML"),
+        ("{path: x}", "--upscaler {path: x}: names no method: write {method: ..., ...}"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main([*given, entry])
+        assert caught.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()[-1:]
+        assert message in line
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,6 +43,7 @@ questions:
 
 @pytest.fixture(scope="module")
 def resizers() -> ModuleType:
+    script("resizers/drawn.py")
     return script("resizers/resizers.py")
 
 
@@ -151,6 +153,32 @@ def test_without_adapted_decoders_it_says_so_and_aliasing_may_be_the_better(
         assert word not in " ".join(line for line in text.splitlines() if not line.startswith("#"))
     table = pd.read_csv("results/made/answers.csv")
     assert (table.s_p[table["count"] < 5] == 1).all()
+
+
+@pytest.mark.parametrize(("adapted", "by"), [(True, "star"), (False, "s")])
+def test_the_figure_shows_every_answer_and_which_are_shown(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapted: bool, by: str
+) -> None:
+    """By S*, where there is one: bicubic is read better than linear, and loses no less."""
+    _project(tmp_path, LEVELS, adapted=adapted, sign=1)
+    monkeypatch.chdir(tmp_path)
+    resizers.main()
+    assert all(Path(f"results/made/answers-x4.{form}").stat().st_size > 5000 for form in ("png", "svg", "pdf"))
+    assert "![All questions](answers-x4.png)" in Path("results/made/resizers.md").read_text()
+    answers = pd.read_csv("results/made/answers.csv")
+    drawn = sys.modules["drawn"]
+    names = {"photo": "photographs", "text": "screenshots", "flat": "a flat image"}
+    titles = {"video": "Which at x2?", "magic": "Is magic better?"}
+    figure = drawn.draw(answers, titles, names, level=0.05, note="of made rows")
+    assert [axis.get_title() for axis in figure.axes] == list(titles.values())
+    (magic,) = [axis for axis in figure.axes if axis.get_title() == "Is magic better?"]
+    assert [label.get_text() for label in magic.get_yticklabels()] == ["magic, lanczos", "bicubic, linear"]
+    points = [line for line in magic.lines if line.get_marker() != "None"]
+    drawn_as = sorted((float(line.get_xdata()[0]), line.get_markerfacecolor() != "white") for line in points)
+    rows = answers[(answers.question == "magic") & (answers.group != "flat") & answers[by].notna()]
+    assert drawn_as == sorted(zip(rows[by], rows[f"{by}_p"] < 0.05, strict=True))
+    assert {filled for _, filled in drawn_as} == {True, False}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["photographs", "screenshots"]
 
 
 def test_a_distortion_of_which_more_is_better_gives_the_same_answers(

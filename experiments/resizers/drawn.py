@@ -1,0 +1,95 @@
+"""The figure of all questions: how much worse the second of each pair scores, group by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from ida_rd.core.pairs import FEWEST
+from ida_rd.report.figures import save
+from ida_rd.report.style import COLOURS, MARKERS, STYLE, write_below
+
+__all__ = ["draw", "draw_all"]
+
+APART = 0.8  # of the distance of two pairs: what the groups of a pair take
+SCORES = {"s": "S", "star": "S*"}
+
+
+def draw(
+    answers: pd.DataFrame, titles: Mapping[str, str], groups: Mapping[str, str], *, level: float, note: str
+) -> Figure:
+    """Draw the answers of one factor, a panel per question.
+
+    Parameters
+    ----------
+    answers : DataFrame
+        Rows of ``answers.csv``; those of groups that are too small for an interval are left out.
+    titles, groups : mapping
+        Of questions, and of groups of images, by name.
+    level : float
+        Points whose corrected p is below it are filled.
+    note : str
+        Stands below.
+    """
+    answers = answers[answers["count"] >= FEWEST]
+    asked = [name for name in titles if name in set(answers.question)]
+    shown = [name for name in groups if name in set(answers.group)]
+    by = "star" if answers.star.notna().any() else "s"
+    pairs = {name: list(dict.fromkeys(_pairs(answers[answers.question == name]))) for name in asked}
+    height = [0.9 + 0.34 * max(len(pairs[name]) for name in asked[k : k + 2]) for k in range(0, len(asked), 2)]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(11, 0.7 + sum(height)), layout="constrained")
+        axes = figure.subplots(len(height), 2, squeeze=False, height_ratios=height).ravel()
+        for axis, name in zip(axes, asked, strict=False):
+            _panel(axis, answers[answers.question == name], pairs[name], shown, by, level)
+            axis.set_title(titles[name], fontsize=9)
+        for axis in axes[len(asked) :]:
+            axis.set_visible(False)
+        keys = [
+            Line2D([], [], color=COLOURS[k % len(COLOURS)], marker=MARKERS[k % len(MARKERS)], ls="", label=groups[name])
+            for k, name in enumerate(shown)
+        ]
+        figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), frameon=False, fontsize=8)
+        what = f"{SCORES[by]} of the second minus that of the first, with intervals: right of 0 the first is better"
+        write_below(figure, f"{what}; filled: shown (p, corrected, below {level:g})", note)
+        return figure
+
+
+def draw_all(answers: pd.DataFrame, settings: Any, label: str, level: float, folder: Path) -> None:
+    """Write ``answers-x<factor>`` into `folder`; `settings` are those of ``resizers.yaml``."""
+    titles = {name: question.title for name, question in settings.questions.items()}
+    for factor, rows in answers.groupby("factor"):
+        counts = rows.groupby("group", sort=False)["count"].max()
+        images = ", ".join(f"{count} {settings.groups[group]}" for group, count in counts.items() if count >= FEWEST)
+        note = f"{settings.data}, x{factor}, by {settings.preset}, {label}; {images}"
+        save(draw(rows, titles, settings.groups, level=level, note=note), folder / f"answers-x{factor}")
+
+
+def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(rows.less, rows.more, strict=True))
+
+
+def _panel(
+    axis: Axes, rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], shown: Sequence[str], by: str, level: float
+) -> None:
+    for k, group in enumerate(shown):
+        mine, colour = rows[rows.group == group], COLOURS[k % len(COLOURS)]
+        for one in mine[mine[by].notna()].to_dict("records"):
+            y = pairs.index((one["less"], one["more"])) + APART * ((k + 0.5) / len(shown) - 0.5)
+            axis.plot([one[f"{by}_low"], one[f"{by}_high"]], [y, y], color=colour, linewidth=1)
+            face = colour if one[f"{by}_p"] < level else "white"
+            axis.plot(one[by], y, marker=MARKERS[k % len(MARKERS)], markersize=4, color=colour, markerfacecolor=face)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.axvline(0, color="0.4", linewidth=0.8)
+    axis.set_yticks(range(len(pairs)), [f"{less}, {more}" for less, more in pairs], fontsize=7)
+    axis.set_ylim(len(pairs) - 0.5, -0.5)
+    axis.grid(axis="x", color="0.9", linewidth=0.7)
+    axis.set_axisbelow(True)
