@@ -39,6 +39,7 @@ from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.seeds import generator
 from ida_rd.core.tables import read_table, write_table
 from ida_rd.core.temporary import PROGRAM, temporary_folder
+from ida_rd.core.weights import torch_cache
 from ida_rd.engine.device import worker_count
 from ida_rd.engine.environment import environment
 from ida_rd.engine.times import read_times
@@ -224,7 +225,8 @@ def able(timing: Timing, tiles: Path, size: int, root: Path) -> tuple[list[str],
             call(folder, STAGES / "plan.py", workers=1)
             found.append(name)
         except UserError as error:
-            others[name] = str(error).removeprefix("plan: ").replace(f"{Path.cwd()}{os.sep}", "")
+            said = str(error).removeprefix("plan: ").replace(f"{Path.cwd()}{os.sep}", "")
+            others[name] = said.replace(str(torch_cache()), "torch's cache")  # results are published
             print(f"{name} is left out: {printable(others[name])}", file=sys.stderr, flush=True)
     if not found:
         raise UserError("params.yaml: upscalers: none can be run here: add flow-compact: {method: flow}")

@@ -49,6 +49,8 @@ class Card:
     verdict : dict
         What is seen, of `WORDS`, each with the spaces in which it is; empty if nothing departs.
     samples, images, photographs : int
+    energies : DataFrame
+        The energy score of each photograph (rows) in each space.
     """
 
     rows: pd.DataFrame
@@ -57,6 +59,7 @@ class Card:
     samples: int
     images: int
     photographs: int
+    energies: pd.DataFrame = field(default_factory=pd.DataFrame)
     settings: Settings = field(default_factory=Settings)
 
 
@@ -92,7 +95,8 @@ def make_card(measured: Mapping[str, Measured], photographs: Mapping[str, str], 
     rows.loc[tested, "p_holm"] = holm(list(rows.p[tested]))
     count = len(measured[ids[0]].sr)
     verdict = _verdict(rows, 1 - settings.confidence)
-    return Card(rows, pd.DataFrame(made.curves), verdict, count, len(ids), len(set(names)), settings)
+    energies = pd.DataFrame(made.energies, index=sorted(set(names)))
+    return Card(rows, pd.DataFrame(made.curves), verdict, count, len(ids), len(set(names)), energies, settings)
 
 
 def tarp_of(image_id: str, measured: Mapping[str, Measured], photographs: Mapping[str, str], seed: int) -> Array:
@@ -112,6 +116,7 @@ class _Rows:
         self.mine = [[i for i, name in enumerate(names) if name == one] for one in sorted(set(names))]
         self.rows: list[dict[str, Any]] = []
         self.curves: list[dict[str, Any]] = []
+        self.energies: dict[str, Array] = {}
 
     def _by_photograph(self, values: Sequence[Any]) -> Array:
         """Means over a photograph's images, (n, ...)."""
@@ -162,8 +167,8 @@ class _Rows:
             among, to_original = self._by_photograph([image.lengths[space] for image in self.images]).T
             found = of_ratio(among, to_original, self.settings)
             self._add(space, LENGTHS, 1.0, found, p=found.p)
-            score = of_mean(energy_score(among, to_original), 0.0, self.settings)
-            self._add(space, "energy score", math.nan, score)
+            self.energies[space] = energy_score(among, to_original)
+            self._add(space, "energy score", math.nan, of_mean(self.energies[space], 0.0, self.settings))
 
     def balls(self, histograms: Sequence[Array]) -> None:
         """Coverage of balls about random references."""

@@ -10,6 +10,7 @@ from typing import Any
 from ida_rd.calibration.branch import LEAST_SAMPLES, calibrate_branch
 from ida_rd.calibration.card import Card
 from ida_rd.calibration.draw import cards_figure
+from ida_rd.calibration.energy import energy_differences, energy_markdown
 from ida_rd.calibration.glance import glance_figure, several
 from ida_rd.calibration.resampling import Settings
 from ida_rd.calibration.text import Cards, cards_curves, cards_latex, cards_markdown, cards_table
@@ -136,7 +137,7 @@ def records(cards: Cards) -> list[dict[str, Any]]:
 def write_cards(cards: Cards, folder: Path, title: str, notes: tuple[str, ...] = ()) -> None:
     """Write ``calibration.csv``, ``.md``, ``.json``, ``.tex`` and the figure, and what it draws as ``curves.csv``.
 
-    Of several decoders there is ``glance.png`` besides.
+    Of several decoders there are ``glance.png`` and ``energy.csv`` besides.
     """
     with atomic_folder(folder) as made:
         add_cards(cards, made, title, notes)
@@ -147,10 +148,15 @@ def add_cards(cards: Cards, folder: Path, title: str, notes: tuple[str, ...] = (
     write_table(folder / "calibration.csv", cards_table(cards))
     write_table(folder / "curves.csv", cards_curves(cards))
     shown = ["glance", "calibration"] if several(cards) else ["calibration"]
-    pictures = "".join(f"\n![{name}]({name}.png)\n" for name in shown)
-    write_text(folder / "calibration.md", cards_markdown(cards, title, notes) + pictures)
+    text = cards_markdown(cards, title, notes)
+    if len(paired := energy_differences(cards)):
+        write_table(folder / "energy.csv", paired)
+        text += "\n" + "\n".join(energy_markdown(paired, 1 - next(iter(cards.values())).settings.confidence)) + "\n"
+    text += "".join(f"\n![{name}]({name}.png)\n" for name in shown)
+    write_text(folder / "calibration.md", text)
     write_text(folder / "calibration.tex", cards_latex(cards))
     write_json(folder / "calibration.json", records(cards))
-    save(cards_figure(cards, title), folder / "calibration")
+    # Of several decoders it is a sheet of dozens of panels: megabytes, if it were drawn as finely as one.
+    save(cards_figure(cards, title), folder / "calibration", dpi=100 if several(cards) else 200)
     if several(cards):
         save(glance_figure(cards, title), folder / "glance")

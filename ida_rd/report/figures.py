@@ -29,10 +29,10 @@ SHOWN_SAMPLES = 3
 MOST_PIXELS = 65_000  # a side of a PNG: what matplotlib can draw
 
 
-def save(figure: Figure, stem: Path) -> None:
-    """Write a figure as PNG, SVG and PDF, without a date in it."""
+def save(figure: Figure, stem: Path, *, dpi: float = 200.0) -> None:
+    """Write a figure as PNG, SVG and PDF, without a date in it; `dpi` is that of the PNG."""
     with matplotlib.rc_context(STYLE):
-        dpi = min(200.0, MOST_PIXELS / max(figure.get_size_inches()))
+        dpi = min(dpi, MOST_PIXELS / max(figure.get_size_inches()))
         figure.savefig(stem.with_suffix(".png"), dpi=dpi, metadata=without_date("png"))
         figure.set_layout_engine("none")  # found once: all three are laid out alike, and it takes as long as drawing
         for form in ("svg", "pdf"):

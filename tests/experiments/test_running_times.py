@@ -172,11 +172,13 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     here.mkdir()
     values = yaml.safe_load((HERE / "params.yaml").read_text())
     values |= {"data": "small", "sizes": [64], "counts": [2, 3, 4], "repetitions": 1, "workers": [1]}
-    values |= {"upscalers": {"flow-mode": {"method": "flow", "heat": 0}, "gone": {"method": "spandrel", "path": "x"}}}
+    upscalers = {"flow-mode": {"method": "flow", "heat": 0}, "gone": {"method": "spandrel", "path": "x"}}
+    values |= {"upscalers": upscalers | {"absent": {"method": "srflow"}}}
     values |= {"distortions": {"psnr": {"method": "pixel"}}, "latency": {"warm_up": 1, "images": 3}}
     (here / "params.yaml").write_text(yaml.safe_dump(values))
     monkeypatch.chdir(here)
     monkeypatch.setenv("IDA_RD_DEVICE", "cpu")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return here
 
 
@@ -223,6 +225,8 @@ def test_real_runs_leave_their_raw_rows(
     assert table.loc["upscale"].samples == 1
     told = json.loads((results / "times.json").read_text())
     assert told["left_out"]["gone"] == "upscalers.gone: path: x does not exist: give the file of a checkpoint"
+    assert "not at torch's cache/" in told["left_out"]["absent"]
+    assert str(small.parent) not in (results / "times.json").read_text(), "results are published: no folder of mine"
     assert told["machine"]["torch"]
     assert "Left out: gone" in (results / "times.md").read_text()
 
