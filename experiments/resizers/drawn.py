@@ -17,7 +17,7 @@ from ida_rd.core.pairs import FEWEST
 from ida_rd.report.figures import save
 from ida_rd.report.style import COLOURS, MARKERS, STYLE, write_below
 
-__all__ = ["draw", "draw_all"]
+__all__ = ["draw", "draw_all", "drawable"]
 
 APART = 0.8  # of the distance of two pairs: what the groups of a pair take
 SCORES = {"s": "S", "star": "S*"}
@@ -31,7 +31,7 @@ def draw(
     Parameters
     ----------
     answers : DataFrame
-        Rows of ``answers.csv``; those of groups that are too small for an interval are left out.
+        Rows of ``answers.csv``. S* is drawn where there is any, otherwise S.
     titles, groups : mapping
         Of questions, and of groups of images, by name.
     level : float
@@ -39,10 +39,9 @@ def draw(
     note : str
         Stands below.
     """
-    answers = answers[answers["count"] >= FEWEST]
+    by = _by(answers)
     asked = [name for name in titles if name in set(answers.question)]
     shown = [name for name in groups if name in set(answers.group)]
-    by = "star" if answers.star.notna().any() else "s"
     pairs = {name: list(dict.fromkeys(_pairs(answers[answers.question == name]))) for name in asked}
     height = [0.9 + 0.34 * max(len(pairs[name]) for name in asked[k : k + 2]) for k in range(0, len(asked), 2)]
     with matplotlib.rc_context(STYLE):
@@ -63,12 +62,24 @@ def draw(
         return figure
 
 
+def drawable(answers: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    """What is drawn, by factor: answers with an interval, of groups that are large enough for one."""
+    if answers.empty:
+        return {}
+    kept = answers[answers["count"] >= FEWEST]
+    return {int(factor): rows[rows[_by(rows)].notna()] for factor, rows in kept.groupby("factor")}
+
+
+def _by(answers: pd.DataFrame) -> str:
+    return "star" if answers.star.notna().any() else "s"
+
+
 def draw_all(answers: pd.DataFrame, settings: Any, label: str, level: float, folder: Path) -> None:
     """Write ``answers-x<factor>`` into `folder`; `settings` are those of ``resizers.yaml``."""
     titles = {name: question.title for name, question in settings.questions.items()}
-    for factor, rows in answers.groupby("factor"):
+    for factor, rows in drawable(answers).items():
         counts = rows.groupby("group", sort=False)["count"].max()
-        images = ", ".join(f"{count} {settings.groups[group]}" for group, count in counts.items() if count >= FEWEST)
+        images = ", ".join(f"{count} {settings.groups[group]}" for group, count in counts.items())
         note = f"{settings.data}, x{factor}, by {settings.preset}, {label}; {images}"
         save(draw(rows, titles, settings.groups, level=level, note=note), folder / f"answers-x{factor}")
 
@@ -82,7 +93,7 @@ def _panel(
 ) -> None:
     for k, group in enumerate(shown):
         mine, colour = rows[rows.group == group], COLOURS[k % len(COLOURS)]
-        for one in mine[mine[by].notna()].to_dict("records"):
+        for one in mine.to_dict("records"):
             y = pairs.index((one["less"], one["more"])) + APART * ((k + 0.5) / len(shown) - 0.5)
             axis.plot([one[f"{by}_low"], one[f"{by}_high"]], [y, y], color=colour, linewidth=1)
             face = colour if one[f"{by}_p"] < level else "white"

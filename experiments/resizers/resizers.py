@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from drawn import draw_all  # type: ignore[import-not-found]
+from drawn import draw_all, drawable  # type: ignore[import-not-found]
 from pydantic import Field
 from scipy import stats
 
@@ -370,7 +370,6 @@ def main() -> None:
         *(f"# What do resize functions lose? {settings.data}", ""),
         f"By {study.settings.preset}, {study.descriptor['label']}. Differences: how much worse the second scores"
         " than the first; intervals are of each difference by itself, p are corrected for all of a question.",
-        *(text for factor in study.factors for text in ("", f"![All questions](answers-x{factor}.png)")),
     ]
     rows, record = [], {}
     for name, question in settings.questions.items():
@@ -382,6 +381,7 @@ def main() -> None:
             lines += ["", study.kernels_text(record[name]["aliasing"])]
         rows += [{"question": name, **vars(one)} for one in answers]
     table, judged = study.table(), pd.DataFrame(rows)
+    lines[3:3] = [text for x in drawable(judged) for text in ("", f"![All questions](answers-x{x}.png)")]
     lines += ["", "## All functions", *study.markdown(table)]
     if study.recipe.get("skipped"):
         lines += ["", "Not measured:", ""]

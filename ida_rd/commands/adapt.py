@@ -18,9 +18,9 @@ examples:
   ida-rd adapt --downscaler '{method: resample, filter: box}' --images photos --out flow-box.safetensors
   ida-rd adapt --lr my_training_lr --images photos --out flow-mine.safetensors
 
-The weights are then an upscaler: {method: flow, path: flow-dpid.safetensors}, marked as matched, in params.yaml or
-for `ida-rd score --upscaler`. The defaults of the
-budget are the preset. A run that was stopped goes on where it was: repeat the command."""
+The weights are then an upscaler, in params.yaml or for `ida-rd score --upscaler`, marked as matched:
+{method: flow, path: flow-dpid.safetensors}. The defaults of the budget are the preset. A run that was stopped goes on
+where it was: repeat the command."""
 
 # Keys of `ida_rd.adapt.contract.Adaptation`, besides those that have options of their own; a test compares them.
 BUDGET = (

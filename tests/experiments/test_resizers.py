@@ -169,7 +169,7 @@ def test_the_figure_shows_every_answer_and_which_are_shown(
     drawn = sys.modules["drawn"]
     names = {"photo": "photographs", "text": "screenshots", "flat": "a flat image"}
     titles = {"video": "Which at x2?", "magic": "Is magic better?"}
-    figure = drawn.draw(answers, titles, names, level=0.05, note="of made rows")
+    figure = drawn.draw(drawn.drawable(answers)[4], titles, names, level=0.05, note="of made rows")
     assert [axis.get_title() for axis in figure.axes] == list(titles.values())
     (magic,) = [axis for axis in figure.axes if axis.get_title() == "Is magic better?"]
     assert [label.get_text() for label in magic.get_yticklabels()] == ["magic, lanczos", "bicubic, linear"]
@@ -179,6 +179,19 @@ def test_the_figure_shows_every_answer_and_which_are_shown(
     assert drawn_as == sorted(zip(rows[by], rows[f"{by}_p"] < 0.05, strict=True))
     assert {filled for _, filled in drawn_as} == {True, False}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["photographs", "screenshots"]
+
+
+def test_groups_that_are_too_small_leave_no_figure_and_no_link_to_one(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for group in GROUPS:
+        monkeypatch.setitem(GROUPS, group, 3)
+    _project(tmp_path, LEVELS, adapted=False, sign=1)
+    monkeypatch.chdir(tmp_path)
+    resizers.main()
+    assert not list(Path("results/made").glob("answers-x*"))
+    assert "![" not in Path("results/made/resizers.md").read_text()
+    assert sys.modules["drawn"].drawable(pd.DataFrame()) == {}, "not one pair was measured"
 
 
 def test_a_distortion_of_which_more_is_better_gives_the_same_answers(
