@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ida_rd.adapt.contract import Adaptation, adapters
+from ida_rd.adapt.contract import Adaptation, adapters, find_adapter
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import write_text
 from ida_rd.core.methods import ENTRY, NAME, SECTION, Parameters, find_method
@@ -39,6 +39,7 @@ TITLES = {
 ADAPTED = """\
 Entries of the section `adapted` are as those of `upscalers`, of method {}, and have a key `adapt` with these keys; see
 [adapted decoders](adapt.md). As in `adapted: {{flow-adapted: {{method: flow, adapt: {{images: my_photos}}}}}}`."""
+ADAPTED_FACTORS = (4, 8)
 HEAD = """\
 <!-- written by `python -m ida_rd.reference --write`: change the descriptions in the code, not this page -->
 # Parameters
@@ -68,13 +69,30 @@ def page() -> str:
                 lines += ["", *_table(method["parameters"])] if method["parameters"] else ["", "No parameters."]
         if stage == "upscale":
             lines += ["", "### Adapted upscalers", "", ADAPTED.format(" or ".join(f"`{name}`" for name in adapters()))]
-            lines += ["", *_table(describe_fields(Adaptation))]
+            lines += ["", *_table(describe_fields(Adaptation)), "", *_budgets()]
         if stage == "downscale":
             lines += ["", "### Degradations", "", "Steps of `degrade`, a list, applied in order, as in"]
             lines += ["`degrade: [{gaussian_blur: {sigma: 2}}, {jpeg: {quality: 50}}]`."]
             for name, step in STEPS.items():
                 lines += ["", f"#### {name}", "", _about(step), "", *_table(describe_fields(step))]
     return "\n".join(lines) + "\n"
+
+
+def _budgets() -> list[str]:
+    """What null stands for in a budget, by method and factor."""
+    presets = {
+        (method, factor): find_adapter({"method": method}, where="").preset(factor)
+        for method in adapters()
+        for factor in ADAPTED_FACTORS
+        if factor == ADAPTED_FACTORS[0] or method == "flow"
+    }
+    keys = sorted({key for preset in presets.values() for key in preset})
+    rows = [
+        f"| `{method}` | {factor} | " + " | ".join(str(preset.get(key, "-")) for key in keys) + " |"
+        for (method, factor), preset in presets.items()
+    ]
+    head = ["method", "factor", *(f"`{key}`" for key in keys)]
+    return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *rows]
 
 
 def _about(model: type[BaseModel]) -> str:

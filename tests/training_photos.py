@@ -79,11 +79,13 @@ def dying(training: type, step: str, at: int) -> Iterator[None]:
             yield
 
 
-def recipe_of(images: Path, downscaler: dict[str, Any], factor: int = 4, **budget: Any) -> dict[str, Any]:
+def recipe_of(
+    images: Path, downscaler: dict[str, Any], factor: int = 4, upscaler: dict[str, Any] = PLAIN, **budget: Any
+) -> dict[str, Any]:
     """The recipe of an adaptation with a tiny budget."""
-    adaptation = Adaptation(images=str(images), **(TINY | budget))
+    tiny = {key: value for key, value in TINY.items() if key != "energy" or upscaler["method"] == "flow"}
+    adaptation = Adaptation(images=str(images), **(tiny | budget))
     of, _ = downscale_recipe("d", downscaler, factor, 0, download=False)
     found = listed(adaptation, where="adapted.a.adapt")
-    return adapt_recipe(
-        "a", PLAIN, adaptation, of, factor, found=found, where="adapted.a.adapt", settings={"heat": 1.0}
-    )
+    settings = {"heat": 1.0} if upscaler["method"] == "flow" else {}
+    return adapt_recipe("a", upscaler, adaptation, of, factor, found=found, where="adapted.a.adapt", settings=settings)

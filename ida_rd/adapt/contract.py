@@ -2,7 +2,9 @@
 
 * ``base(parameters, factor) -> Base``: the weights that training begins from, given the upscaler's own parameters;
   without importing torch; raises UserError for a factor that it cannot adapt;
-* ``ENERGY``: by factor, the weight of the energy score in the last training of the weights that ship;
+* ``preset(factor) -> dict``: the keys of a budget that are its own, and what they are where they are left out;
+* ``MULTIPLE``: what the side of a patch must be a multiple of, besides the factor, in pixels;
+* ``LOSSES``: what its log has by step: key, and words for it;
 * ``adapt(settings, budget, initial, source, out) -> Path``: trains, resuming from what lies in `out`, and returns the
   checkpoint, which `ida_rd.training.export` takes.
 
@@ -28,6 +30,7 @@ __all__ = ["LEAST_ENERGY_PATCH", "NOT_BUDGET", "Adaptation", "Base", "adapters",
 
 FOLD = re.compile(r"([1-9][0-9]?)/([2-9]|[1-9][0-9])")
 NOT_BUDGET = ("images", "lr", "exclude_licence", "fold")  # which photographs: the files themselves are in the recipe
+OF_METHOD = "null: that of the method, below"
 LEAST_ENERGY_PATCH = 28  # pixels: what the energy score needs; a test compares it with `ida_rd.training.losses`
 
 
@@ -93,12 +96,18 @@ class Adaptation(Parameters):
     )
     seed: Annotated[int, Field(ge=0, le=2**32 - 1), WHOLE] = Field(default=0, description="seed of patches and noise")
     steps: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = Field(default=400, description="steps of training")
-    batch: Annotated[int, Field(ge=1, le=1024), WHOLE] = Field(default=4, description="patches per step")
-    patch: Annotated[int, Field(ge=8, le=1024), WHOLE] = Field(
-        default=80, description="side of the HR patches in pixels, a multiple of the factor"
+    batch: Annotated[int, Field(ge=1, le=1024), WHOLE] | None = Field(
+        default=None, description=f"patches per step; {OF_METHOD}"
     )
-    rate: float = Field(default=3e-4, gt=0, le=1, description="Adam's learning rate after the warm-up")
-    final_rate: float = Field(default=1e-5, ge=0, le=1, description="its last one, reached by half a cosine")
+    patch: Annotated[int, Field(ge=8, le=1024), WHOLE] | None = Field(
+        default=None, description=f"side of the HR patches in pixels, a multiple of the factor; {OF_METHOD}"
+    )
+    rate: float | None = Field(
+        default=None, gt=0, le=1, description=f"Adam's learning rate after the warm-up; {OF_METHOD}"
+    )
+    final_rate: float | None = Field(
+        default=None, ge=0, le=1, description=f"its last one, reached by half a cosine; {OF_METHOD}"
+    )
     warmup: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = Field(
         default=50, description="steps over which the learning rate rises"
     )
@@ -106,11 +115,15 @@ class Adaptation(Parameters):
         default=None,
         ge=0,
         le=1000,
-        description="weight of the energy score of two samples beside the likelihood; null: that of the last training"
-        " of the weights that ship",
+        description="weight of the energy score of two samples beside the likelihood, of method flow alone; null: that"
+        " of the last training of the weights that ship",
     )
-    clip_norm: float = Field(default=1.0, gt=0, le=1e6, description="largest norm of the gradient")
-    ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights, which are the result")
+    clip_norm: float | None = Field(
+        default=None, gt=0, le=1e6, description=f"largest norm of the gradient; {OF_METHOD}"
+    )
+    ema: float | None = Field(
+        default=None, ge=0, lt=1, description=f"decay of the averaged weights, which are the result; {OF_METHOD}"
+    )
     jpeg: float = Field(default=0.75, ge=0, le=1, description="share of patches that are compressed as JPEG first")
     candidates: Annotated[int, Field(ge=1, le=64), WHOLE] = Field(
         default=2, description="crops drawn per patch, of which the one with the most detailed LR image is taken"
@@ -119,10 +132,21 @@ class Adaptation(Parameters):
         default="bfloat16", description="type of the convolutions in training; sampling is in float32"
     )
 
-    def budget(self, energy: float) -> dict[str, Any]:
-        """What of it decides the weights, besides the photographs; `energy` in place of null."""
+    def budget(self, preset: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+        """What of it decides the weights, besides the photographs; the method's `preset` in place of null.
+
+        Raises
+        ------
+        UserError
+            It has a key that this method's training has no use for.
+        """
         found = self.model_dump(exclude=set(NOT_BUDGET))
-        return found | {"energy": energy if self.energy is None else self.energy}
+        for key in [key for key, field in type(self).model_fields.items() if key in found and field.default is None]:
+            if key in preset:
+                found[key] = preset[key] if found[key] is None else found[key]
+            elif found.pop(key) is not None:
+                raise UserError(f"{where}.{key}: the training of this method has no such thing: leave it out")
+        return found
 
 
 def adapters() -> list[str]:

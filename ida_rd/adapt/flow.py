@@ -14,10 +14,18 @@ if TYPE_CHECKING:
     from ida_rd.core.tensors import TensorFile
     from ida_rd.training.patches import Pairs
 
-__all__ = ["ENERGY", "adapt", "base"]
+__all__ = ["LOSSES", "MULTIPLE", "adapt", "base", "preset"]
 
 SAVE_EVERY = 25  # steps: what a kill loses
-ENERGY = {4: 1.5, 8: 0.0}  # of the last training of the weights that ship: see their cards
+ENERGY = {4: 1.5, 8: 0.0}  # weight of the energy score in the last training of the weights that ship: see their cards
+MULTIPLE = 1
+LOSSES = {"bits": "bits per dimension", "energy": "of the energy score"}
+
+
+def preset(factor: int) -> dict[str, Any]:
+    """The budget where it is left out."""
+    found = {"batch": 4, "patch": 80, "rate": 3e-4, "final_rate": 1e-5, "clip_norm": 1.0, "ema": 0.999}
+    return found | {"energy": ENERGY.get(factor, 0.0)}
 
 
 def base(parameters: Any, factor: int) -> Base:

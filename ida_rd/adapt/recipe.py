@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,8 @@ def adapt_recipe(
     begun["parameters"] = {key: value for key, value in plain.items() if key != "method"}
     method = open_method(begun, where=where.removesuffix(".adapt"))
     base = adapter.base(method.parameters, factor)
-    budget = adaptation.budget(adapter.ENERGY.get(factor, 0.0))
-    _check_budget(budget, factor, where)
+    budget = adaptation.budget(adapter.preset(factor), where=where)
+    _check_budget(budget, math.lcm(factor, adapter.MULTIPLE), factor, where)
     reach = reach_of(downscaler)
     of_folder = downscaler["method"] == "folder"
     margin = factor - 1 if reach is None else 2 * reach * factor  # whole images lose a phase of the LR grid
@@ -106,10 +107,11 @@ def adapt_recipe(
     return recipe
 
 
-def _check_budget(budget: Mapping[str, Any], factor: int, where: str) -> None:
-    if budget["patch"] % factor:
-        raise UserError(f"{where}.patch: is {budget['patch']}, which factor {factor} does not divide")
-    if budget["energy"] and budget["patch"] < LEAST_ENERGY_PATCH:
+def _check_budget(budget: Mapping[str, Any], multiple: int, factor: int, where: str) -> None:
+    if budget["patch"] % multiple:
+        more = "" if multiple == factor else f" and this network's {multiple}"
+        raise UserError(f"{where}.patch: is {budget['patch']}, which factor {factor}{more} must divide")
+    if budget.get("energy") and budget["patch"] < LEAST_ENERGY_PATCH:
         raise UserError(
             f"{where}.patch: is {budget['patch']}; the energy score needs {LEAST_ENERGY_PATCH} pixels or more, or"
             " energy: 0"

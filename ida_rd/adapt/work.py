@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ __all__ = ["PART", "adapt_weights", "described", "open_work"]
 
 PART = "weights"
 LARGEST_LOG = 256 * MEBIBYTE
-LOGGED = ("bits", "energy")
 SHOWN = 40  # losses that a record has
 
 
@@ -75,7 +74,7 @@ def adapt_weights(recipe: Mapping[str, Any], out: Path) -> tuple[bytes, dict[str
     about |= {"from": recipe["weights"], "photographs": len(recipe["images"]["files"])}
     content = exported(out, {ADAPTED: json.dumps(about, sort_keys=True)})
     cost = {"seconds": round(float(state["seconds"]), 1), "peak_bytes": _peak_bytes()}
-    return content, {"losses": _losses(out / LOG), "skipped": int(state["skipped"]), "cost": cost}
+    return content, {"losses": _losses(out / LOG, adapter.LOSSES), "skipped": int(state["skipped"]), "cost": cost}
 
 
 def _peak_bytes() -> int | None:
@@ -92,7 +91,7 @@ def described(downscaler: Mapping[str, Any]) -> dict[str, Any]:
     return {key: downscaler[key] for key in ("method", "parameters", "degrade") if key in downscaler}
 
 
-def _losses(log: Path) -> list[dict[str, Any]]:
+def _losses(log: Path, logged: Iterable[str]) -> list[dict[str, Any]]:
     """Means over about `SHOWN` parts of the training. A step that was done again after a kill counts once."""
     entries: dict[int, dict[str, Any]] = {}
     for line in read_bytes(log, LARGEST_LOG).splitlines():
@@ -106,7 +105,7 @@ def _losses(log: Path) -> list[dict[str, Any]]:
     found = []
     for start in range(0, len(steps), size):
         part = [entries[step] for step in steps[start : start + size]]
-        keys = [key for key in LOGGED if key in part[0]]
+        keys = [key for key in logged if key in part[0]]
         found.append({"step": steps[min(start + size, len(steps)) - 1]}
                      | {key: round(sum(e[key] for e in part) / len(part), 6) for key in keys})  # fmt: skip
     return found

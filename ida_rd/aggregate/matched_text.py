@@ -100,5 +100,6 @@ def _share(row: dict[str, Any]) -> str:
 
 def budget_text(budget: dict[str, Any]) -> str:
     """A budget in a few words."""
-    energy = f", likelihood and {budget['energy']:g} times the energy score" if budget["energy"] else ", likelihood"
+    by = ", likelihood" if "energy" in budget else ""  # of a method without an energy score, the losses are its own
+    energy = f"{by} and {budget['energy']:g} times the energy score" if budget.get("energy") else by
     return f"{budget['steps']} steps of {budget['batch']} patches of {budget['patch']} x {budget['patch']}{energy}"

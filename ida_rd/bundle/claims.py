@@ -111,8 +111,9 @@ def claims_of(parameters: RunParameters, skipped: Mapping[str, str]) -> Claims:
         )
         plain, adaptation = adaptation_of(entry, where=f"adapted.{name}")
         for factor in parameters.factors:
-            energy = find_adapter(plain, where=f"adapted.{name}").ENERGY.get(factor, 0.0)
-            _upscaler(claims, parameters, name, plain, factor, budget=adaptation.budget(energy))
+            preset = find_adapter(plain, where=f"adapted.{name}").preset(factor)
+            budget = adaptation.budget(preset, where=f"adapted.{name}.adapt")
+            _upscaler(claims, parameters, name, plain, factor, budget=budget)
     primary = parameters.outcome()
     for name, entry in sorted(parameters.distortions.items(), key=lambda item: item[0] != primary):
         if name not in skipped:
@@ -211,7 +212,15 @@ def _upscaler(
             claims.methods[f"upscale/{key}/{downscaler}"] = recipe
         return
     asked = opens_nothing("upscale", entry)
-    recipe, descriptor, method = _said_by(name, entry, asked, factor, parameters)
+    said = _said_by(name, entry, asked, factor, parameters)
+    if said is None:
+        claims.unknown.append(f"upscalers.{name}: a file of the publisher's own, and all that is said of it")
+        claims.upscalers[key] = None
+        recipe = {"schema": SCHEMA, "stage": "upscale", "name": name, "method": entry["method"]}
+        recipe |= {"parameters": _dumped("upscale", name, entry), "factor": factor, "seed": parameters.seed}
+        claims.methods |= {f"upscale/{key}/{downscaler}": recipe for downscaler in parameters.downscalers}
+        return
+    recipe, descriptor, method = said
     own = set(own_weights(method, factor))
     if budget is not None:
         descriptor = dataclasses.replace(as_adapted(descriptor), asks=(*descriptor.asks, "adapted"))
@@ -242,16 +251,18 @@ def _upscaler(
 
 def _said_by(
     name: str, entry: Recipe, asked: Recipe, factor: int, parameters: RunParameters
-) -> tuple[Recipe, Descriptor, OpenedMethod]:
+) -> tuple[Recipe, Descriptor, OpenedMethod] | None:
     """What an upscaler says of itself: where it is given a file, what it says with a file, whichever that is.
 
-    One that must look into the file is `asked` without it, and what it says then may be something else.
+    None of one that must look into the file to say anything.
     """
-    if asked != entry:
-        with suppress(UserError):
-            somewhere = opens_nothing("upscale", entry, instead=NOWHERE)
-            return stated_upscaler(name, somewhere, factor, parameters.seed, parameters.samples)
-    return stated_upscaler(name, asked, factor, parameters.seed, parameters.samples)
+    if asked == entry:
+        return stated_upscaler(name, asked, factor, parameters.seed, parameters.samples)
+    somewhere = opens_nothing("upscale", entry, instead=NOWHERE)
+    _dumped("upscale", name, entry)  # mistakes of the parameters themselves are said
+    with suppress(UserError):
+        return stated_upscaler(name, somewhere, factor, parameters.seed, parameters.samples)
+    return None
 
 
 def _dumped(stage: str, name: str, entry: Recipe) -> Recipe:

@@ -74,7 +74,7 @@ def _refuse_adapted(recipe: dict[str, Any]) -> None:
     """
     named = set()
     for key, known in recipe["upscalers"].items():
-        if known["matched"] and any(path is not None for path in known["weights"].values()):
+        if known["matched"] and "adapted" not in known["asks"]:
             named.add(key.partition("/")[2])
     if named:
         raise UserError(

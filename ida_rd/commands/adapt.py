@@ -17,6 +17,7 @@ examples:
   ida-rd adapt --downscaler dpid --images photos --test hr --out flow-dpid.safetensors
   ida-rd adapt --downscaler '{method: resample, filter: box}' --images photos --out flow-box.safetensors
   ida-rd adapt --lr my_training_lr --images photos --out flow-mine.safetensors
+  ida-rd adapt --upscaler edm --downscaler dpid --images photos --out edm-dpid.safetensors
 
 The weights are then an upscaler, in params.yaml or for `ida-rd score --upscaler`, marked as matched:
 {method: flow, path: flow-dpid.safetensors}. The defaults of the budget are the preset. A run that was stopped goes on
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the weights, FILE.safetensors")
     parser.add_argument("--test", type=Path, metavar="DIR", help="images of which none may be among the photographs")
     parser.add_argument("--factor", type=int, default=4, help="scale factor (4)")
+    parser.add_argument("--upscaler", default="flow", help="a method, or an entry as in params.yaml (flow)")
     parser.add_argument("--path", metavar="FILE", help="your own weights to begin from; default: those that ship")
     budget = parser.add_argument_group("budget", "keys of `adapt` in docs/parameters.md, which has the defaults")
     for name in BUDGET:
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from ida_rd.adapt.card import losses_text
     from ida_rd.adapt.contract import Adaptation
     from ida_rd.adapt.photographs import listed
     from ida_rd.adapt.recipe import adapt_recipe
@@ -62,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     if options.lr is not None:
         budget["lr"] = str(options.lr)
     adaptation = validate(Adaptation, budget, where="adapt")
-    plain = {"method": "flow", "path": options.path}
+    plain = _upscaler(options)
     _, descriptor, _ = stated("adapt", plain, options.factor, 0, 1, where="adapt")
     recipe = adapt_recipe(
         *("adapt", plain, adaptation, _downscaler(options), options.factor),
@@ -74,12 +77,22 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print_json({"path": str(options.out), "record": record})
         return
-    losses = record["losses"]
     print(
         f"{printable(options.out)}: {record['budget']['steps']} steps on {len(record['images'])} photographs,"
-        f" {losses[0]['bits']:.3f} to {losses[-1]['bits']:.3f} bits per dimension; use it as"
-        f" {{method: flow, path: {printable(options.out)}}}"
+        f" {losses_text(record)}; use it as {{method: {record['method']}, path: {printable(options.out)}}}"
     )
+
+
+def _upscaler(options: argparse.Namespace) -> dict[str, Any]:
+    """The entry of ``--upscaler`` and ``--path``."""
+    from ida_rd.adapt.contract import find_adapter
+
+    found = entry_of(options.upscaler, "--upscaler")
+    entry = {"method": found} if isinstance(found, str) else found
+    find_adapter(entry, where="--upscaler")
+    if options.path is not None and entry.setdefault("path", options.path) != options.path:
+        raise UserError("--path: --upscaler names another: leave one of them out")
+    return entry
 
 
 def _downscaler(options: argparse.Namespace) -> dict[str, Any]:

@@ -15,10 +15,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any, Unpack
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,11 +25,11 @@ from ida_rd.core.seeds import generator
 from ida_rd.core.weights import locate, read_weights
 from ida_rd.models.edm.checkpoint import load_network
 from ida_rd.models.edm.config import EDMConfig
-from ida_rd.models.edm.network import EDMNet, kept_share
-from ida_rd.models.edm.space import to_basis
+from ida_rd.models.edm.network import EDMNet
 from ida_rd.models.flow import FlowNet
 from ida_rd.models.flow import load_network as load_flow
-from ida_rd.training.edm_ring import Ring, Windows, as_images, normal
+from ida_rd.training.edm_losses import ADAM, PRECISIONS, denoising_loss, likelihood_loss, log_levels
+from ida_rd.training.edm_ring import Ring, as_images, normal
 from ida_rd.training.edm_watch import Watch
 from ida_rd.training.loop import Loop, Product, Stage, cosine
 from ida_rd.training.muon import Muon
@@ -39,10 +37,8 @@ from ida_rd.training.options import check_choices, names, option, parse
 from ida_rd.training.patches import FILTERS, Pairs, pillow
 from ida_rd.training.start import Options, Training, run, source_of
 
-__all__ = ["TrainConfig", "log_levels", "train"]
+__all__ = ["TrainConfig", "train"]
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-ADAM = (0.9, 0.99)
 WATCHED_STEPS = 12  # of the solver, which is what samples are drawn with
 # What changes no weight: where files lie, how it is computed, and what is watched.
 BESIDES = ("encoder_path", "compile", "lpips_path", "evaluate_every", "watch_images", "watch_crop", "watch_filters")
@@ -129,13 +125,6 @@ class TrainConfig:
         return min(1.0, (step + 1) / max(self.warmup_steps, 1)) * fall
 
 
-def log_levels(count: int, mean: float, spread: float, rng: np.random.Generator) -> Tensor:
-    """Logarithms of noise levels, (count,): normal, one in each part of equal probability, in random order."""
-    normal_law = NormalDist(mean, spread)
-    shares = (rng.permutation(count) + rng.random(count).clip(1e-6, 1 - 1e-6)) / count
-    return torch.tensor([normal_law.inv_cdf(float(share)) for share in shares])
-
-
 class _Training(Training):
     """The two stages."""
 
@@ -202,10 +191,7 @@ class _Training(Training):
         hr, lr = (as_images(one, self.device) for one in self.source.batch("head", step, config.head_batch))
         with torch.no_grad():
             features = self.net.features(lr)
-        space = self.net.whitening(lr, features)
-        error = to_basis(hr - space.base, space.basis) - space.mean
-        weight = space.scale.detach() / space.scale.detach().mean()
-        loss = (weight * (space.scale.log() + 0.5 * (error / space.scale).square())).mean()
+        loss = likelihood_loss(hr, self.net.whitening(lr, features))
         rate = cosine(step, config.head_steps, config.head_rate, 0.01 * config.head_rate)
         norm = self.loop.descend("head", loss, rate)
         return {"likelihood": loss.item(), "norm": norm, "rate": rate}
@@ -226,24 +212,12 @@ class _Training(Training):
             weight.grad = None
         for begin in range(0, config.batch, config.micro):
             end = min(begin + config.micro, config.batch)
-            loss = self._loss(windows.part(begin, end), log_sigma[begin:end], noise[begin:end]).sum() / total
+            part = (windows.part(begin, end), log_sigma[begin:end], noise[begin:end])
+            loss = denoising_loss(self.net, self.denoiser, *part, PRECISIONS[config.precision]).sum() / total
             loss.backward()
             terms.append(loss.detach())
         norm, share = self._descend(step)
         return {"loss": float(torch.stack(terms).sum()), "norm": norm, "rate": share * config.rate}
-
-    def _loss(self, windows: Windows, log_sigma: Tensor, noise: Tensor) -> Tensor:
-        """Squared errors of F, weighted by the scale of the residual: what counts are errors of the image."""
-        sigma = log_sigma.exp()[:, None, None, None]
-        kept = kept_share(sigma)
-        noisy = windows.y + sigma * noise
-        target = (windows.y - noisy * kept.square()) / (sigma * kept)
-        with torch.autocast(
-            self.device.type, PRECISIONS[self.config.precision], enabled=self.config.precision != "float32"
-        ):
-            given = self.net.denoiser.condition(self.net.scaled(windows.features))
-            found = self.denoiser((noisy * kept).contiguous(memory_format=torch.channels_last), log_sigma, given)
-        return windows.scale * (found.float() - target).square()
 
     def _descend(self, step: int) -> tuple[float, float]:
         """Update all weights by what was added up; an outlying gradient is left out, and counted."""

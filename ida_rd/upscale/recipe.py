@@ -181,11 +181,13 @@ def with_adapted(recipe: dict[str, Any], root: Path) -> dict[str, Any]:
     if not path.is_file() or sha256_file(path) != expected:
         raise UserError(f"{path}: is not the weight file that the record beside it names: run `dvc repro`")
     method = open_method(recipe)
-    (weight,) = recipe["weights"] or own_weights(method, recipe["factor"])
+    names = recipe["weights"] or own_weights(method, recipe["factor"])  # none where the method has them as files
+    parameters = recipe["parameters"] | {"path": str(path)}
+    now = open_method(recipe | {"parameters": parameters})
     return recipe | {
-        "parameters": recipe["parameters"] | {"path": str(path)},
-        "files": user_files(method, recipe["factor"]),  # without the file that the training began from
-        "weights": {weight: expected},
+        "parameters": parameters,
+        "files": user_files(now, recipe["factor"]),  # without the file that the training began from
+        "weights": dict.fromkeys(names, expected),
         "adapted": recipe["adapted"] | {"path": str(path)},
     }
 

@@ -22,7 +22,8 @@ from ida_rd.models.edm.checkpoint import load_network
 from ida_rd.models.edm.network import EDMNet
 from ida_rd.models.flow import FlowConfig, FlowNet
 from ida_rd.training import edm as training
-from ida_rd.training.edm import TrainConfig, log_levels, train
+from ida_rd.training.edm import TrainConfig, train
+from ida_rd.training.edm_losses import log_levels
 from ida_rd.training.edm_ring import Ring, as_images
 from ida_rd.training.edm_watch import GAINS, Watch
 from ida_rd.training.export import export, exported

@@ -41,14 +41,13 @@ def source_of(entries: dict[str, Any], adaptation: Adaptation) -> tuple[PatchSou
         raise UserError(f"downscalers.{unknown[0]}: does not say how far it reaches: leave it out of a joint training")
     known = {name: reach for name, reach in reaches.items() if reach is not None}
     margin = max(known.values())
-    files, _ = choose(
-        listed(adaptation, where="adapt"), adaptation, adaptation.patch + 2 * margin * FACTOR, where="adapt"
-    )
+    patch = flow.preset(FACTOR)["patch"]
+    files, _ = choose(listed(adaptation, where="adapt"), adaptation, patch + 2 * margin * FACTOR, where="adapt")
     folder = Path(adaptation.images).expanduser()
     source = PatchSource(
         [folder / name for name in files],
         FACTOR,
-        adaptation.patch,
+        patch,
         adaptation.seed,
         jpeg=adaptation.jpeg,
         candidates=adaptation.candidates,
@@ -66,8 +65,9 @@ def main() -> None:
     options = parser.parse_args()
     entries = read_parameters(Project().parameters).downscalers
     each = Adaptation(images=options.images, exclude_licence=options.exclude_licence or None)
-    adaptation = each.model_copy(update={"steps": options.steps or each.steps * len(entries)})
-    budget = adaptation.budget(flow.ENERGY[FACTOR])
+    steps = options.steps or each.steps * len(entries)
+    adaptation = each.model_copy(update={"steps": steps})
+    budget = adaptation.budget(flow.preset(FACTOR), where="adapt")
     source, decides = source_of(entries, adaptation)
     torch.set_num_threads(1)  # the same order of sums, whatever machine it is
     initial = read_weights(f"flow-compact.x{FACTOR}", None)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from ida_rd.core.adapted import adapted_to
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.weights import MissingWeights, catalogue, locate
@@ -97,13 +98,14 @@ def _checked(path: Path, factor: int) -> Path:
 
 def describe(parameters: Parameters, factor: int) -> Descriptor:
     """Describe the decoder for a factor; raises UserError where no weights exist for it."""
-    weights = weights_of(parameters, factor)
+    weights, adapted = weights_of(parameters, factor), None
     if not weights:
-        _checked(own_file(parameters, factor), factor)
+        adapted = adapted_to(_checked(own_file(parameters, factor), factor))
     return Descriptor(
         factor=factor,
         stochastic=True,
-        blind=True,
+        blind=adapted is None,
+        matched=adapted is not None,
         licence=catalogue()[next(iter(weights))].licence if weights else parameters.licence,
         weights=weights,
         kind="diffusion",

@@ -1,0 +1,46 @@
+"""Adapt the compact diffusion decoder: all of its network at once, from the weights that ship or the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ida_rd.adapt.contract import Base
+from ida_rd.core.errors import UserError
+from ida_rd.core.weights import catalogue
+
+if TYPE_CHECKING:
+    from ida_rd.core.tensors import TensorFile
+    from ida_rd.training.patches import Pairs
+
+__all__ = ["LOSSES", "MULTIPLE", "adapt", "base", "preset"]
+
+SAVE_EVERY = 25  # steps: what a kill loses
+MULTIPLE = 8  # HR pixels: the denoiser's smallest size is an eighth; a test compares it with the network's
+LOSSES = {"likelihood": "of the head's likelihood (negative, without a constant)", "denoising": "of the denoiser"}
+
+
+def preset(factor: int) -> dict[str, Any]:
+    """The budget where it is left out; there is no energy score in it."""
+    return {"batch": 8, "patch": 80, "rate": 3e-4, "final_rate": 1e-5, "clip_norm": 3.0, "ema": 0.99}
+
+
+def base(parameters: Any, factor: int) -> Base:
+    """The weights of a factor; raises UserError where none ship."""
+    prefix = f"{parameters.weights}.x"
+    if f"{prefix}{factor}" not in catalogue():
+        known = sorted(int(key.removeprefix(prefix)) for key in catalogue() if key.startswith(prefix))
+        raise UserError(f"factor {factor}: one network is adapted, and there are those of {', '.join(map(str, known))}")
+    return Base(f"{prefix}{factor}", parameters.path)
+
+
+def adapt(
+    settings: Mapping[str, Any], budget: Mapping[str, Any], initial: TensorFile, source: Pairs, out: Path
+) -> Path:
+    """Train `initial` on; see `ida_rd.adapt.contract`."""
+    from ida_rd.training.edm_adapt import AdaptConfig, go_on
+
+    keys = ("seed", "steps", "batch", "rate", "final_rate", "warmup", "clip_norm", "ema", "precision")
+    config = AdaptConfig(**{key: budget[key] for key in keys})
+    return go_on(config, settings, initial, source, out, log_every=1, save_every=SAVE_EVERY)
