@@ -30,6 +30,7 @@ from ida_rd.core.names import check_ids
 from ida_rd.core.project import Branch, Project
 from ida_rd.core.tables import read_table
 from ida_rd.core.temporary import PROGRAM, temporary_folder
+from ida_rd.core.weights import catalogue
 from ida_rd.downscale.work import apply
 from ida_rd.engine.script import store_of
 from ida_rd.engine.store import Store
@@ -40,11 +41,12 @@ from ida_rd.scored import Result
 from ida_rd.upscale.contract import Upscaler
 from ida_rd.upscale.given import as_method
 
-__all__ = ["DISTORTIONS", "Prepared", "known_downscalers", "named_distortion", "prepared", "score"]
+__all__ = ["DISTORTIONS", "Prepared", "default_upscaler", "known_downscalers", "named_distortion", "prepared", "score"]
 
 Image = NDArray[np.uint8]
 Downscaler = Callable[..., Image] | Mapping[str, Any] | Path | str
 DISTORTIONS = ("lpips-alex", "fsim", "psnr")
+SHIPPED = {"edm": "diffusion-compact", "flow": "flow-compact"}  # methods by the names of their weights, in tables
 FILTERS = ("box", "bilinear", "hamming", "bicubic", "lanczos", "nearest")
 
 
@@ -61,12 +63,17 @@ def named_distortion(name: str) -> dict[str, Any]:
     return {"method": "structural", "metric": name}
 
 
+def default_upscaler(factor: int) -> str:
+    """Method of the decoder where none is named: the diffusion decoder where its weights ship, or the flow."""
+    return "edm" if f"{SHIPPED['edm']}.x{factor}" in catalogue() else "flow"
+
+
 def score(
     downscale: Downscaler | Mapping[str, Downscaler],
     images: Path | str | Mapping[str, Image] | Sequence[Image],
     *,
     factor: int = 4,
-    upscaler: Mapping[str, Any] | str | Upscaler = "flow",
+    upscaler: Mapping[str, Any] | str | Upscaler | None = None,
     samples: int = 3,
     distortions: Sequence[str] | Mapping[str, Mapping[str, Any]] = DISTORTIONS,
     seed: int = 0,
@@ -91,7 +98,7 @@ def score(
         Scale factor.
     upscaler : dict, str or object
         A method as in ``params.yaml``, or its name; or an object with ``sample(lr, draws)`` as
-        `ida_rd.upscale.contract.Upscaler` has it, called in this process.
+        `ida_rd.upscale.contract.Upscaler` has it, called in this process. None: `default_upscaler` of the factor.
     samples : int
         K, reconstructions per image.
     distortions : sequence of str, or mapping
@@ -127,7 +134,7 @@ def score(
         downscale,
         images,
         factor=factor,
-        upscaler=upscaler,
+        upscaler=default_upscaler(factor) if upscaler is None else upscaler,
         samples=samples,
         distortions=distortions,
         seed=seed,
@@ -349,7 +356,7 @@ def _entry(name: str, downscale: Downscaler, hr: Path, lr: Path, factor: int, se
 def _upscaler(upscaler: Mapping[str, Any] | str) -> dict[str, dict[str, Any]]:
     entry = {"method": upscaler} if isinstance(upscaler, str) else dict(upscaler)
     name = str(entry.get("method")).rpartition(".")[2].lower()
-    return {"flow-compact" if name == "flow" else name: entry}
+    return {SHIPPED.get(name, name): entry}
 
 
 def _run(

@@ -86,8 +86,8 @@ def test_a_workflow_is_complete_and_its_commands_are_ours(workflow: dict) -> Non
 def test_a_program_reduces_a_folder_of_photographs(tmp_path: Path, language: str) -> None:
     """Compiled and run as the workflow says, on what ``ida-rd photos --ppm`` writes."""
     tool = (BUILD[language] or ["node"])[0]
-    if shutil.which(tool) is None:
-        pytest.skip(f"needs {tool}")
+    if shutil.which(tool) is None or subprocess.run([tool, "--version"], capture_output=True).returncode:
+        pytest.skip(f"needs {tool}")  # rustup's rustc is there without a toolchain
     (tmp_path / FILES[language]).write_text(PROGRAMS[language])
     (tmp_path / "hr").mkdir()
     pictures = {f"p{i}.ppm": np.random.default_rng(i).integers(0, 256, (16, 8 * i, 3), dtype=np.uint8) for i in (1, 2)}

@@ -117,7 +117,7 @@ def test_the_wheel_scores_verifies_and_makes_a_project_away_from_the_clone_and_w
         return done
 
     scored = ida_rd("score", "--hr", "photos", "--downscaler", "bicubic", "--downscaler", "lanczos").stdout
-    assert re.search(r"^\| flow[^|]* \| x4 \| bicubic \| .*\d", scored, re.MULTILINE), scored
+    assert re.search(r"^\| diffusion-compact[^|]* \| x4 \| bicubic \| .*\d", scored, re.MULTILINE), scored
     assert "| bicubic | lanczos |" in scored or "| lanczos | bicubic |" in scored, "and their difference"
     verified = json.loads(ida_rd("verify", str(BUNDLE), "--json").stdout)
     assert verified["branches"] == 2

@@ -52,7 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--level", type=float, default=0.05, help="how often what is worse may pass (0.05)")
     parser.add_argument("--factor", type=int, help="scale factor (from the sizes of --lr, else 4)")
     parser.add_argument(
-        "--upscaler", default="flow", help="flow, srflow, ... (flow), or an entry as in params.yaml: {method: ...}"
+        "--upscaler",
+        default="flow",
+        help="flow, edm, srflow, ... (flow: it is the fastest, and the power in docs/ci.md is by it), or an entry as in"
+        " params.yaml: {method: ...}",
     )
     parser.add_argument("--samples", type=int, default=3, metavar="K", help="reconstructions per image (3)")
     parser.add_argument("--seed", type=int, default=0)

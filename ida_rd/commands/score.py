@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--factor", type=int, help="scale factor (from the sizes of --lr, else 4)")
     parser.add_argument(
-        "--upscaler", default="flow", help="flow, srflow, ... (flow), or an entry as in params.yaml: {method: ...}"
+        "--upscaler",
+        help="edm, flow, srflow, ... (edm for factor 4, flow for others), or an entry as in params.yaml: {method: ...}",
     )
     parser.add_argument("--samples", type=int, default=3, metavar="K", help="reconstructions per image (3)")
     parser.add_argument(
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
         given,
         options.hr,
         factor=factor,
-        upscaler=entry_of(options.upscaler, "--upscaler"),
+        upscaler=None if options.upscaler is None else entry_of(options.upscaler, "--upscaler"),
         samples=options.samples,
         distortions=options.distortion or ("lpips-alex", "fsim", "psnr"),
         seed=options.seed,

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import stage_here
+import yaml
+from conftest import ROOT, stage_here
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -205,3 +206,17 @@ def test_tiles_of_a_photograph_are_no_images_of_their_own(tmp_path: Path) -> Non
     assert sorted(set(result.images.photograph)) == [f"photo{p}" for p in range(5)]
     with pytest.raises(UserError, match=r"images\.photograph_before"):
         score("box", tiles, samples=1, distortions=["mse"], photograph_before="-t")
+
+
+def test_where_no_upscaler_is_named_it_is_the_better_one_that_ships_for_the_factor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = [_picture(0), _picture(1)]
+    for factor, name in ((4, "diffusion-compact"), (8, "flow-compact")):
+        found = score("box", images, factor=factor, distortions=["psnr"], samples=1, resamples=100)
+        assert set(found.scores.upscaler) == {name}
+    assert {entry["method"] for entry in yaml.safe_load((ROOT / "params.yaml").read_text())["upscalers"].values()} == {
+        "edm",
+        "flow",
+    }

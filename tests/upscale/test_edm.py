@@ -16,8 +16,11 @@ from safetensors.torch import save_file
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file
+from ida_rd.core.methods import open_method
 from ida_rd.core.seeds import Draw, generator
 from ida_rd.core.weights import Weight, locate
+from ida_rd.downscale.recipe import downscale_recipe
+from ida_rd.downscale.work import reduce_image
 from ida_rd.models.edm.checkpoint import load_network
 from ida_rd.models.edm.solver import noise_levels
 from ida_rd.upscale import edm
@@ -124,6 +127,40 @@ def test_no_pixel_leaves_the_range_whatever_the_lr_image(file: Path, lr: str) ->
     assert not samples.clipped.any()
     assert samples.sr.min() == 0
     assert samples.sr.max() == 255
+
+
+DEGRADATIONS: tuple[list[dict[str, Any]], ...] = (
+    [],
+    [{"gaussian_noise": {"sigma": 0.1}}],
+    [{"gaussian_noise": {"sigma": 0.2}}],
+    [{"gaussian_noise": {"sigma": 1.0}}],
+    [{"gaussian_blur": {"sigma": 4}}],
+    [{"contrast": {"factor": 0.2, "when": "before"}}],
+    [{"contrast": {"factor": 4}}],
+    [{"quantization": {"n": 2}}],
+    [{"jpeg": {"quality": 5}}],
+    [{"contrast": {"factor": 4}}, {"gaussian_noise": {"sigma": 0.5}}, {"jpeg": {"quality": 5}}],
+)
+
+
+@pytest.mark.slow
+def test_no_pixel_of_5000_samples_leaves_the_range(astronaut: NDArray[np.uint8]) -> None:
+    """Of the weights that ship, after every degradation and far beyond them; a second draw is never needed."""
+    upscaler = edm.load(edm.Parameters(), Problem(4), "cpu")
+    crops = [astronaut[y : y + 40, x : x + 40] for y in (0, 120) for x in range(0, 400, 80)]
+    count = 0
+    for number, steps in enumerate(DEGRADATIONS):
+        entry = {"method": "resample", "filter": "bicubic", "degrade": steps}
+        recipe, _ = downscale_recipe("d", entry, 4, 0, download=False)
+        for i, crop in enumerate(crops):
+            image_id = f"{number}-{i}"
+            lr, _ = reduce_image(open_method(recipe), recipe, image_id, np.ascontiguousarray(crop))
+            given = np.ascontiguousarray(lr.transpose(2, 0, 1))
+            samples = upscaler.sample(given, [Draw(0, image_id, k) for k in range(50)])
+            assert samples.finite.all(), steps
+            assert not samples.clipped.any(), steps
+            count += len(samples.sr)
+    assert count == 5000
 
 
 def test_what_is_no_number_is_reported(file: Path) -> None:
