@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,7 @@ def adapt_recipe(
     method = open_method(begun, where=where.removesuffix(".adapt"))
     base = adapter.base(method.parameters, factor)
     budget = adaptation.budget(adapter.preset(factor), where=where)
-    _check_budget(budget, math.lcm(factor, adapter.MULTIPLE), factor, where)
+    _check_budget(budget, factor, adapter.MULTIPLE, where)
     reach = reach_of(downscaler)
     of_folder = downscaler["method"] == "folder"
     margin = factor - 1 if reach is None else 2 * reach * factor  # whole images lose a phase of the LR grid
@@ -107,10 +106,11 @@ def adapt_recipe(
     return recipe
 
 
-def _check_budget(budget: Mapping[str, Any], multiple: int, factor: int, where: str) -> None:
+def _check_budget(budget: Mapping[str, Any], factor: int, multiple: int, where: str) -> None:
+    if budget["patch"] % factor:
+        raise UserError(f"{where}.patch: is {budget['patch']}, which factor {factor} does not divide")
     if budget["patch"] % multiple:
-        more = "" if multiple == factor else f" and this network's {multiple}"
-        raise UserError(f"{where}.patch: is {budget['patch']}, which factor {factor}{more} must divide")
+        raise UserError(f"{where}.patch: is {budget['patch']}; this network takes multiples of {multiple}")
     if budget.get("energy") and budget["patch"] < LEAST_ENERGY_PATCH:
         raise UserError(
             f"{where}.patch: is {budget['patch']}; the energy score needs {LEAST_ENERGY_PATCH} pixels or more, or"

@@ -127,7 +127,7 @@ def test_what_this_training_does_not_have_is_refused(tmp_path: Path) -> None:
     assert "energy" not in _recipe(photos)["budget"]
     with pytest.raises(UserError, match=re.escape("adapt.energy: the training of this method has no such thing")):
         _recipe(photos, energy=1.0)
-    with pytest.raises(UserError, match=re.escape("adapt.patch: is 44, which factor 4 and this network's 8 must")):
+    with pytest.raises(UserError, match=re.escape("adapt.patch: is 44; this network takes multiples of 8")):
         _recipe(photos, patch=44)
     for factor in (4, 8):
         assert edm.MULTIPLE % (EDMConfig(factor=factor).multiple * factor) == 0
