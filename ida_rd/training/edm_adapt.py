@@ -1,8 +1,7 @@
 """Train all of a compact diffusion network on, at once, to the LR images of one downscaler.
 
 Encoder, the mean that comes with it, and head go down the Gaussian likelihood of the residual; the denoiser goes down
-the loss of `ida_rd.training.edm` in the space that these two whiten, and pulls the encoder along through its features.
-The space is a target of the denoiser and no way to make its loss small: y and scale are constants there.
+the loss of `ida_rd.training.edm` in the space that these whiten.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from torch import nn
 from ida_rd.core.seeds import generator
 from ida_rd.core.tensors import TensorFile
 from ida_rd.models.edm.checkpoint import load_network
-from ida_rd.training.edm import TrainConfig
-from ida_rd.training.edm_losses import ADAM, PRECISIONS, denoising_loss, likelihood_loss, log_levels
-from ida_rd.training.edm_ring import Windows, as_images, normal
+from ida_rd.models.edm.space import CHANNELS
+from ida_rd.training.edm import HIDDEN, TrainConfig
+from ida_rd.training.edm_losses import ADAM, PRECISIONS, joint_losses, log_levels
+from ida_rd.training.edm_ring import as_images, normal
 from ida_rd.training.loop import Loop, Product, Stage, cosine
 from ida_rd.training.muon import Muon
 from ida_rd.training.patches import Pairs
 
-__all__ = ["HIDDEN", "AdaptConfig", "go_on"]
+__all__ = ["AdaptConfig", "go_on"]
 
-HIDDEN = 20.0  # Muon's learning rate of the hidden convolutions, in units of Adam's: as the weights were trained
 STAGE = "adaptation"
 AS_TRAINED = TrainConfig()
 
@@ -74,20 +73,13 @@ class _Adapting:
     def step(self, step: int) -> dict[str, float]:
         config, net = self.config, self.net
         hr, lr = (as_images(one, torch.device("cpu")) for one in self.source.batch(STAGE, step, config.batch))
-        precision = PRECISIONS[config.precision]
-        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            features = net.features(lr)
-        features = [one.float() for one in features]
-        space = net.whitening(lr, features)
-        likelihood = likelihood_loss(hr, space)
-        y = space.whitened(hr).detach().clamp(-AS_TRAINED.clamp, AS_TRAINED.clamp)
-        windows = Windows(y, space.scale.detach(), features)
         log_sigma = log_levels(
             *(config.batch, AS_TRAINED.sigma_mean, AS_TRAINED.sigma_spread), generator("levels", config.seed, step)
         )
-        noise = normal(y.shape, "noise", config.seed, step)
-        denoising = denoising_loss(net, net.denoiser, windows, log_sigma, noise, precision)
-        denoising = denoising.sum() / windows.scale.sum()
+        noise = normal((config.batch, CHANNELS, hr.shape[2] // 2, hr.shape[3] // 2), "noise", config.seed, step)
+        likelihood, denoising = joint_losses(
+            *(net, net.denoiser, (hr, lr), log_sigma, noise, AS_TRAINED.clamp, PRECISIONS[config.precision])
+        )
         for weight in self.trained:
             weight.grad = None
         (likelihood + denoising).backward()

@@ -18,7 +18,7 @@ from ida_rd.models.edm.network import EDMNet, kept_share
 from ida_rd.models.edm.space import Whitening, to_basis
 from ida_rd.training.edm_ring import Windows
 
-__all__ = ["ADAM", "PRECISIONS", "denoising_loss", "likelihood_loss", "log_levels"]
+__all__ = ["ADAM", "PRECISIONS", "denoising_loss", "joint_losses", "likelihood_loss", "log_levels"]
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 ADAM = (0.9, 0.99)
@@ -77,3 +77,41 @@ def denoising_loss(
         given = net.denoiser.condition(net.scaled(windows.features))
         found = denoiser((noisy * kept).contiguous(memory_format=torch.channels_last), log_sigma, given)
     return windows.scale * (found.float() - target).square()
+
+
+def joint_losses(
+    net: EDMNet,
+    denoiser: Callable[..., Tensor],
+    pair: tuple[Tensor, Tensor],
+    log_sigma: Tensor,
+    noise: Tensor,
+    clamp: float,
+    precision: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """Both losses of a network that is trained as a whole: of the head, and the mean of the denoiser's.
+
+    The denoiser pulls the encoder along through its features. The space that head and encoder whiten is a target of it,
+    and no way to make its loss small: y and scale are constants there.
+
+    Parameters
+    ----------
+    net : EDMNet
+    denoiser : callable
+        That of the network, or what it was compiled to.
+    pair : tuple of Tensor
+        HR (B, 3, H, W) and LR, range [0, 1].
+    log_sigma, noise : Tensor
+        (B,), and (B, 12, H/2, W/2).
+    clamp : float
+        Largest y.
+    precision : torch.dtype
+        Of the convolutions of encoder and denoiser.
+    """
+    hr, lr = pair
+    with torch.autocast(hr.device.type, precision, enabled=precision != torch.float32):
+        features = net.features(lr)
+    features = [one.float() for one in features]
+    space = net.whitening(lr, features)
+    windows = Windows(space.whitened(hr).detach().clamp(-clamp, clamp), space.scale.detach(), features)
+    denoising = denoising_loss(net, denoiser, windows, log_sigma, noise, precision)
+    return likelihood_loss(hr, space), denoising.sum() / windows.scale.sum()
