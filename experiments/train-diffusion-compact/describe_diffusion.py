@@ -22,7 +22,6 @@ from ida_rd.core.typeset import markdown_table, number
 from ida_rd.models.edm.checkpoint import load_network
 from ida_rd.models.edm.solver import Solver, noise_levels
 from ida_rd.training.card import begun_from, card_command, draw_heats, provenance, ran, shown_rows
-from ida_rd.training.edm import HIDDEN
 from ida_rd.training.edm_watch import Sampled
 from ida_rd.training.measure import lr_of
 from ida_rd.training.patches import Pixels, pillow
@@ -62,16 +61,9 @@ def phase(training: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> str:
             f"{end['validation_lpips']:.4f}, {end['validation_bias2']:.4f}, {end['validation_ratio']:.2f},"
             f" {min(gains):.2f} to {max(gains):.2f}"
         )
-    stages = [f"{config['steps']} of the denoiser"] if config["steps"] else []
-    batches = [f"{config['batch']} x {config['patch']}^2"] if config["steps"] else []
-    rates = [f"{config['rate']:g} / {config['adam_rate']:g}"] if config["steps"] else []
-    if joint := config.get("joint_steps"):
-        stages.append(f"{joint} of all")
-        batches.append(f"{config['joint_batch']} x {config['crop']}^2")
-        rates.append(f"{HIDDEN * config['joint_rate']:g} / {config['joint_rate']:g}")
     return (
-        f"| {begun_from(training)} | {head} | {', '.join(stages)} | {', '.join(batches)} |"
-        f" {', '.join(rates)} | {config['sigma_mean']:g}, {config['sigma_spread']:g} |"
+        f"| {begun_from(training)} | {head} | {config['steps']} | {config['batch']} x {config['patch']}^2 |"
+        f" {config['rate']:g} / {config['adam_rate']:g} | {config['sigma_mean']:g}, {config['sigma_spread']:g} |"
         f" {config['filters'].replace(',', ', ')} | {ran(training, log[-1], config['precision'])} | {seen} |"
     )
 
@@ -104,8 +96,8 @@ Written by `experiments/train-diffusion-compact/describe_diffusion.py`; the figu
 
 ## Training
 
-The encoder is that of `{training["config"]["encoder"][:12]}` (sha256), frozen but in steps of all. The denoiser's windows are of {training["config"]["ring"]} encoded crops, one of
-which is replaced every {training["config"]["ring_every"]} steps; steps of all take whole crops.
+The encoder is that of `{training["config"]["encoder"][:12]}` (sha256), frozen; each step's windows are of {training["config"]["ring"]} encoded crops, one of which is
+replaced every {training["config"]["ring_every"]} steps.
 
 | from | head: steps x crops | steps | batch, windows | rates (Muon / Adam) | log sigma | filters | seed | skipped (outlying gradient) | minutes | on | code | validation: LPIPS, bias^2, variance : bias^2, gains |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|

@@ -1,8 +1,7 @@
 """Train the compact diffusion model: ``python -m ida_rd.training.edm --images DIR --validation DIR --out DIR``.
 
 Two stages, on the frozen encoder of a trained flow: the head that whitens the residual, by Gaussian likelihood; then
-the denoiser, by the loss of [1]_ in that space. A third, if it is asked for, trains all of it, the encoder too, by both
-losses at once. Every step's crops, windows and noise are a function of (seed, step),
+the denoiser, by the loss of [1]_ in that space. Every step's crops, windows and noise are a function of (seed, step),
 and the state is checkpointed: the same command resumes a run that was killed.
 
 References
@@ -27,10 +26,9 @@ from ida_rd.core.weights import locate, read_weights
 from ida_rd.models.edm.checkpoint import load_network
 from ida_rd.models.edm.config import EDMConfig
 from ida_rd.models.edm.network import EDMNet
-from ida_rd.models.edm.space import CHANNELS
 from ida_rd.models.flow import FlowNet
 from ida_rd.models.flow import load_network as load_flow
-from ida_rd.training.edm_losses import ADAM, PRECISIONS, denoising_loss, joint_losses, likelihood_loss, log_levels
+from ida_rd.training.edm_losses import ADAM, PRECISIONS, denoising_loss, likelihood_loss, log_levels
 from ida_rd.training.edm_ring import Ring, as_images, normal
 from ida_rd.training.edm_watch import Watch
 from ida_rd.training.loop import Loop, Product, Stage, cosine
@@ -39,9 +37,8 @@ from ida_rd.training.options import check_choices, names, option, parse
 from ida_rd.training.patches import FILTERS, Pairs, pillow
 from ida_rd.training.start import Options, Training, run, source_of
 
-__all__ = ["HIDDEN", "TrainConfig", "train"]
+__all__ = ["TrainConfig", "train"]
 
-HIDDEN = 20.0  # Muon's learning rate of the hidden convolutions in units of Adam's, where all is trained at once
 WATCHED_STEPS = 12  # of the solver, which is what samples are drawn with
 # What changes no weight: where files lie, how it is computed, and what is watched.
 BESIDES = ("encoder_path", "compile", "lpips_path", "evaluate_every", "watch_images", "watch_crop", "watch_filters")
@@ -81,11 +78,6 @@ class TrainConfig:
     decay: float = option(0.02, "weight decay of the hidden convolutions")
     sigma_mean: float = option(0.2, "mean of the logarithm of the noise level")
     sigma_spread: float = option(1.35, "its standard deviation")
-    joint_steps: int = option(0, "steps of a third stage, if any: all at once, encoder and head too, by both losses")
-    joint_batch: int = option(8, "crops per step there, whole: a smaller --crop makes it faster")
-    joint_rate: float = option(
-        3e-4, "Adam's learning rate there, falling to 0 by half a cosine; Muon's is 20 times that"
-    )
     clamp: float = option(40.0, "largest whitened residual")
     clip_norm: float = option(3.0, "largest norm of the gradient")
     skip_norm: float = option(30.0, "norm of a gradient that is left out")
@@ -108,20 +100,9 @@ class TrainConfig:
                 raise UserError(f"--{name} {getattr(self, name)}: is not a multiple of {multiple}")
         if self.patch > self.crop:
             raise UserError(f"--patch {self.patch}: larger than the crop, {self.crop}")
-        for name in (
-            "ring",
-            "ring_every",
-            "head_steps",
-            "head_batch",
-            "batch",
-            "micro",
-            "joint_batch",
-            "evaluate_every",
-        ):
+        for name in ("ring", "ring_every", "head_steps", "head_batch", "steps", "batch", "micro", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
-        if min(self.steps, self.joint_steps) < 0 or not self.steps + self.joint_steps:
-            raise UserError(f"--steps {self.steps}: give 1 or more, or --joint-steps with --initial")
         if not 0 <= self.flat <= 1:
             raise UserError(f"--flat {self.flat}: give a share, from 0 to 1")
 
@@ -164,8 +145,6 @@ class _Training(Training):
         others = {id(weight) for weight in hidden}
         rest = [weight for weight in self.net.denoiser.parameters() if id(weight) not in others]
         self.trained = [*hidden, *rest]
-        parts = (self.net.encoder, self.net.prior, self.net.head)
-        self.below = [weight for part in parts for weight in part.parameters()]
         self.ring: Ring | None = None
         self.denoiser: Callable[..., Tensor] = torch.compile(self.net.denoiser) if config.compile else self.net.denoiser
         self.loop = Loop(
@@ -175,9 +154,8 @@ class _Training(Training):
                 "head": torch.optim.Adam(self.net.head.parameters(), betas=ADAM),
                 "hidden": Muon(hidden, decay=config.decay),
                 "rest": torch.optim.Adam(rest, betas=ADAM),
-                "below": torch.optim.Adam(self.below, betas=ADAM),
             },
-            Product("net", "joint" if config.joint_steps else "denoiser", self.net.config.as_dict()),
+            Product("net", "denoiser", self.net.config.as_dict()),
             settings,
             averaged=["net"],
             decay=config.ema,
@@ -186,13 +164,15 @@ class _Training(Training):
 
     def stages(self) -> list[Stage]:
         evaluate = self.evaluate if self.watch else None
-        every = self.config.evaluate_every
-        stages = [Stage("head", self.config.head_steps, self.step_head)]
-        stages.append(Stage(*("denoiser", self.config.steps, self.step_denoiser, self.begin_denoiser, evaluate, every)))
-        if self.config.joint_steps:
-            joint = ("joint", self.config.joint_steps, self.step_joint, self.loop.restart_averages, evaluate, every)
-            stages.append(Stage(*joint))
-        return stages
+        return [
+            Stage("head", self.config.head_steps, self.step_head),
+            Stage(
+                *("denoiser", self.config.steps, self.step_denoiser),
+                begin=self.begin_denoiser,
+                evaluate=evaluate,
+                evaluate_every=self.config.evaluate_every,
+            ),
+        ]
 
     def begin_from(self, weights: Path) -> None:
         """Continue from weights of this shape and encoder: the head stays as it is."""
@@ -204,7 +184,7 @@ class _Training(Training):
             )
         self.net.load_state_dict(found.state_dict())
         self.loop.restart_averages()
-        self.loop.start_at("denoiser" if self.config.steps else "joint")
+        self.loop.start_at("denoiser")
 
     def step_head(self, step: int) -> dict[str, float]:
         config = self.config
@@ -236,41 +216,21 @@ class _Training(Training):
             loss = denoising_loss(self.net, self.denoiser, *part, PRECISIONS[config.precision]).sum() / total
             loss.backward()
             terms.append(loss.detach())
-        share = config.rates(step)
-        norm = self._descend(self.trained, {"hidden": share * config.rate, "rest": share * config.adam_rate})
+        norm, share = self._descend(step)
         return {"loss": float(torch.stack(terms).sum()), "norm": norm, "rate": share * config.rate}
 
-    def step_joint(self, step: int) -> dict[str, float]:
-        config, seed = self.config, self.config.seed
-        self.net.requires_grad_(True)
-        hr, lr = (as_images(one, self.device) for one in self.source.batch("joint", step, config.joint_batch))
-        levels = generator("joint levels", seed, step)
-        log_sigma = log_levels(config.joint_batch, config.sigma_mean, config.sigma_spread, levels).to(self.device)
-        shape = (config.joint_batch, CHANNELS, config.crop // 2, config.crop // 2)
-        noise = normal(shape, "joint noise", seed, step).to(self.device)
-        likelihood, denoising = joint_losses(
-            *(self.net, self.denoiser, (hr, lr), log_sigma, noise, config.clamp, PRECISIONS[config.precision])
-        )
-        for weight in (*self.trained, *self.below):
-            weight.grad = None
-        (likelihood + denoising).backward()
-        rate = cosine(step, config.joint_steps, config.joint_rate, 0.0) * min(
-            1, (step + 1) / max(config.warmup_steps, 1)
-        )
-        norm = self._descend([*self.trained, *self.below], {"hidden": HIDDEN * rate, "rest": rate, "below": rate})
-        return {"likelihood": likelihood.item(), "loss": denoising.item(), "norm": norm, "rate": rate}
-
-    def _descend(self, trained: list[Tensor], rates: Mapping[str, float]) -> float:
-        """Update weights by what was added up; an outlying gradient is left out, and counted. Returns its norm."""
-        norm = float(nn.utils.clip_grad_norm_(trained, self.config.clip_norm))
-        if not math.isfinite(norm) or norm > self.config.skip_norm:
+    def _descend(self, step: int) -> tuple[float, float]:
+        """Update all weights by what was added up; an outlying gradient is left out, and counted."""
+        config, share = self.config, self.config.rates(step)
+        norm = float(nn.utils.clip_grad_norm_(self.trained, config.clip_norm))
+        if not math.isfinite(norm) or norm > config.skip_norm:
             self.loop.skipped += 1
-            return norm
-        for name, rate in rates.items():
+            return norm, share
+        for name, rate in (("hidden", config.rate), ("rest", config.adam_rate)):
             for group in self.loop.optimisers[name].param_groups:
-                group["lr"] = rate
+                group["lr"] = share * rate
             self.loop.optimisers[name].step()
-        return norm
+        return norm, share
 
     def _ring(self) -> Ring:
         if self.ring is None:

@@ -19,7 +19,7 @@ from ida_rd.core.seeds import generator
 from ida_rd.core.tensors import TensorFile
 from ida_rd.models.edm.checkpoint import load_network
 from ida_rd.models.edm.space import CHANNELS
-from ida_rd.training.edm import HIDDEN, TrainConfig
+from ida_rd.training.edm import TrainConfig
 from ida_rd.training.edm_losses import ADAM, PRECISIONS, joint_losses, log_levels
 from ida_rd.training.edm_ring import as_images, normal
 from ida_rd.training.loop import Loop, Product, Stage, cosine
@@ -28,6 +28,7 @@ from ida_rd.training.patches import Pairs
 
 __all__ = ["AdaptConfig", "go_on"]
 
+HIDDEN = 20.0  # Muon's learning rate of the hidden convolutions, in units of Adam's: as the weights were trained
 STAGE = "adaptation"
 AS_TRAINED = TrainConfig()
 

@@ -154,7 +154,7 @@ def kept_share(sigma: Tensor) -> Tensor:
 class EDMNet(nn.Module):
     """p(HR | LR) by diffusion. LR and HR are float tensors in [0, 1], sRGB, (B, 3, h, w) and (B, 3, H, W).
 
-    Encoder and `prior`, the mean of the flow, begin as those of a trained flow.
+    Encoder and `prior`, the mean of the flow, are those of a trained flow, and frozen but where all is adapted.
     """
 
     def __init__(self, config: EDMConfig) -> None:
