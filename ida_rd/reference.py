@@ -79,17 +79,21 @@ def page() -> str:
 
 
 def _budgets() -> list[str]:
-    """What null stands for in a budget, by method and factor."""
-    presets = {
-        (method, factor): find_adapter({"method": method}, where="").preset(factor)
-        for method in adapters()
-        for factor in ADAPTED_FACTORS
-        if factor == ADAPTED_FACTORS[0] or method == "flow"
-    }
-    keys = sorted({key for preset in presets.values() for key in preset})
+    """What null stands for in a budget, by method and the factors that share it."""
+    presets: list[tuple[str, list[int], dict[str, Any]]] = []
+    for method in adapters():
+        for factor in ADAPTED_FACTORS:
+            preset = find_adapter({"method": method}, where=method).preset(factor)
+            if presets and (presets[-1][0], presets[-1][2]) == (method, preset):
+                presets[-1][1].append(factor)
+            else:
+                presets.append((method, [factor], preset))
+    keys = sorted({key for *_, preset in presets for key in preset})
     rows = [
-        f"| `{method}` | {factor} | " + " | ".join(str(preset.get(key, "-")) for key in keys) + " |"
-        for (method, factor), preset in presets.items()
+        f"| `{method}` | {', '.join(map(str, factors))} | "
+        + " | ".join(str(preset.get(key, "-")) for key in keys)
+        + " |"
+        for method, factors, preset in presets
     ]
     head = ["method", "factor", *(f"`{key}`" for key in keys)]
     return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *rows]

@@ -25,12 +25,24 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.methods import Parameters
+from ida_rd.core.weights import catalogue
 
-__all__ = ["LEAST_ENERGY_PATCH", "NOT_BUDGET", "Adaptation", "Base", "adapters", "find_adapter", "parts_of"]
+__all__ = [
+    "LEAST_ENERGY_PATCH",
+    "NOT_BUDGET",
+    "SAVE_EVERY",
+    "Adaptation",
+    "Base",
+    "adapters",
+    "find_adapter",
+    "parts_of",
+    "shipped_base",
+]
 
 FOLD = re.compile(r"([1-9][0-9]?)/([2-9]|[1-9][0-9])")
 NOT_BUDGET = ("images", "lr", "exclude_licence", "fold")  # which photographs: the files themselves are in the recipe
 OF_METHOD = "null: that of the method, below"
+SAVE_EVERY = 25  # steps of an adaptation: what a kill loses
 LEAST_ENERGY_PATCH = 28  # pixels: what the energy score needs; a test compares it with `ida_rd.training.losses`
 
 
@@ -48,6 +60,27 @@ class Base:
 
     weight: str
     path: str | None
+
+
+def shipped_base(parameters: Any, factor: int) -> Base:
+    """The weights of a factor of an upscaler that has one network for each, or the user's own file of them.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        The upscaler's: ``weights``, the name of those that ship, and ``path``, a file or None.
+    factor : int
+
+    Raises
+    ------
+    UserError
+        None ship for this factor.
+    """
+    prefix = f"{parameters.weights}.x"
+    if f"{prefix}{factor}" not in catalogue():
+        known = sorted(int(key.removeprefix(prefix)) for key in catalogue() if key.startswith(prefix))
+        raise UserError(f"factor {factor}: one network is adapted, and there are those of {', '.join(map(str, known))}")
+    return Base(f"{prefix}{factor}", parameters.path)
 
 
 def _whole(value: Any) -> Any:

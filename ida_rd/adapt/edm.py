@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ida_rd.adapt.contract import Base
-from ida_rd.core.errors import UserError
-from ida_rd.core.weights import catalogue
+from ida_rd.adapt.contract import SAVE_EVERY, Base, shipped_base
 
 if TYPE_CHECKING:
     from ida_rd.core.tensors import TensorFile
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LOSSES", "MULTIPLE", "adapt", "base", "preset"]
 
-SAVE_EVERY = 25  # steps: what a kill loses
 MULTIPLE = 8  # HR pixels: the denoiser's smallest size is an eighth; a test compares it with the network's
 LOSSES = {"likelihood": "of the head's likelihood (negative, without a constant)", "denoising": "of the denoiser"}
 
@@ -27,12 +24,8 @@ def preset(factor: int) -> dict[str, Any]:
 
 
 def base(parameters: Any, factor: int) -> Base:
-    """The weights of a factor; raises UserError where none ship."""
-    prefix = f"{parameters.weights}.x"
-    if f"{prefix}{factor}" not in catalogue():
-        known = sorted(int(key.removeprefix(prefix)) for key in catalogue() if key.startswith(prefix))
-        raise UserError(f"factor {factor}: one network is adapted, and there are those of {', '.join(map(str, known))}")
-    return Base(f"{prefix}{factor}", parameters.path)
+    """The weights of the network of a factor; raises UserError where a factor takes several or none."""
+    return shipped_base(parameters, factor)
 
 
 def adapt(

@@ -20,8 +20,8 @@ examples:
   ida-rd adapt --upscaler edm --downscaler dpid --images photos --out edm-dpid.safetensors
 
 The weights are then an upscaler, in params.yaml or for `ida-rd score --upscaler`, marked as matched:
-{method: flow, path: flow-dpid.safetensors}. The defaults of the budget are the preset. A run that was stopped goes on
-where it was: repeat the command."""
+{method: flow, path: flow-dpid.safetensors}. What is left out of the budget is the method's preset. A run that was
+stopped goes on where it was: repeat the command."""
 
 # Keys of `ida_rd.adapt.contract.Adaptation`, besides those that have options of their own; a test compares them.
 BUDGET = (

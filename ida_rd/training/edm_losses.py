@@ -2,7 +2,7 @@
 
 References
 ----------
-.. [1] Karras et al., "Elucidating the design space of diffusion-based generative models", NeurIPS 2022, eq. 108.
+.. [1] Karras et al., "Elucidating the design space of diffusion-based generative models", NeurIPS 2022, eq. 8.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ weights that it would have had.
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
 import signal
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ida_rd.core.errors import UserError
-from ida_rd.core.files import atomic_path
+from ida_rd.core.files import write_bytes
 from ida_rd.core.foreign import decoding
 from ida_rd.core.tensors import read_tensors
 
@@ -155,8 +156,9 @@ class Loop:
             "skipped": self.skipped,
             "seconds": self.seconds,
         }
-        with atomic_path(self.checkpoint) as temporary:
-            torch.save(state, temporary)
+        content = io.BytesIO()  # torch's own writer says nothing that can be understood of a full disk
+        torch.save(state, content)
+        write_bytes(self.checkpoint, content.getvalue())
 
     def resume(self) -> bool:
         """Resume from the checkpoint if there is one; return whether there was.
