@@ -21,7 +21,7 @@ from ida_rd.engine.device import devices, engine_name, worker_count
 
 __all__ = ["describe_fields", "health", "methods", "type_in_words", "weights"]
 
-FACTORS = (4, 8, 16)
+FACTORS = (2, 4, 8, 16)
 PROGRAMS = {
     "git": "compare and publish need it for other versions",
     "dvc": f"runs the pipeline: {PIPELINE}",

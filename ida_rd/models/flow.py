@@ -3,7 +3,7 @@
 The flow models ``x = (HR - bicubic_up(LR)) / RESIDUAL_SCALE`` given LR. Levels, from image to latent:
 
 1. squeeze 2; subtract the predicted mean, divide by the predicted scale (a conditional Gaussian);
-2. flow steps at twice the LR size; squeeze 2 again; (once more for factor 8); flow steps at LR size;
+2. flow steps at twice the LR size; squeeze 2 again; (once more for factor 8, not at all for 2); flow steps at LR size;
 3. latent: one tensor of ``3 * factor^2`` channels at LR size, standard normal.
 
 A flow step is actnorm + invertible 1x1 convolution, a feature-conditional affine map of all
@@ -54,11 +54,11 @@ class FlowConfig:
     Attributes
     ----------
     factor : int
-        Scale factor, 4 or 8 (a power of two from 4 up).
+        Scale factor: 2, 4 or 8 (a power of two).
     encoder_width, encoder_blocks : int
         Channels and residual blocks of the LR encoder.
     fine_width : int
-        Channels of the features above LR size.
+        Channels of the features above LR size; of factor 2, whose features are of LR size alone, it is not used.
     steps, hidden : tuple of int
         Flow steps and coupling width per level, from the finest level to LR size.
     bounded : bool
@@ -75,10 +75,15 @@ class FlowConfig:
 
     def __post_init__(self) -> None:
         levels = int(math.log2(self.factor))
-        if 2**levels != self.factor or levels < 2:
-            raise ValueError(f"factor must be a power of two from 4 up, not {self.factor}")
+        if 2**levels != self.factor or levels < 1:
+            raise ValueError(f"factor must be a power of two, from 2, not {self.factor}")
         if not len(self.steps) == len(self.hidden) == levels:
             raise ValueError(f"factor {self.factor} has {levels} levels: give as many steps and hidden widths")
+
+    @property
+    def feature_widths(self) -> tuple[int, ...]:
+        """Channels of the encoder's features, from half the HR size down to LR size."""
+        return (*((self.fine_width,) * (len(self.steps) - 1)), self.encoder_width)
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -218,13 +223,12 @@ class FlowNet(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.mean = _conv(config.fine_width, 12, 3, zero=True)
-        self.log_scale = _conv(config.fine_width, 12, 3, zero=True)
+        widths = config.feature_widths
+        self.mean = _conv(widths[0], 12, 3, zero=True)
+        self.log_scale = _conv(widths[0], 12, 3, zero=True)
         levels = []
-        last = len(config.steps) - 1
-        for level, (steps, hidden) in enumerate(zip(config.steps, config.hidden, strict=True)):
+        for level, (steps, hidden, width) in enumerate(zip(config.steps, config.hidden, widths, strict=True)):
             channels = 12 * 4**level
-            width = config.encoder_width if level == last else config.fine_width
             levels.append(
                 nn.ModuleList(FlowStep(channels, width, hidden, bounded=config.bounded) for _ in range(steps))
             )

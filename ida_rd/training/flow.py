@@ -33,6 +33,7 @@ __all__ = ["TrainConfig", "go_on", "train", "validation_bits"]
 
 # What `--network` can name. `x4-larger`, grown from `x4` by `x4-large`, and `x8` ship; the others are for ablations.
 NETWORKS = {
+    "x2": FlowConfig(2, steps=(14,), hidden=(64,)),
     "x4": FlowConfig(4, steps=(6, 8), hidden=(32, 64)),
     "x8": FlowConfig(8, steps=(4, 6, 8), hidden=(24, 48, 64)),
     "x4-unbounded": FlowConfig(4, steps=(6, 8), hidden=(32, 64), bounded=False),

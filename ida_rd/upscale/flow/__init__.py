@@ -74,8 +74,12 @@ def _steps(parameters: Parameters, factor: int) -> list[int]:
         raise UserError(f"weights: no flow weights are called {parameters.weights!r}; use 'flow-compact'")
     if factor in known:
         return [factor]
-    # The first network has most to invent, so it is the one of the largest factor.
-    chains = [[first, factor // first] for first in reversed(known) if factor % first == 0 and factor // first in known]
+    # Factors as alike as can be; the first network has most to invent, so it is the one of the larger factor.
+    chains = [
+        [first, factor // first]
+        for first in known
+        if factor % first == 0 and factor // first in known and first >= factor // first
+    ]
     if not chains:
         possible = sorted({*known, *(a * b for a in known for b in known)})
         raise UserError(f"factor {factor}: {parameters.weights} supports factors {', '.join(map(str, possible))}")
