@@ -99,6 +99,14 @@ def test_the_embedded_flow_cascades_to_sixteen() -> None:
         flow.describe(flow.Parameters(), 6)
 
 
+def test_a_cascades_factors_are_as_alike_as_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {f"flow-compact.x{factor}": None for factor in (2, 4, 8, 16)}
+    monkeypatch.setattr(flow, "catalogue", lambda: names)
+    assert [flow._steps(flow.Parameters(), factor) for factor in (8, 32, 64)] == [[8], [8, 4], [8, 8]]
+    del names["flow-compact.x16"]
+    assert flow._steps(flow.Parameters(), 16) == [4, 4], "not 8, then 2"
+
+
 RULES = st.builds(SizeRule, least=st.integers(1, 40), multiple=st.integers(1, 12), square=st.booleans())
 
 
