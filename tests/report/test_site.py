@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import tarfile
@@ -168,6 +169,16 @@ def test_what_nobody_else_has_is_self_reported_and_compared_with_itself_alone(th
         False,
     ]
     assert {entry.tier for entry in boards[0].entries} == {"self-reported"}
+
+
+@pytest.mark.parametrize(("file", "boards"), [("mine.safetensors", 4), ("code.py", 2)])
+def test_decoders_of_other_files_are_on_other_boards(three: Path, file: str, boards: int) -> None:
+    """A network's own file is part of what must be equal; the code that both name is not."""
+    ann, bob = published(three / "ann"), published(three / "bob")
+    assert len(boards_of([ann, bob])) == 2, "one for each distortion"
+    recipe = copy.deepcopy(bob.checked.recipe)
+    recipe["recipes"]["upscale/x4/flow-compact"]["files"] = {file: "0" * 64}
+    assert len(boards_of([ann, replace(bob, checked=replace(bob.checked, recipe=recipe))])) == boards
 
 
 def test_a_bundle_that_does_not_hold_up_leaves_no_site(three: Path, tmp_path: Path) -> None:
