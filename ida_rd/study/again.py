@@ -45,7 +45,7 @@ def from_images(study: Study, folder: Path) -> tuple[Setting, list[Result]]:
     record = read_json(folder / "provenance.json", hint=HINT)
     table = read_table(folder / "images.csv", hint=HINT)
     try:
-        setting = Setting(**{key: record["distortion"][key] for key in Setting.__dataclass_fields__})
+        setting = Setting.of_record(record)
         marks = {path: ", ".join(facts["marks"]) for path, facts in record["upscalers"].items()}
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{folder / 'provenance.json'} does not say how the study was judged: {HINT}") from None

@@ -48,6 +48,11 @@ class Setting:
         settings = {key: recipe[key] for key in ("confidence", "resamples", "seed")}
         return cls(lead, descriptor["label"], descriptor["better"], **settings, primary=recipe.get("primary"))
 
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Setting:
+        """Read it from ``results/<data>/provenance.json``; raises KeyError or TypeError where that does not say."""
+        return cls(**{key: record["distortion"][key] for key in cls.__dataclass_fields__})
+
     @property
     def level(self) -> float:
         return 1 - self.confidence
