@@ -213,7 +213,7 @@ def test_where_no_upscaler_is_named_it_is_the_better_one_that_ships_for_the_fact
 ) -> None:
     monkeypatch.chdir(tmp_path)
     images = [_picture(0), _picture(1)]
-    for factor, name in ((4, "diffusion-compact"), (8, "flow-compact")):
+    for factor, name in ((4, "diffusion-compact"), (8, "diffusion-compact"), (16, "flow-compact")):
         found = score("box", images, factor=factor, distortions=["psnr"], samples=1, resamples=100)
         assert set(found.scores.upscaler) == {name}
     assert {entry["method"] for entry in yaml.safe_load((ROOT / "params.yaml").read_text())["upscalers"].values()} == {
