@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ida_rd.aggregate.comparisons import losses, wide_by_photograph
+from ida_rd.aggregate.comparisons import wide_by_photograph
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import write_text
 from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.tables import read_table
-from ida_rd.core.typeset import interval, markdown_table, number, share
+from ida_rd.core.typeset import interval, markdown_table, share
 from ida_rd.study.judge import Setting
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "decoders"))
@@ -32,14 +32,14 @@ FOLDERS = {"flow": HERE, "diffusion": HERE / "diffusion"}
 
 @dataclass(frozen=True)
 class Family:
-    """One family of decoders, by the leading distortion.
+    """One family of decoders, by one distortion.
 
     Attributes
     ----------
     table : DataFrame
         Its rows of ``matched.csv``, by downscaler.
     s, s_star : DataFrame
-        (P photographs, D downscalers), losses by the blind decoder and by the adapted ones.
+        (P photographs, D downscalers), means by the blind decoder and by the adapted ones.
     """
 
     name: str
@@ -54,28 +54,36 @@ class Family:
         return set(rows.index)
 
 
-def family_of(name: str, data: str) -> tuple[Family, Setting]:
-    """Read the results of a family."""
+def family_of(name: str, data: str) -> tuple[dict[str, Family], Setting]:
+    """Read the results of a family, by distortion, the leading one first."""
     folder = FOLDERS[name] / "results" / data
     hint = f"run `dvc repro` in {FOLDERS[name].relative_to(HERE.parents[1])}"
     preset = read_yaml(FOLDERS[name] / "matched.yaml", hint="restore it with git checkout")["preset"]
     setting = Setting.of_record(read_json(folder / "provenance.json", hint=hint))
     table = read_table(folder / "matched.csv", hint=hint)
-    table = table[(table.distortion == setting.lead) & (table.blind == preset)]
+    table = table[table.blind == preset]
     if table.empty:
         raise UserError(f"{folder}/matched.csv: nothing of {preset}: {hint}")
     images = read_table(folder / "images.csv", hint=hint)
     photographs = dict(zip(images.image_id, images.photograph.astype(str), strict=True))
 
-    def by_photograph(upscalers: list[str]) -> pd.DataFrame:
+    def by_photograph(upscalers: list[str], distortion: str) -> pd.DataFrame:
         mine = images[images.upscaler.isin(upscalers)]
         if mine.empty:
             raise UserError(f"{folder}/images.csv: nothing of {', '.join(upscalers)}: {hint}")
-        means = losses(mine.pivot_table(setting.lead, "image_id", "downscaler"), setting.better)
-        return wide_by_photograph(means, photographs)
+        return wide_by_photograph(mine.pivot_table(distortion, "image_id", "downscaler"), photographs)
 
     adapted = str(table.adapted.iloc[0]).split(", ")
-    found = Family(name, setting.label, table.set_index("downscaler"), by_photograph([preset]), by_photograph(adapted))
+    found = {
+        one: Family(
+            name,
+            setting.label if one == setting.lead else one,
+            table[table.distortion == one].set_index("downscaler"),
+            by_photograph([preset], one),
+            by_photograph(adapted, one),
+        )
+        for one in sorted(table.distortion.unique(), key=lambda one: (one != setting.lead, one))
+    }
     return found, setting
 
 
@@ -92,13 +100,13 @@ def compare(first: Family, second: Family, setting: Setting) -> list[str]:
         row: list[str] = [name]
         for one in pair:
             at = one.table.loc[name]
-            row += [number(at.s, 3), number(at.s_star, 3)]
+            row += [f"{at.s:.3g}", f"{at.s_star:.3g}"]
             row.append("control" if name == at.control else interval(at.lost, at.lost_low, at.lost_high, signed=True))
             row.append("-" if pd.isna(at.share) else share(at.share))
         rows.append(row)
     head: list[str | None] = [None]
     head += [f"{one.name}: {what}" for one in pair for what in ("S", "S*", "lost beyond the control", "share lost")]
-    lines = [f"{len(first.s)} photographs; {first.label}.", "", *markdown_table(head, rows), ""]
+    lines = [f"## {first.label}", "", f"{len(first.s)} photographs.", "", *markdown_table(head, rows), ""]
     for key, name in (("s", "S"), ("s_star", "S*")):
         tau = tau_of(getattr(first, key), getattr(second, key), setting)
         text = "is not defined" if tau.value is None else f"is {interval(tau.value, tau.low, tau.high, signed=True)}"
@@ -109,11 +117,6 @@ def compare(first: Family, second: Family, setting: Setting) -> list[str]:
         f"* Lost beyond the control (p, corrected over the downscalers of a family, below {setting.level:.2g}) by both:"
         f" {_listed(both)}; by {first.name} alone: {_listed(by[first.name] - both)}; by {second.name} alone:"
         f" {_listed(by[second.name] - both)}."
-    )
-    trained = ", ".join(f"{one.name} {len(str(one.table.adapted.iloc[0]).split(', '))}" for one in pair)
-    lines.append(
-        f"* Trainings for each downscaler: {trained}. The spread of trainings is in the interval of what is lost where"
-        " there are two, and in no interval of tau."
     )
     return lines
 
@@ -127,7 +130,18 @@ def main() -> None:
         raise UserError("usage: python families.py DATA, the name of the results, such as bsds500-test")
     data = sys.argv[1]
     (first, setting), (second, _) = (family_of(name, data) for name in FOLDERS)
-    lines = [f"# Do two families of decoders part the score alike? {data}", "", *compare(first, second, setting)]
+    pair = [next(iter(one.values())) for one in (first, second)]
+    trained = ", ".join(f"{one.name} {len(str(one.table.adapted.iloc[0]).split(', '))}" for one in pair)
+    lines = [
+        f"# Do two families of decoders part the score alike? {data}",
+        "",
+        f"Trainings for each downscaler: {trained}. The spread of trainings is in the interval of what is lost where"
+        " there are two, and in no interval of tau.",
+    ]
+    for name in first:
+        if name not in second:
+            raise UserError(f"{pair[1].name} has no {name}: run both with the same distortions")
+        lines += ["", *compare(first[name], second[name], setting)]
     write_text(FOLDERS["diffusion"] / "results" / data / "families.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
 

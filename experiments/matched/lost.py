@@ -34,7 +34,7 @@ from ida_rd.report.figures import save
 from ida_rd.report.matched import matched_figure
 from ida_rd.study.record import write_record
 
-TABLES = ("matched", "surprise", "images")
+TABLES = ("matched", "images")
 
 
 class Comparison(Parameters):
@@ -203,6 +203,9 @@ def main() -> None:
         raise UserError(f"matched.yaml: preset: {settings.preset} is no blind upscaler that has adapted ones")
     hint = "run `dvc repro aggregate`"
     tables = {name: read_table(project.tables / f"{name}.csv", hint=hint) for name in TABLES}
+    # What a decoder without a likelihood has none of.
+    bits = project.tables / "surprise.csv"
+    surprise = read_table(bits, hint=hint) if bits.is_file() else None
     photographs = photographs_in(read_table(project.subset, hint=hint))
     lead, confidence = recipe["distortion_order"][0], recipe["confidence"]
     descriptor = recipe["distortions"][lead]
@@ -221,7 +224,7 @@ def main() -> None:
         f"{counted(count, tables['images'].image_id.nunique())}; {descriptor['label']}; {len(first['adapted'])}"
         f" training{'s' if len(first['adapted']) > 1 else ''} for each downscaler, {budget_text(first['budget'])}.",
         "",
-        *summary(rows, tables["surprise"], judged[settings.preset], first, recipe, settings.order_of),
+        *summary(rows, surprise, judged[settings.preset], first, recipe, settings.order_of),
         "",
         "![What lies beyond bicubic, by the blind decoder and by adapted ones](matched.png)",
         "",
@@ -244,7 +247,8 @@ def main() -> None:
         write_record(recipe, folder)
         write_text(folder / "matched.md", "\n".join(lines))
         write_table(folder / "matched.csv", tables["matched"])
-        write_table(folder / "surprise.csv", tables["surprise"])
+        if surprise is not None:
+            write_table(folder / "surprise.csv", surprise)
         level = 1 - confidence
         record = {blind: tally(found, level) for blind, found in judged.items()}
         write_json(folder / "claims.json", record)

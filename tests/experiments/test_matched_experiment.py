@@ -90,6 +90,11 @@ def test_a_claim_may_hold_by_the_blind_decoder_and_not_by_the_adapted_one(
     assert "By S*, 1 of the 3 claims of the order of the paper hold; reversed: lanczos < dpid" in text
     assert "| dpid | 1 (3) |" in text
     assert (Path("results/made/matched.png")).stat().st_size > 10_000
+    assert "The blind decoder's own surprise" in text
+    Path("metrics/tables/surprise.csv").unlink()  # of a decoder without a likelihood
+    lost.main()
+    assert "surprise" not in Path("results/made/matched.md").read_text()
+    assert not Path("results/made/surprise.csv").exists()
 
 
 @pytest.mark.parametrize(

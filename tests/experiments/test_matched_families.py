@@ -34,7 +34,14 @@ def test_two_families_stand_side_by_side(families: ModuleType, tmp_path: Path, m
     monkeypatch.setattr("sys.argv", ["families.py", "photos"])
     families.main()
     text = (tmp_path / "diffusion/results/photos/families.md").read_text()
-    assert "50 photographs; LPIPS (AlexNet)." in text
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## LPIPS (AlexNet)",
+        "## ms-ssim",
+        "## mse",
+    ]
+    text, other = text.split("## ms-ssim")[0], text.split("## ms-ssim")[1]
+    assert "50 photographs." in text
+    assert "lost beyond the control (p" in other.lower()
     table = pd.read_csv(RESULTS / "matched.csv").set_index(["distortion", "blind", "downscaler"]).loc["lpips-alex"]
     (row,) = [line.split(" | ") for line in text.splitlines() if line.startswith("| nearest")]
     assert [float(row[i]) for i in (1, 2, 5, 6)] == [
