@@ -8,10 +8,12 @@ reversed if the difference is significant the other way. Writes ``metrics/validi
 ``metrics/tables/<run>``.
 
 The preset heat is that of the weights, which was set without looking at any order (`ida_rd.upscale.flow.preset_heat`).
+An upscaler of ``order`` that is no flow is a decoder of another family, and is asked the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -183,6 +185,16 @@ def _counts(found: dict[str, Any]) -> str:
     return f"{found['holds']} hold, {found['reversed']} are reversed, and {found['not shown']} are not shown"
 
 
+def family_text(claims: dict[str, list[Claim]], scores: pd.DataFrame) -> str:
+    """What decoders of other families say of the same claims."""
+    return "".join(
+        f"By `{name}`, a decoder of another family, {_counts(tally(judged))}. The order as a whole"
+        f" {'holds' if tally(judged)['all_hold'] else 'does not hold'}. From least to most lost:"
+        f" {order_of(scores.loc[name])}.\n\n"
+        for name, judged in claims.items()
+    )
+
+
 def heat_table(means: dict[float, dict[str, pd.Series]], photographs: Photographs, preset: float) -> list[str]:
     """Mean per heat and downscaler, bilinear minus bicubic, the claims, and agreement of the order with others."""
     table = scores_of(means, photographs)
@@ -209,13 +221,13 @@ def _rho(table: pd.DataFrame, heat: float, other: float) -> str:
     return "-" if agreement is None else number(agreement["spearman"], 2, signed=True)
 
 
-def scores_of(means: dict[float, dict[str, pd.Series]], photographs: Photographs) -> pd.DataFrame:
-    """Scores: one row per heat, one column per downscaler."""
+def scores_of(means: Mapping[Any, dict[str, pd.Series]], photographs: Photographs) -> pd.DataFrame:
+    """Scores: one row per heat or upscaler, one column per downscaler."""
     names = [*(name for group in ORDER for name in group), *BESIDE]
     rows = {}
-    for heat, of in means.items():
+    for key, of in means.items():
         frames = {name: of[name].groupby(of[name].index.map(photographs)).mean().mean() for name in names}
-        rows[heat] = pd.Series(frames)
+        rows[key] = pd.Series(frames)
     return pd.DataFrame(rows).T
 
 
@@ -241,7 +253,8 @@ def heat_text(table: pd.DataFrame, whole: list[float], preset: float) -> str:
 
 def main() -> None:
     entries = read_yaml(HERE / "order" / "params.yaml", hint="restore it with git checkout")["upscalers"]
-    heats = {float(entry["heat"]): name for name, entry in entries.items()}
+    heats = {float(entry["heat"]): name for name, entry in entries.items() if entry["method"] == "flow"}
+    others = [name for name, entry in entries.items() if entry["method"] != "flow"]
     preset = flow.preset_heat(flow.Parameters(), 4)
     for heat in (preset, 0.0):
         if heat not in heats:
@@ -257,13 +270,17 @@ def main() -> None:
     }
     claims = {heat: order_claims(of, photographs) for heat, of in means.items()}
     table = scores_of(means, photographs)
+    of_others = {upscaler: {name: image_means("order", upscaler, 4, name) for name in names} for upscaler in others}
+    by_others = {upscaler: order_claims(of, photographs) for upscaler, of in of_others.items()}
     groups = {
         f"order, heat {preset:g} (preset)": claims[preset],
+        **{f"order, {upscaler}": judged for upscaler, judged in by_others.items()},
         "factors": factors,
         "order, heat 0": claims[0.0],
     }
     whole = [heat for heat, judged in claims.items() if tally(judged)["all_hold"]]
     text = claims_text(preset, claims[preset], claims[0.0], table.loc[preset])
+    text += family_text(by_others, scores_of(of_others, photographs))
     figures = {
         "preset_heat": preset,
         "order": tally(claims[preset]),
@@ -277,6 +294,10 @@ def main() -> None:
                 "rho_with_heat_0": rank_agreement(table.loc[heat], table.loc[0.0]),
             }
             for heat, judged in claims.items()
+        },
+        "other_families": {
+            upscaler: {"score": dict(scores_of(of_others, photographs).loc[upscaler]), "claims": tally(judged)}
+            for upscaler, judged in by_others.items()
         },
         "lowest_at_heat": {name: float(table[name].idxmin()) for name in table},
         "claims": {

@@ -40,6 +40,8 @@ def test_claims_are_judged_by_paired_differences(
             folder = tmp_path / "order/data/distortion" / heat / "x4"
             if heat == "heat-0":  # no order: lanczos a little higher by chance
                 make_rows(folder, name, 1 + 0.002 * (name == "lanczos"), images + 2 + noise.normal(0, 0.05, 30))
+            elif "heat" not in entry:  # another family: the paper's order
+                make_rows(folder, name, 1.02 if name == "bilinear" else level, images + 0.1)
             else:  # bilinear comes before lanczos from 1.1 on; LPIPS is lowest at 0.9, for box at 0.8
                 turned = 0.96 if name == "bilinear" and entry["heat"] > 1 else 1
                 make_rows(folder, name, level * turned, images + abs(entry["heat"] - (0.8 if name == "box" else 0.9)))
@@ -61,7 +63,10 @@ def test_claims_are_judged_by_paired_differences(
     assert figures["preset_heat"] == 1
     assert figures["order"] == {"holds": 7, "reversed": 1, "not shown": 0, "all_hold": False}
     assert figures["factors"] == {"holds": 2, "reversed": 2, "not shown": 0, "all_hold": False}
-    assert (figures["samples"], figures["not_finite"]) == ((7 * 8 + 6) * 60, 0)
+    assert (figures["samples"], figures["not_finite"]) == ((8 * 8 + 6) * 60, 0)
+    assert figures["other_families"]["diffusion"]["claims"] == {
+        "holds": 8, "reversed": 0, "not shown": 0, "all_hold": True
+    }  # fmt: skip
     assert figures["deterministic"]["holds"] == figures["deterministic"]["reversed"] == 0
     assert [heat for heat, found in figures["heats"].items() if found["claims"]["all_hold"]] == ["1.1", "1.2"]
     assert figures["heats"]["1"]["rho_with_preset"]["spearman"] == pytest.approx(1)
@@ -78,7 +83,9 @@ def test_claims_are_judged_by_paired_differences(
     assert "bilinear < lanczos is reversed (-0.01" in table
     assert "The order as a whole does not hold there" in table
     assert "N = 30 tiles of 15 photographs" in table
-    assert table.count("| holds |") == 7 + 2
+    assert "By `diffusion`, a decoder of another family, 8 hold, 0 are reversed, and 0 are not shown." in table
+    assert "The order as a whole holds. From least to most lost: bicubic < bilinear < lanczos < box < dpid <" in table
+    assert table.count("| holds |") == 7 + 2 + 8
     assert table.count("| **reversed** |") == 1 + 2
     heat = (tmp_path / "metrics/tables/heat.md").read_text()
     assert "| 1 (preset) |" in heat
