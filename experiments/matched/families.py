@@ -18,6 +18,7 @@ import pandas as pd
 from ida_rd.aggregate.comparisons import wide_by_photograph
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import write_text
+from ida_rd.core.foreign import decoding
 from ida_rd.core.readers import read_json, read_yaml
 from ida_rd.core.tables import read_table
 from ida_rd.core.typeset import interval, markdown_table, share
@@ -58,33 +59,34 @@ def family_of(name: str, data: str) -> tuple[dict[str, Family], Setting]:
     """Read the results of a family, by distortion, the leading one first."""
     folder = FOLDERS[name] / "results" / data
     hint = f"run `dvc repro` in {FOLDERS[name].relative_to(HERE.parents[1])}"
-    preset = read_yaml(FOLDERS[name] / "matched.yaml", hint="restore it with git checkout")["preset"]
-    setting = Setting.of_record(read_json(folder / "provenance.json", hint=hint))
-    table = read_table(folder / "matched.csv", hint=hint)
-    table = table[table.blind == preset]
-    if table.empty:
-        raise UserError(f"{folder}/matched.csv: nothing of {preset}: {hint}")
-    images = read_table(folder / "images.csv", hint=hint)
-    photographs = dict(zip(images.image_id, images.photograph.astype(str), strict=True))
+    with decoding(f"{folder}: is not what lost.py wrote", hint):
+        preset = read_yaml(FOLDERS[name] / "matched.yaml", hint="restore it with git checkout")["preset"]
+        setting = Setting.of_record(read_json(folder / "provenance.json", hint=hint))
+        table = read_table(folder / "matched.csv", hint=hint)
+        table = table[table.blind == preset]
+        if table.empty:
+            raise UserError(f"{folder}/matched.csv: nothing of {preset}: {hint}")
+        images = read_table(folder / "images.csv", hint=hint)
+        photographs = dict(zip(images.image_id, images.photograph.astype(str), strict=True))
 
-    def by_photograph(upscalers: list[str], distortion: str) -> pd.DataFrame:
-        mine = images[images.upscaler.isin(upscalers)]
-        if mine.empty:
-            raise UserError(f"{folder}/images.csv: nothing of {', '.join(upscalers)}: {hint}")
-        return wide_by_photograph(mine.pivot_table(distortion, "image_id", "downscaler"), photographs)
+        def by_photograph(upscalers: list[str], distortion: str) -> pd.DataFrame:
+            mine = images[images.upscaler.isin(upscalers)]
+            if mine.empty:
+                raise UserError(f"{folder}/images.csv: nothing of {', '.join(upscalers)}: {hint}")
+            return wide_by_photograph(mine.pivot_table(distortion, "image_id", "downscaler"), photographs)
 
-    adapted = str(table.adapted.iloc[0]).split(", ")
-    found = {
-        one: Family(
-            name,
-            setting.label if one == setting.lead else one,
-            table[table.distortion == one].set_index("downscaler"),
-            by_photograph([preset], one),
-            by_photograph(adapted, one),
-        )
-        for one in sorted(table.distortion.unique(), key=lambda one: (one != setting.lead, one))
-    }
-    return found, setting
+        adapted = str(table.adapted.iloc[0]).split(", ")
+        found = {
+            one: Family(
+                name,
+                setting.label if one == setting.lead else one,
+                table[table.distortion == one].set_index("downscaler"),
+                by_photograph([preset], one),
+                by_photograph(adapted, one),
+            )
+            for one in sorted(table.distortion.unique(), key=lambda one: (one != setting.lead, one))
+        }
+        return found, setting
 
 
 def compare(first: Family, second: Family, setting: Setting) -> list[str]:

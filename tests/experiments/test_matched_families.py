@@ -68,6 +68,11 @@ def test_results_of_other_photographs_are_not_compared(
     with pytest.raises(UserError, match="flow and diffusion are not of the same photographs and distortion"):
         families.main()
     assert not (tmp_path / "diffusion/results/photos/families.md").exists()
+    shutil.copyfile(RESULTS / "images.csv", file)
+    (tmp_path / "diffusion/results/photos/provenance.json").write_text('{"distortion": {"lead": "lpips-alex"}}')
+    with pytest.raises(UserError, match=r"photos: is not what lost\.py wrote .*: run `dvc repro` in") as error:
+        families.main()
+    assert "\n" not in str(error.value)
     monkeypatch.setattr("sys.argv", ["families.py", "none"])
     with pytest.raises(UserError, match="run `dvc repro` in"):
         families.main()
