@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from aliasing import aliasing  # type: ignore[import-not-found]
 from drawn import draw_all, drawable  # type: ignore[import-not-found]
 from pydantic import Field
 from scipy import stats
@@ -33,10 +34,8 @@ from ida_rd.core.readers import read_yaml
 from ida_rd.core.recipes import read_recipe
 from ida_rd.core.tables import read_table, write_table
 from ida_rd.core.typeset import interval, markdown_table, p_value
-from ida_rd.downscale.convolve import weights
 from ida_rd.study.record import write_record
 
-FINE = 4096  # samples of a kernel's spectrum
 BLIND = "By the blind decoder alone: S* is not measured, so that nothing here says what is lost."
 READS = {
     1: "{0} is read better by this decoder than {1}",
@@ -107,17 +106,6 @@ def group_of(image_id: str, groups: dict[str, str]) -> str:
     return found
 
 
-def aliasing(kernel: str, factor: int) -> float:
-    """Root of the share of power that a kernel lets through from above the LR grid's frequency, of a 1/f^2 spectrum."""
-    index, share = weights(kernel, 64 * factor, 64)
-    taps = np.zeros(64 * factor)
-    np.add.at(taps, index[32], share[32])
-    passed = np.abs(np.fft.rfft(taps, FINE)) ** 2
-    frequency = np.fft.rfftfreq(FINE) * factor  # in cycles per LR pixel
-    power = passed[1:] / frequency[1:] ** 2
-    return float(np.sqrt(power[frequency[1:] > 0.5].sum() / power.sum()))
-
-
 class Study:
     """A finished run: its rows, and how they are judged."""
 
@@ -162,11 +150,20 @@ class Study:
                 return f"{name}: {reason}"
         return f"{name}: not among the downscalers of params.yaml"
 
+    def factors_of(self, question: Question) -> list[int]:
+        """The factor that the question is about, where this run has it; otherwise those of the run."""
+        return [question.factor] if question.factor in self.factors else self.factors
+
+    def was_asked(self, question: Question) -> bool:
+        """Whether any of its pairs was in ``params.yaml``: ``asked.py`` takes the functions of other questions out."""
+        asked = {key.split("/")[-1] for key in self.recipe.get("skipped", {})}.union(*self.names.values())
+        return any(asked.issuperset(pair) for pair in question.pairs)
+
     def answers(self, question: Question) -> list[Answer]:
-        """Judge every pair that was measured, on every group and factor; p are corrected."""
+        """Judge every pair that was measured, on every group and factor, or its own factor alone; p are corrected."""
         settings: dict[str, Any] = {key: self.recipe[key] for key in ("resamples", "seed")}
         found: list[Answer] = []
-        for factor in self.factors:
+        for factor in self.factors_of(question):
             for group in self.groups:
                 wide = self.losses(group, factor)
                 pairs = [pair for pair in question.pairs if set(pair) <= set(wide)]
@@ -218,7 +215,7 @@ class Study:
         partly = any(one.star is not None for one in answers)
         if answers and not partly:
             lines.append(BLIND)
-        for factor in self.factors:
+        for factor in self.factors_of(question):
             for group in self.groups:
                 mine = [one for one in answers if (one.factor, one.group) == (factor, group)]
                 where = f"On {self.settings.groups[group]}, x{factor}"
@@ -373,6 +370,8 @@ def main() -> None:
     ]
     rows, record = [], {}
     for name, question in settings.questions.items():
+        if not study.was_asked(question):
+            continue
         answers = study.answers(question)
         lines += ["", f"## {question.title}", "", study.paragraph(question, answers)]
         record[name] = {"answers": [vars(one) for one in answers]}

@@ -25,6 +25,7 @@ Recipe = dict[str, Any]
 
 # Weights that ship with the program, by the hash that they had in a release: bundles outlive the files.
 RELEASED_WEIGHTS = {
+    "flow-compact.x2": ("e2aaf3f5e668f75b79a295c0252df3dde82d132a4304979c093f2ec93d5ca834",),
     "flow-compact.x4": ("a179268a5b80b4fb4306372bd43d592c61502fda92738072229ae5be606dbea9",),
     "flow-compact.x8": ("c959adf621a6fcaf89e683ffb332260476b5cd7d7306708d5aa20f8f76841ff0",),
 }

@@ -31,8 +31,7 @@ from ida_rd.training.validation import centre_crop, validation_images
 
 __all__ = ["TrainConfig", "go_on", "train", "validation_bits"]
 
-# What `--network` can name. `x4-larger`, grown from `x4` by `x4-large`, and `x8` ship; nothing of `x2` does
-# yet; the others are for ablations.
+# What `--network` can name. `x2`, `x4-larger`, grown from `x4` by `x4-large`, and `x8` ship; others are for ablations.
 NETWORKS = {
     "x2": FlowConfig(2, steps=(14,), hidden=(64,)),
     "x4": FlowConfig(4, steps=(6, 8), hidden=(32, 64)),

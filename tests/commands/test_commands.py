@@ -145,7 +145,7 @@ def test_bad_input_is_one_line(
         ([*hr, "--downscaler", "bicubic", "--upscaler", "flo"], "did you mean 'flow'?"),
         ([*hr, "--downscaler", "bicubic", "--distortion", "fsimm"], "distortions.fsimm.metric"),
         ([*hr, "--lr", str(mine), "--factor", "8"], "expected 8 x 8"),
-        ([*hr, "--lr", str(mine), "--factor", "2"], "flow-compact supports factors 4, 8"),
+        ([*hr, "--lr", str(mine), "--factor", "2", "--upscaler", "edm"], "diffusion-compact supports factors 4, 8"),
         (["score", "--hr", "nowhere", "--downscaler", "box"], "nowhere is not a folder"),
         (["check", "pick"], "write STAGE/METHOD"),
         (["check", "downscale/dpd"], "did you mean 'dpid'?"),
@@ -186,7 +186,7 @@ def test_the_list_has_every_method_its_parameters_and_weights(capsys: pytest.Cap
         "description": "weight of details; 0: the area average",
     }
     assert by_name["folder"]["parameters"]["path"]["required"]
-    assert by_name["flow"]["weights"] == ["flow-compact.x4", "flow-compact.x8"]
+    assert by_name["flow"]["weights"] == ["flow-compact.x2", "flow-compact.x4", "flow-compact.x8"]
     assert all(m["about"] for m in found)
     text = _cli("list", capsys=capsys)
     assert "      lambda: number, 0 to 20, default 1.0; weight of details; 0: the area average\n" in text

@@ -25,7 +25,8 @@ def test_every_method_brings_its_weights() -> None:
     assert set(found) == {
         "diffbir.bsrnet", "diffbir.general_full_v1", "diffbir.general_swinir_v1", "diffbir.sd2_1",
         "diffbir.sd2_1_zsnr", "diffbir.swinir_v2_1", "diffbir.v2", "diffbir.v2_1",
-        "diffusion-compact.x4", "diffusion-compact.x8", "firn-plus.x4", "firn.x4", "flow-compact.x4", "flow-compact.x8",
+        "diffusion-compact.x4", "diffusion-compact.x8", "firn-plus.x4", "firn.x4",
+        "flow-compact.x2", "flow-compact.x4", "flow-compact.x8",
         "irn-plus.x4", "irn-sigma.x4", "irn.x2", "irn.x4", "irn.x8",
         "brisque.model", "brisque.range", "dists.channels", "ldm.unet", "ldm.vqvae", "niqe.pristine", "niqe.released",
         "resshift.autoencoder", "resshift.bicsr", "resshift.v1", "resshift.v2", "resshift.v3",

@@ -44,6 +44,7 @@ questions:
 @pytest.fixture(scope="module")
 def resizers() -> ModuleType:
     script("resizers/drawn.py")
+    script("resizers/aliasing.py")
     return script("resizers/resizers.py")
 
 
@@ -135,6 +136,31 @@ def test_every_question_is_a_paragraph_that_says_what_is_shown(
     assert table.loc[("photo", "linear"), "s"] - table.loc[("photo", "bicubic"), "s"] == pytest.approx(0.03, abs=0.003)
     assert table.loc[("text", "linear"), "gap"] == pytest.approx(0.03, abs=0.003)
     assert np.isnan(table.loc[("text", "own-box"), "gap"])
+
+
+def test_a_question_about_a_factor_is_answered_at_that_factor_and_one_that_was_not_asked_is_not_there(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _project(tmp_path, LEVELS, adapted=False, sign=1)
+    monkeypatch.chdir(tmp_path)
+    text = SETTINGS + "  other:\n    title: Not asked?\n    threads: [a#1]\n    pairs: [[dpid, bicubic]]\n"
+    recipe = json.loads(Path("data/plan/aggregate.json").read_text())
+    recipe["recipes"] |= {name.replace("/x4/", "/x2/"): given for name, given in recipe["recipes"].items()}
+    Path("data/plan/aggregate.json").write_text(json.dumps(recipe))
+    rows = pd.read_csv("metrics/tables/images.csv")
+    pd.concat([rows, rows.assign(factor=2)]).to_csv("metrics/tables/images.csv", index=False)
+    for question in (2, 8):
+        Path("resizers.yaml").write_text(text.replace("factor: 2", f"factor: {question}"))
+        resizers.main()
+        written = Path("results/made/resizers.md").read_text()
+        magic, video = written.split("## Is magic better?")[1].split("## Which at x2?")
+        assert "On photographs, x2 (N = 12)" in magic
+        assert "On photographs, x4 (N = 12)" in magic
+        assert "On photographs, x2 (N = 12)" in video
+        assert ("On photographs, x4" in video) == (question == 8)
+        assert ("is not measured: no decoder of this run is for it" in video) == (question == 8)
+        assert "Not asked?" not in written
+        assert set(json.loads(Path("results/made/answers.json").read_text())) == {"magic", "video"}
 
 
 def test_without_adapted_decoders_it_says_so_and_aliasing_may_be_the_better(

@@ -29,8 +29,8 @@ def _shipped(factor: int) -> FlowNet:
 
 @pytest.mark.parametrize(
     "net",
-    [_shipped(4), _shipped(8), _net(4), _net(4, bounded=False), _net(16)],
-    ids=["shipped x4", "shipped x8", "x4", "unbounded", "x16"],
+    [_shipped(2), _shipped(4), _shipped(8), _net(4), _net(4, bounded=False), _net(16)],
+    ids=["shipped x2", "shipped x4", "shipped x8", "x4", "unbounded", "x16"],
 )
 @pytest.mark.parametrize("size", [(1, 1), (7, 11), pytest.param((24, 20), marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize("heat", [0.0, 1.1, 20.0])

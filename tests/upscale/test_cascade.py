@@ -95,7 +95,7 @@ def test_the_embedded_flow_cascades_to_sixteen() -> None:
     assert flow._steps(flow.Parameters(), 32) == [8, 4]
     assert flow._steps(flow.Parameters(), 64) == [8, 8]
     check_upscaler(flow, {}, 16)
-    with pytest.raises(UserError, match="supports factors 4, 8,"):
+    with pytest.raises(UserError, match="supports factors 2, 4, 8,"):
         flow.describe(flow.Parameters(), 6)
 
 

@@ -23,6 +23,7 @@ from ida_rd.upscale.recipe import upscale_recipe
 def test_the_shipped_flow_keeps_the_upscaler_contract() -> None:
     check_upscaler(flow, {}, 4)
     check_upscaler(flow, {"heat": 0.0}, 4)
+    check_upscaler(flow, {}, 2)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_a_sample_does_not_depend_on_its_batch(upscaler: flow.Upscaler, astronau
 
 
 def test_a_factor_without_weights_is_refused_by_name() -> None:
-    with pytest.raises(UserError, match="factor 3: flow-compact supports factors 4"):
+    with pytest.raises(UserError, match="factor 3: flow-compact supports factors 2, 4"):
         flow.describe(flow.Parameters(), 3)
 
 
@@ -71,7 +72,7 @@ def test_a_file_of_ones_own_is_a_file_of_the_recipe_and_what_ships_is_weights(tm
 
 
 def test_the_preset_heat_is_what_the_figures_beside_the_weights_say(tmp_path: Path) -> None:
-    for factor in (4, 8):
+    for factor in (2, 4, 8):
         card = locate(f"flow-compact.x{factor}").path.with_suffix(".json")
         assert flow.Parameters().heat_of(factor) == json.loads(card.read_text())["preset_heat"]
     own = tmp_path / "w.safetensors"

@@ -14,7 +14,7 @@ from ida_rd.core.methods import method_recipe, open_method
 from ida_rd.upscale.contract import memory_of
 from ida_rd.upscale.need import need_of
 
-MEGAPIXEL_MB = 350  # at most, for three samples
+MEGAPIXEL_MB = {2: 600, 4: 350, 8: 350}  # at most, for three samples
 
 
 def _said(factor: int, samples: int, **entry: object) -> float | None:
@@ -39,14 +39,14 @@ def _taken(factor: int, side: int) -> float:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is reset as Linux does it")
-@pytest.mark.parametrize(("factor", "side"), [(4, 512), (8, 512)])
+@pytest.mark.parametrize(("factor", "side"), [(2, 512), (4, 512), (8, 512)])
 def test_the_flow_takes_what_it_says_and_little(factor: int, side: int) -> None:
     said = _said(factor, 3, method="flow")
     assert said is not None
     # What the allocator keeps differs from process to process, by a tenth at times: the less of two is what is taken.
     found = min(_taken(factor, side) for _ in range(2))
-    assert 50 < found < said * 1.1 < MEGAPIXEL_MB * 1.1
-    assert found < MEGAPIXEL_MB
+    assert 50 < found < said * 1.1 < MEGAPIXEL_MB[factor] * 1.15
+    assert found < MEGAPIXEL_MB[factor]
 
 
 def test_a_chain_takes_what_its_hungriest_step_takes() -> None:
