@@ -158,23 +158,18 @@ def order_of(scores: pd.Series) -> str:
     return " < ".join(scores.sort_values(kind="stable").index)
 
 
-def claims_text(preset: float, order: list[Claim], deterministic: list[Claim], scores: pd.Series) -> str:
-    """What came out at the preset heat and at heat 0."""
+def claims_text(preset: float, order: list[Claim], deterministic: list[Claim], scores: pd.Series, families: str) -> str:
+    """What came out at the preset heat, at heat 0, and by other families."""
     paper = " < ".join("{" + ", ".join(group) + "}" if len(group) > 1 else group[0] for group in ORDER)
     found, zero = tally(order), tally(deterministic)
-    odd = [
-        f"{c.less} < {c.more} is {c.verdict} ({interval(c.found.mean, c.found.low, c.found.high, signed=True)})"
-        for c in order
-        if c.verdict != "holds"
-    ]
     return (
         f"The paper's order is {paper}: {len(order)} claims about x4. At the preset heat, {preset:g}, which was set"
-        f" without looking at any order, {_counts(found)}{': ' + '; '.join(odd) if odd else ''}. The order as a whole"
+        f" without looking at any order, {_counts(found)}{_odd(order)}. The order as a whole"
         f" {'holds' if found['all_hold'] else 'does not hold'} there (each claim by itself at {1 - CONFIDENCE:.2g}:"
         f" intersection-union). From least to most lost: {order_of(scores)}. At heat 0, where the same network is"
         f" deterministic, {_counts(zero)}. [The other heats](heat.md).\n\n"
-        "Factors use other networks: one of x4, one of x8, and for x16 that of x4 twice, one after the other. So these"
-        " rows are of three decoders; they do not test one decoder at several factors.\n\n"
+        f"{families}Factors use other networks: one of x4, one of x8, and for x16 that of x4 twice, one after the"
+        " other. So these rows are of three decoders; they do not test one decoder at several factors.\n\n"
         f"N = {counted(order[0].found.photographs, order[0].found.images)}. Differences have intervals by Student's t"
         " for the claim by itself; effect: mean in standard deviations of the photographs' differences; p: their signs"
         " flipped, with Holm's correction over the claims of one kind and upscaler.\n"
@@ -185,10 +180,20 @@ def _counts(found: dict[str, Any]) -> str:
     return f"{found['holds']} hold, {found['reversed']} are reversed, and {found['not shown']} are not shown"
 
 
+def _odd(claims: list[Claim]) -> str:
+    """The claims that do not hold, with their differences; empty if all do."""
+    odd = [
+        f"{c.less} < {c.more} is {c.verdict} ({interval(c.found.mean, c.found.low, c.found.high, signed=True)})"
+        for c in claims
+        if c.verdict != "holds"
+    ]
+    return f": {'; '.join(odd)}" if odd else ""
+
+
 def family_text(claims: dict[str, list[Claim]], scores: pd.DataFrame) -> str:
     """What decoders of other families say of the same claims."""
     return "".join(
-        f"By `{name}`, a decoder of another family, {_counts(tally(judged))}. The order as a whole"
+        f"By `{name}`, a decoder of another family, {_counts(tally(judged))}{_odd(judged)}. The order as a whole"
         f" {'holds' if tally(judged)['all_hold'] else 'does not hold'}. From least to most lost:"
         f" {order_of(scores.loc[name])}.\n\n"
         for name, judged in claims.items()
@@ -279,8 +284,8 @@ def main() -> None:
         "order, heat 0": claims[0.0],
     }
     whole = [heat for heat, judged in claims.items() if tally(judged)["all_hold"]]
-    text = claims_text(preset, claims[preset], claims[0.0], table.loc[preset])
-    text += family_text(by_others, scores_of(of_others, photographs))
+    families = family_text(by_others, scores_of(of_others, photographs))
+    text = claims_text(preset, claims[preset], claims[0.0], table.loc[preset], families)
     figures = {
         "preset_heat": preset,
         "order": tally(claims[preset]),
