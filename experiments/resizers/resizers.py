@@ -147,8 +147,8 @@ class Study:
         """Why a function is not in this run."""
         for key, reason in self.recipe.get("skipped", {}).items():
             if key.split("/")[-1] == name:
-                return f"{name}: {reason}"
-        return f"{name}: not among the downscalers of params.yaml"
+                return reason
+        return "not among the downscalers of params.yaml"
 
     def factors_of(self, question: Question) -> list[int]:
         """The factor that the question is about, where this run has it; otherwise those of the run."""
@@ -229,7 +229,8 @@ class Study:
                 parts = [self._sentence(one, count, partly) for one in mine]
                 lines.append(f"{where} (N = {count}): {'; '.join(parts)}.")
         if missing := sorted({name for pair in question.pairs for name in pair} - set().union(*self.names.values())):
-            lines.append(f"Not measured: {'; '.join(self.missing(name) for name in missing)}.")
+            alike = pd.Series(missing).groupby([self.missing(name) for name in missing], sort=False)
+            lines.append(f"Not measured: {'; '.join(', '.join(names) + f': {why}' for why, names in alike)}.")
         return " ".join(lines)
 
     def _sentence(self, one: Answer, count: int, partly: bool) -> str:

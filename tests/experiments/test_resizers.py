@@ -31,7 +31,7 @@ questions:
   magic:
     title: Is magic better?
     threads: [Pillow#8811]
-    pairs: [[magic, lanczos], [bicubic, linear], [absent, lanczos]]
+    pairs: [[magic, lanczos], [bicubic, linear], [absent, lanczos], [unknown, unnamed]]
     kernels: [own-box, own-bilinear, own-bicubic, own-lanczos3, own-mks2021]
   video:
     title: Which at x2?
@@ -119,7 +119,7 @@ def test_every_question_is_a_paragraph_that_says_what_is_shown(
     assert "bicubic loses" not in magic
     assert "S* is not measured" not in magic.split("Does less aliasing")[0]
     assert "On a flat image, x4: not shown, too few images or functions." in magic
-    assert "Not measured: absent: the program 'magick' is not on the PATH." in magic
+    assert "Not measured: absent: the program 'magick' is not on the PATH; unknown, unnamed: not among" in magic
     assert "faces" not in magic
     assert "At x2 this is not measured: no decoder of this run is for it. At x4:" in video
     assert "On photographs, x4, by S: kernels that alias less are read better; Spearman's rho" in magic
