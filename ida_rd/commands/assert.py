@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ida_rd.commands._output import json_option, print_json
-from ida_rd.commands._settings import entry_of
+from ida_rd.commands._settings import DOWNSCALER, downscaler_of, entry_of
 from ida_rd.commands.score import factor_of, lr_folder
-from ida_rd.core.errors import UserError, did_you_mean, printable
+from ida_rd.core.errors import UserError, printable
 
 PLACE = 12
 ABOUT = "for CI: fail if a downscaler is worse than another by more than a margin"
@@ -33,14 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--downscaler",
         metavar="NAME",
-        help="instead of --lr: a downscaler of this project, or a Python function f(hr, size, *, rng) by its dotted"
-        " name, such as my_package.resize",
+        help=f"instead of --lr: {DOWNSCALER}",
     )
     parser.add_argument(
         "--not-worse-than",
         required=True,
         metavar="NAME",
-        help="a downscaler of this project, a Python function by its dotted name, or [NAME=]DIR of LR images",
+        help="the same, or [NAME=]DIR of LR images",
     )
     parser.add_argument(
         "--margin",
@@ -70,7 +69,9 @@ def run(options: argparse.Namespace) -> None:
     from ida_rd.asserting import not_worse, parse_margin
 
     parse_margin(options.margin, options.by)  # before the rest is looked at: it takes a second to load
-    mine = _lr(options.lr, "--lr") if options.lr is not None else _downscaler(options.downscaler, "--downscaler")
+    mine = dict(
+        [lr_folder(options.lr, "--lr") if options.lr is not None else downscaler_of(options.downscaler, "--downscaler")]
+    )
     reference = _reference(options.not_worse_than)
     factor = options.factor
     if factor is None:
@@ -94,30 +95,11 @@ def run(options: argparse.Namespace) -> None:
         raise SystemExit(1)
 
 
-def _lr(text: str, option: str) -> dict[str, Any]:
-    name, folder = lr_folder(text, option)
-    return {name: folder}
-
-
-def _downscaler(text: str, option: str) -> dict[str, Any]:
-    """One of this project's, or a function."""
-    from ida_rd.scoring import known_downscalers
-
-    known = known_downscalers()
-    if text in known:
-        return {text: text}
-    parts = text.split(".")
-    if len(parts) > 1 and all(part.isidentifier() for part in parts):
-        name = parts[-1].lower()
-        return {name if name.isascii() and not name.startswith("_") else "mine": {"method": "python", "function": text}}
-    raise UserError(f"{option}: none is called {text!r}; {did_you_mean(text.lower(), known)}")
-
-
 def _reference(text: str) -> dict[str, Any]:
-    folder = text.partition("=")[2] or text
-    if "=" in text or "/" in text or Path(folder).is_dir():
-        return _lr(text, "--not-worse-than")
-    return _downscaler(text, "--not-worse-than")
+    option = "--not-worse-than"
+    if "{" not in text and ("=" in text or "/" in text or Path(text).is_dir()):
+        return dict([lr_folder(text, option)])
+    return dict([downscaler_of(text, option)])
 
 
 def _factor(hr: Path | None, lr: Path) -> int:

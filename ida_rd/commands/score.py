@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ida_rd.commands._output import json_option, print_json, records
-from ida_rd.commands._settings import entry_of
-from ida_rd.core.errors import UserError, did_you_mean, printable_lines
+from ida_rd.commands._settings import DOWNSCALER, downscaler_of, entry_of
+from ida_rd.core.errors import UserError, printable_lines
 
 PLACE = 10
 ABOUT = "score LR images, or downscalers, on a folder of HR images"
@@ -18,6 +18,7 @@ examples:
   ida-rd score --hr photos --lr my_lr                       how good are these LR images?
   ida-rd score --hr photos --lr mine=a --lr theirs=b        two sets, compared image by image
   ida-rd score --hr photos --downscaler dpid --downscaler nearest
+  ida-rd score --hr photos --downscaler lanczos --downscaler 'magic={method: resize, backend: pyvips, filter: mks2021}'
   ida-rd score --hr photos --lr my_lr --blur-equivalent     as much as which blur?
   ida-rd score --hr photos --lr my_lr --upscaler srflow --samples 5 --distortion lpips-alex --strict
   ida-rd score --hr photos --lr my_lr --upscaler '{method: flow, path: adapted.safetensors}'"""
@@ -38,12 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--downscaler",
         action="append",
         metavar="NAME",
-        help="a downscaler of this project to score too: bicubic, dpid, ... (beside --lr: bicubic, if none is named)",
+        help=f"a downscaler to score too: {DOWNSCALER} (beside --lr: bicubic, if none is named)",
     )
     parser.add_argument("--factor", type=int, help="scale factor (from the sizes of --lr, else 4)")
     parser.add_argument(
         "--upscaler",
-        help="edm, flow, srflow, ... (edm for factor 4, flow for others), or an entry as in params.yaml: {method: ...}",
+        help="edm, flow, srflow, ... (edm for factors 4 and 8, flow for others), or an entry as in params.yaml:"
+        " {method: ...}",
     )
     parser.add_argument("--samples", type=int, default=3, metavar="K", help="reconstructions per image (3)")
     parser.add_argument(
@@ -66,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from ida_rd.scored import check_target
-    from ida_rd.scoring import known_downscalers, score
+    from ida_rd.scoring import score
 
     if options.save:
         check_target(options.save)
@@ -77,11 +79,8 @@ def run(options: argparse.Namespace) -> None:
     if factor is None:
         factor = factor_of(options.hr, next(iter(given.values()))) if given else 4
     names = options.downscaler if options.downscaler is not None else (["bicubic"] if given else [])
-    known = known_downscalers()
-    for name in names:
-        if name not in known:
-            raise UserError(f"--downscaler: none is called {name!r}; {did_you_mean(name.lower(), known)}")
-        _add(given, name, name, "--downscaler")
+    for text in names:
+        _add(given, *downscaler_of(text, "--downscaler"), "--downscaler")
     if not given:
         raise UserError("score: give LR images (--lr) or downscalers (--downscaler)")
     if options.blur_equivalent:
@@ -139,7 +138,8 @@ def lr_folder(text: str, option: str = "--lr") -> tuple[str, Path]:
 
 def _add(given: dict[str, Any], name: str, value: Any, option: str) -> None:
     if name in given:
-        raise UserError(f"{option}: {name} is there twice; name them: --lr NAME=FOLDER")
+        how = "--lr NAME=FOLDER" if option == "--lr" else "--downscaler 'NAME={method: ...}'"
+        raise UserError(f"{option}: {name} is there twice; name them: {how}")
     given[name] = value
 
 

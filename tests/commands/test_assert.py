@@ -73,6 +73,15 @@ def test_as_good_passes_and_worse_fails_each_in_one_line(here: Path, capsys: pyt
     )
     assert out.split()[1] == "keep"
     assert "than bad" in out
+    # Entries as in params.yaml, on both sides; a Lanczos filter is the same whoever is asked for it.
+    lanczos = "{method: resample, filter: lanczos}"
+    code, out, _ = _assert(
+        "--hr", "hr", *CHEAP, "--downscaler", "lanczos", "--not-worse-than", f"held={lanczos}", capsys=capsys
+    )
+    assert code == 0
+    assert out.startswith("pass: lanczos loses 0.0000 more than held, at most +0.0000")
+    code, out, _ = _assert(*hr, "--downscaler", lanczos, capsys=capsys)
+    assert out.split()[1] == "resample"
     code, out, _ = _assert(*hr, "--lr", "mine=lr", "--json", capsys=capsys)
     told = json.loads(out)
     assert code == 0

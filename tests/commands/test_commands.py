@@ -131,6 +131,22 @@ def test_missing_weights_are_reported_or_refused(
     assert DISTORTIONS[0] == "lpips-alex"
 
 
+def test_a_downscaler_may_be_an_entry_or_a_function(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    Path("function_here.py").write_text("def keep(hr, size, *, rng):\n    return hr[::4, ::4].copy()\n")
+    options = ["score", "--hr", str(photos), "--upscaler", "flow", "--samples", "1", "--distortion", "psnr", "--json"]
+    entries = ["{method: resample, filter: box}", "soft={method: dpid, lambda: 0.5}"]
+    for text in (*entries, "function_here.keep", "box", "dpid"):
+        options += ["--downscaler", text]
+    main(options)
+    found = {row["downscaler"]: row["mean"] for row in json.loads(capsys.readouterr().out)["scores"]}
+    assert set(found) == {"resample", "soft", "keep", "box", "dpid"}
+    assert found["resample"] == found["box"]
+    assert found["soft"] != found["dpid"]
+
+
 def test_bad_input_is_one_line(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], astronaut: NDArray[np.uint8]
 ) -> None:
@@ -145,6 +161,13 @@ def test_bad_input_is_one_line(
         ([*hr, "--downscaler", "bicubic", "--upscaler", "flo"], "did you mean 'flow'?"),
         ([*hr, "--downscaler", "bicubic", "--distortion", "fsimm"], "distortions.fsimm.metric"),
         ([*hr, "--lr", str(mine), "--factor", "8"], "expected 8 x 8"),
+        ([*hr, "--downscaler", "A={method: dpid}"], "the name 'A' must consist of a-z, 0-9, - and _"),
+        (
+            [*hr, "--downscaler", "a={method: dpid, lambada: 1}"],
+            "downscalers.a.lambada: unknown key; did you mean 'lambda'?",
+        ),
+        ([*hr, "--downscaler", "a={mthod: dpid}"], "--downscaler {mthod: dpid}: names no method"),
+        ([*hr, *["--downscaler", "{method: dpid}"] * 2], "dpid is there twice; name them: --downscaler 'NAME={method"),
         ([*hr, "--lr", str(mine), "--factor", "2", "--upscaler", "edm"], "diffusion-compact supports factors 4, 8"),
         (["score", "--hr", "nowhere", "--downscaler", "box"], "nowhere is not a folder"),
         (["check", "pick"], "write STAGE/METHOD"),
