@@ -45,7 +45,13 @@ def entry_of(text: str, option: str) -> dict[str, Any] | str:
 def downscaler_of(text: str, option: str) -> tuple[str, dict[str, Any] | str]:
     """A downscaler, and how tables call it: one of this project's, an entry, or a function by its dotted name.
 
-    An entry is called like its method, or by the NAME of ``NAME={method: ...}``.
+    An entry is called like its method, or by the NAME of ``NAME={method: ...}``. Whether the entry's keys are right,
+    and whether the function can be imported, is asked by whoever makes a recipe of it.
+
+    Raises
+    ------
+    UserError
+        It is none of these, or its name is none for a table.
     """
     from ida_rd.core.methods import NAME
     from ida_rd.scoring import known_downscalers

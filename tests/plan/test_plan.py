@@ -58,7 +58,7 @@ BAD = [
     ("downscalers/bicubic/degrade", [{"gaussian_noise": {"sigma": -0.1}}], "downscalers.bicubic.degrade.0.gaussian_noise.sigma: input should be greater than or equal to 0"),
     ("downscalers/bicubic/degrade", [{"gaussian_blur": {"sigma": 1}}, {"quantization": {"n": 0}}], "downscalers.bicubic.degrade.1.quantization.n: input should be greater than or equal to 2"),
     ("downscalers/bicubic/degrade", [{"contrast": {"factor": float("nan")}}], "downscalers.bicubic.degrade.0.contrast.factor: input should be a finite number"),
-    ("upscalers/s", {"method": "sr3", "network": "ffhq_16_128"}, "factor 4: "),
+    ("upscalers/s", {"method": "sr3", "network": "ffhq_16_128"}, "upscalers.s: factor 4: the network ffhq_16_128 was trained for 8 alone"),
     ("factors", [], "factors: "),
     ("samples", 0, "samples: input should be greater than or equal to 1"),
     ("samples", 2.5, "samples: give a whole number"),
