@@ -90,7 +90,7 @@ def test_editing_a_methods_source_reruns_its_branch_alone(repository: Path) -> N
 
 
 def test_editing_the_engine_reruns_nothing(repository: Path) -> None:
-    for name in ("engine/local.py", "engine/store.py", "engine/progress.py", "core/errors.py"):
+    for name in ("engine/local.py", "engine/store.py", "core/bar.py", "core/errors.py"):
         edit(repository / "ida_rd" / name, "from __future__", "# A remark.\nfrom __future__")
     assert _repro(repository) == {"plan"}
 

@@ -25,9 +25,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from ida_rd.aggregate.statistics import mean_interval, sign_flip_p
+from ida_rd.core.bar import follow
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_path, write_json, write_text
 from ida_rd.core.images import ImageError, image_files, read_image
@@ -135,7 +135,8 @@ def searched(
 ) -> Iterator[Searched]:
     """Search for each image of a kind, a few at a time, which share nothing but their computation."""
     factor, names = upscaler.factor, list(hr)
-    for i in tqdm(range(0, len(names), batch), desc=f"{kind} x{factor}", disable=None):
+    starts = range(0, len(names), batch)
+    for i in follow(starts, f"{kind} x{factor}", len(starts)):
         some = names[i : i + batch]
         lr = [reduced_to_lr(hr[name], factor) for name in some]
         result, best, least, first = _searched(upscaler, lr, [Draw(seed, name, 0) for name in some])

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from ida_rd.aggregate.statistics import mean_interval
+from ida_rd.core.bar import follow
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.seeds import Draw
 from ida_rd.distort import lpips, pixel, structural
@@ -86,9 +86,8 @@ def measure(
             value = float(np.mean(one.distance(one.reference(hr), sr)))
             found.setdefault(key, {}).setdefault(name, []).append(value)
 
-    for image_id, image in tqdm(
-        centre_crops(validation, crop // factor * factor, count, what="--validation").items(), disable=None
-    ):
+    crops = centre_crops(validation, crop // factor * factor, count, what="--validation")
+    for image_id, image in follow(crops.items(), "images", len(crops)):
         hr = np.ascontiguousarray(image.transpose(2, 0, 1))
         lr, latent, _ = net.encode(torch.from_numpy(hr)[None].float() / 255)
         lr = quantise(lr)

@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).resolve().parent.parent  # ida_rd, wherever it is insta
 PLUMBING = (
     "ida_rd.engine",
     "ida_rd.core.arguments",
+    "ida_rd.core.bar",
     "ida_rd.core.budget",
     "ida_rd.core.code",
     "ida_rd.core.converted",

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
+from ida_rd.core.bar import Progress, sometimes
 from ida_rd.core.progress import listening
 from ida_rd.core.temporary import run_files, use_run_folder
 from ida_rd.engine.device import worker_count
 from ida_rd.engine.memory import affordable
 from ida_rd.engine.pool import run_in_processes, start_method
-from ida_rd.engine.progress import Progress, sometimes
 
 __all__ = ["keep_freed_memory", "run_units"]
 

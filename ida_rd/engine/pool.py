@@ -22,13 +22,13 @@ from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-def
 from pathlib import Path
 from typing import Any
 
+from ida_rd.core.bar import Progress, sometimes
 from ida_rd.core.ending import WORKER_S, end_by_signal, leave, stop, undisturbed, unwatched
 from ida_rd.core.errors import UserError
 from ida_rd.core.progress import listening
 from ida_rd.core.temporary import inherit, use_run_folder
 from ida_rd.engine.attempts import MOST, Attempts, poisoned
 from ida_rd.engine.owner import resting
-from ida_rd.engine.progress import Progress, sometimes
 
 __all__ = ["run_in_processes", "start_method"]
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
+from ida_rd.core.bar import follow
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_json
 from ida_rd.core.images import image_files, read_image
@@ -205,7 +205,7 @@ def curves(
         pairs of them, and the energy score. That downscaler's plain enlargement is measured as well.
     """
     found = Curves()
-    for image_id, image in tqdm(images.items(), disable=None):
+    for image_id, image in follow(images.items(), "curves", len(images)):
         hr = np.ascontiguousarray(image.transpose(2, 0, 1))
         references = {name: one.reference(hr) for name, one in tools.distances.items()}
         for downscaling, own_heats in heats:
@@ -289,7 +289,7 @@ def largest_pixels(
         Drawn in all, and those of them that were not finite.
     """
     largest, drawn, lost = [0.0, 0.0], 0, 0
-    for image_id, image in tqdm(images.items(), desc="noise", disable=None):
+    for image_id, image in follow(images.items(), "noise", len(images)):
         lr = lr_of(image, factor, downscaling, image_id)
         added = torch.from_numpy(generator("noise", image_id).standard_normal(lr.shape, dtype=np.float32))
         for i, given_lr in enumerate((lr, (lr + noise * added).clamp(0, 1))):

@@ -86,7 +86,7 @@ def test_a_long_unit_shows_its_progress(
     workers: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("IDA_RD_WORKERS", workers)
-    monkeypatch.setattr("ida_rd.engine.progress.LINE_S", 0.0)
+    monkeypatch.setattr("ida_rd.core.bar.LINE_S", 0.0)
     assert len(list(run_units(_slowly, [1, 2], label="slow"))) == 2
     lines = capfd.readouterr().err
     shown = [float(text) for text in re.findall(r"slow: ([\d.]+)/2", lines)]

@@ -63,7 +63,7 @@ def test_terms_of_what_ships_are_not_said_of_another_file(tmp_path: Path) -> Non
 def test_a_file_of_ones_own_is_a_file_of_the_recipe_and_what_ships_is_weights(tmp_path: Path) -> None:
     shipped = locate("flow-compact.x4")
     own = Path(shutil.copyfile(locate("flow-compact.x8").path, tmp_path / "own.safetensors"))
-    recipe, _ = upscale_recipe("mine", {"method": "flow", "path": str(own)}, 4, 0, 2, size=None, download=False)
+    recipe, _ = upscale_recipe("mine", {"method": "flow", "path": str(own)}, 8, 0, 2, size=None, download=False)
     assert (recipe["files"], recipe["weights"]) == ({"own.safetensors": sha256_file(own)}, {})
     recipe, _ = upscale_recipe("mine", {"method": "flow"}, 4, 0, 2, size=None, download=False)
     assert (recipe["files"], recipe["weights"]) == ({}, {"flow-compact.x4": shipped.sha256})
@@ -92,3 +92,17 @@ def test_figures_without_a_preset_are_refused_by_name(tmp_path: Path, figures: s
     (tmp_path / "w.json").write_text(figures)
     with pytest.raises(UserError, match=r"w\.json.* set heat"):
         flow.Parameters(path=str(tmp_path / "w.safetensors")).heat_of(4)
+
+
+def test_an_own_file_of_another_factor_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    for factor, other in ((2, 4), (4, 8), (8, 2)):
+        path = shutil.copy(locate(f"flow-compact.x{factor}").path, tmp_path / f"own-{factor}.safetensors")
+        assert flow.describe(flow.Parameters(path=str(path)), factor).factor == factor
+        with pytest.raises(UserError, match=rf"own-{factor}\.safetensors is for factor {factor} alone: give a file"):
+            flow.describe(flow.Parameters(path=str(path)), other)
+    (tmp_path / "text.safetensors").write_text("no network")
+    for file in (tmp_path / "text.safetensors", locate("diffusion-compact.x4").path):
+        with pytest.raises(UserError) as error:
+            flow.describe(flow.Parameters(path=str(file)), 8)
+        assert file.name in str(error.value)
+        assert len(str(error.value).splitlines()) == 1

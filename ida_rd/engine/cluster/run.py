@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from ida_rd.core.bar import Progress
 from ida_rd.core.errors import UserError
 from ida_rd.core.temporary import remove_stale, temporary_folder
 from ida_rd.engine.attempts import Attempts, poisoned
@@ -29,7 +30,6 @@ from ida_rd.engine.cluster.connect import (
     workers_of,
 )
 from ida_rd.engine.cluster.look import meet, write_order
-from ida_rd.engine.progress import Progress
 from ida_rd.engine.store import Store
 from ida_rd.engine.times import Spent
 from ida_rd.engine.units import Task, Unit, Work, name_of

@@ -7,12 +7,15 @@ but two networks multiply to (16 is 4 times 4, 32 is 8 times 4) are a cascade of
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from ida_rd.core.errors import UserError
+from ida_rd.core.foreign import decoding
+from ida_rd.core.headers import read_header
 from ida_rd.core.methods import Parameters as Base
 from ida_rd.core.readers import read_json
 from ida_rd.core.weights import catalogue
@@ -87,11 +90,26 @@ def _steps(parameters: Parameters, factor: int) -> list[int]:
     return chains[0]
 
 
+def _check_own(path: Path, factor: int) -> None:
+    """Before anything is computed; where there is no such file, what looks for weights says so."""
+    if not path.is_file():
+        return
+    header = read_header(path)
+    with decoding(f"{path}: its metadata are no flow configuration", "give a file of a flow"):
+        found = int(json.loads(header.metadata["config"])["factor"])
+    if found != factor:
+        raise UserError(f"factor {factor}: {path} is for factor {found} alone: give a file for {factor}")
+
+
 def describe(parameters: Parameters, factor: int) -> Descriptor:
-    """Describe the flow for a factor; raises UserError where no weights exist for it."""
+    """Describe the flow for a factor; raises UserError where no weights are for it, or the own file is for another."""
     steps = _steps(parameters, factor)
-    if parameters.path is not None and len(steps) > 1:
-        raise UserError(f"path: factor {factor} takes several networks; use `method: cascade` with a path in each step")
+    if parameters.path is not None:
+        if len(steps) > 1:
+            raise UserError(
+                f"path: factor {factor} takes several networks; use `method: cascade` with a path in each step"
+            )
+        _check_own(Path(parameters.path).expanduser(), factor)
     known = catalogue()
     return combine(
         [

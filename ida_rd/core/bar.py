@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from tqdm import tqdm
 
-__all__ = ["Progress", "sometimes"]
+__all__ = ["Progress", "follow", "sometimes"]
+
+Item = TypeVar("Item")
 
 LINE_S = 10  # seconds between lines of a log
 TOLD_S = 0.5  # seconds between a unit's own reports
@@ -26,6 +29,17 @@ def sometimes(listener: Callable[[float], None]) -> Callable[[float], None]:
             listener(done)
 
     return tell
+
+
+def follow(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
+    """Yield the items, and show how many of `total` are done."""
+    bar = Progress(label, total)
+    try:
+        for item in items:
+            yield item
+            bar.finished()
+    finally:
+        bar.close()
 
 
 def _duration(seconds: float) -> str:
