@@ -39,7 +39,7 @@ TITLES = {
 ADAPTED = """\
 Entries of the section `adapted` are as those of `upscalers`, of method {}, and have a key `adapt` with these keys; see
 [adapted decoders](adapt.md). As in `adapted: {{flow-adapted: {{method: flow, adapt: {{images: my_photos}}}}}}`."""
-ADAPTED_FACTORS = (4, 8)
+ADAPTED_FACTORS = (2, 4, 8)
 HEAD = """\
 <!-- written by `python -m ida_rd.reference --write`: change the descriptions in the code, not this page -->
 # Parameters

@@ -8,12 +8,17 @@ own. With `git checkout params.yaml` all are there again.
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Collection
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import write_text
+from ida_rd.core.foreign import decoding
 from ida_rd.core.readers import read_yaml
 
 ALWAYS = "bicubic"
@@ -29,21 +34,27 @@ def functions_of(questions: dict[str, Any], chosen: list[str]) -> set[str]:
     return {ALWAYS, *pairs, *chain.from_iterable(question.get("kernels", []) for question in asked)}
 
 
-def without_others(text: str, downscalers: list[str], kept: set[str]) -> str:
-    """The text of params.yaml without the lines of other downscalers.
+def without_others(text: str, others: Collection[str]) -> str:
+    """The text of params.yaml without these downscalers, each with the lines that it goes on over.
 
     Raises
     ------
     UserError
-        One of them is not a line of its own, and so would stay.
+        More or less than these would be gone, such as where an entry is not written below its own name.
     """
-    others = [name for name in downscalers if name not in kept]
-    lines = text.splitlines(keepends=True)
-    for name in others:
-        if not any(line.startswith(f"  {name}: {{") for line in lines):
-            raise UserError(f"params.yaml: downscalers.{name}: write it as one line, {name}: {{method: ...}}")
-    begun = tuple(f"  {name}: {{" for name in others)
-    return "".join(line for line in lines if not line.startswith(begun))
+    kept, gone = [], False
+    for line in text.splitlines(keepends=True):
+        name = re.match(r"  ([\w-]+):\s", line)
+        inside = line.startswith("   ") and not line.isspace()
+        gone = bool(name and name[1] in others) or (gone and inside)
+        if not gone:
+            kept.append(line)
+    wanted = yaml.safe_load(text)
+    wanted["downscalers"] = {name: one for name, one in wanted["downscalers"].items() if name not in others}
+    with decoding("params.yaml: cannot be shortened", "git checkout params.yaml, and try again"):
+        if yaml.safe_load("".join(kept)) != wanted:
+            raise ValueError("its downscalers are not written as in the repository")
+    return "".join(kept)
 
 
 def main() -> None:
@@ -54,7 +65,8 @@ def main() -> None:
     hint = "run this in the folder of experiments/resizers"
     downscalers = list(read_yaml(params, hint=hint)["downscalers"])
     kept = functions_of(read_yaml(Path("resizers.yaml"), hint=hint)["questions"], arguments.questions)
-    write_text(params, without_others(params.read_text(encoding="utf-8"), downscalers, kept))
+    others = [name for name in downscalers if name not in kept]
+    write_text(params, without_others(params.read_text(encoding="utf-8"), others))
     left = read_yaml(params, hint=hint)["downscalers"]
     print(f"params.yaml: {len(left)} of {len(downscalers)} downscalers are left")
 

@@ -129,7 +129,8 @@ def _once(methods: dict[str, Any]) -> dict[str, Any]:
 
 
 def _method(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _placeless(recipe[key]) for key in METHOD if recipe.get(key)}
+    found = {key: _placeless(recipe[key]) for key in METHOD if recipe.get(key)}
+    return found | ({"budget": recipe["adapted"]["budget"]} if recipe.get("adapted") else {})
 
 
 def _placeless(value: Any) -> Any:

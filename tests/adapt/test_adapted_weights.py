@@ -27,6 +27,7 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file
 from ida_rd.core.weights import load_tensors, locate
 from ida_rd.training.losses import LEAST_SIDE
+from ida_rd.upscale import flow as shipped
 from ida_rd.upscale.recipe import stated, upscale_recipe
 from ida_rd.upscale.work import load_upscaler
 
@@ -131,6 +132,16 @@ def test_the_preset_keeps_the_energy_score_that_the_shipped_weights_had(tmp_path
         recipe_of(photos, DPID, energy=None, patch=16)
     recipe = recipe_of(photos, DPID, energy=1.5, steps=1)
     assert "energy" in adapt_weights(recipe, tmp_path / "state")[1]["losses"][0]
+
+
+def test_the_presets_weight_is_that_of_the_cards() -> None:
+    weights = Path(str(shipped.__file__)).with_name("weights")
+    cards = {int(path.stem.rsplit("_x")[-1]): path.read_text() for path in weights.glob("flow-compact_x*.md")}
+    assert set(cards) == set(flow.ENERGY)
+    for factor, card in cards.items():
+        last = [line for line in card.split("## Quality")[0].splitlines() if " of NLL" in line][-1]
+        found = re.search(r"of NLL \+ ([\d.]+) energy score", last)
+        assert flow.ENERGY[factor] == (float(found[1]) if found else 0.0), f"x{factor}: {last}"
 
 
 def test_folds_part_the_photographs_by_content(tmp_path: Path) -> None:

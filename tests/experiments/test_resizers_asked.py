@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.utils.serialize import modify_yaml
 from made import script
 
 from ida_rd.core.errors import UserError
@@ -41,12 +42,31 @@ def test_what_no_question_names_is_taken_out_and_nothing_else(
     assert set(read_yaml(Path("params.yaml"))["downscalers"]) == {"bicubic", "dpid", "pillow-lanczos"}
     assert "3 of" in capsys.readouterr().out
     text = Path("params.yaml").read_text()
-    Path("params.yaml").write_text(text.replace("  dpid: {method: dpid}", "  dpid:\n    method: dpid"))
+    Path("params.yaml").write_text(text.replace("  dpid: {method: dpid}", "  'dpid': {method: dpid}"))
     before = read_yaml(Path("params.yaml"))
     monkeypatch.setattr("sys.argv", ["asked.py", "shrink-on-load"])
-    with pytest.raises(UserError, match=r"downscalers\.dpid: write it as one line"):
+    with pytest.raises(UserError, match=r"params\.yaml: cannot be shortened .*: git checkout params\.yaml"):
         asked.main()
     assert read_yaml(Path("params.yaml")) == before
     monkeypatch.setattr("sys.argv", ["asked.py", "sharpness"])
     with pytest.raises(UserError, match="no such question, but magic-kernel"):
         asked.main()
+
+
+def test_entries_that_dvc_has_wrapped_are_taken_out_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``dvc exp run -S`` writes params.yaml anew, long entries on several lines."""
+    for name in ("params.yaml", "resizers.yaml"):
+        shutil.copy(HERE / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with modify_yaml("params.yaml") as params:
+        params["factors"] = [2]
+    text = Path("params.yaml").read_text()
+    assert sum(line.startswith("   ") for line in text.splitlines()) > 5, "nothing is wrapped"
+    before = read_yaml(Path("params.yaml"))
+    asked = script("resizers/asked.py")
+    monkeypatch.setattr("sys.argv", ["asked.py", "video"])
+    asked.main()
+    after = read_yaml(Path("params.yaml"))
+    assert {**before, "downscalers": 0} == {**after, "downscalers": 0}
+    assert "own-hermite" in after["downscalers"]
+    assert "sharp" not in after["downscalers"]
