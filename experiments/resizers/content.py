@@ -1,6 +1,7 @@
-"""The HR images of this experiment: ``python content.py [--photos DIR] [--faces DIR] [--first N]`` writes ``images/``.
+"""The HR images of this experiment: ``python content.py [--photos DIR] [--first N] [--faces DIR]`` writes ``images/``.
 
-Photographs (the sample photographs, or a folder of your own), faces (a folder of your own, or none), and images that
+Photographs (the sample photographs, or a folder of your own), faces (a folder of your own, or none; portraits that are
+larger are reduced, so that a face is in the tile that is cut from each), and images that
 are made here by Pillow with its own font, always the same by one seed and one version of Pillow: screenshots with text,
 line art, and a flat image. What a file's name begins with is its group: ``photo-``, ``face-``, ``text-``, ``art-`` or
 ``flat-``.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -135,19 +137,25 @@ def made() -> Iterator[tuple[str, Image.Image]]:
     yield "flat-00", Image.new("RGB", (SIDE, SIDE), THEMES[2][0])
 
 
-def given(group: str, folder: Path | None, first: int | None) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Name and pixels of the first images of a folder, by name, or of all; None: the sample photographs."""
+def given(group: str, folder: Path | None, first: int | None = None) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Name and pixels of the first images of a folder, by name, or of all; None: the sample photographs.
+
+    Faces are reduced by the mean of so many pixels a side as leave `SIDE` of the shorter one.
+    """
     source = "sample-photos" if folder is None else "folder"
     path = None if folder is None else str(folder)
     for name, file in sorted(candidate_files(source, path).items())[:first]:
-        yield f"{group}-{name}", read_candidate_file(file, path)
+        pixels = read_candidate_file(file, path)
+        if group == "face" and (times := min(pixels.shape[:2]) // SIDE) > 1:
+            pixels = np.asarray(Image.fromarray(pixels).reduce(times))
+        yield f"{group}-{name}", pixels
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the HR images of this experiment into images/.")
     parser.add_argument("--photos", type=Path, help="folder of photographs; without it, the sample photographs")
     parser.add_argument("--faces", type=Path, help="folder of faces; without it, there are none")
-    parser.add_argument("--first", type=int, metavar="N", help="so many of each folder, by name; without it, all")
+    parser.add_argument("--first", type=int, metavar="N", help="so many photographs, by name; without it, all")
     arguments = parser.parse_args()
     if arguments.first is not None and arguments.first < 1:
         raise UserError(f"--first {arguments.first}: give 1 or more")
@@ -158,11 +166,10 @@ def main() -> None:
         for name, image in made():
             write_bytes(folder / f"{name}.png", png_bytes(np.asarray(image)))
             counts[name.split("-")[0]] = counts.get(name.split("-")[0], 0) + 1
-        places = {"photo": arguments.photos} | ({"face": arguments.faces} if arguments.faces else {})
-        for group, place in places.items():
-            for name, pixels in given(group, place, arguments.first):
-                write_bytes(folder / f"{name}.png", png_bytes(pixels))
-                counts[group] = counts.get(group, 0) + 1
+        faces = given("face", arguments.faces) if arguments.faces else ()
+        for name, pixels in chain(given("photo", arguments.photos, arguments.first), faces):
+            write_bytes(folder / f"{name}.png", png_bytes(pixels))
+            counts[name.split("-")[0]] = counts.get(name.split("-")[0], 0) + 1
     print(f"images: {', '.join(f'{count} {name}' for name, count in sorted(counts.items()))}")
     print(f"balance.size in params.yaml: {sum(counts.values())} takes one tile of each")
 

@@ -76,12 +76,17 @@ def _by(answers: pd.DataFrame) -> str:
 
 def draw_all(answers: pd.DataFrame, settings: Any, label: str, level: float, folder: Path) -> None:
     """Write ``answers-x<factor>`` into `folder`; `settings` are those of ``resizers.yaml``."""
-    titles = {name: question.title for name, question in settings.questions.items()}
     for factor, rows in drawable(answers).items():
         counts = rows.groupby("group", sort=False)["count"].max()
         images = ", ".join(f"{count} {settings.groups[group]}" for group, count in counts.items())
+        titles = {name: _title(question, factor) for name, question in settings.questions.items()}
         note = f"{settings.data}, x{factor}, by {settings.preset}, {label}; {images}"
         save(draw(rows, titles, settings.groups, level=level, note=note), folder / f"answers-x{factor}")
+
+
+def _title(question: Any, factor: int) -> str:
+    asked = question.factor
+    return question.title if asked in (None, factor) else f"{question.title} (asked of x{asked})"
 
 
 def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:

@@ -43,8 +43,8 @@ questions:
 
 @pytest.fixture(scope="module")
 def resizers() -> ModuleType:
-    script("resizers/drawn.py")
-    script("resizers/aliasing.py")
+    for name in ("aliasing", "questions", "drawn", "verdicts", "said"):
+        script(f"resizers/{name}.py")
     return script("resizers/resizers.py")
 
 
@@ -122,15 +122,17 @@ def test_every_question_is_a_paragraph_that_says_what_is_shown(
     assert "Not measured: absent: the program 'magick' is not on the PATH; unknown, unnamed: not among" in magic
     assert "faces" not in magic
     assert "At x2 this is not measured: no decoder of this run is for it. At x4:" in video
-    assert "On photographs, x4, by S: kernels that alias less are read better; Spearman's rho" in magic
+    assert (
+        "On photographs, x4, by S: of these 5 kernels, those that alias less are read better; Spearman's rho" in magic
+    )
     assert "Does less aliasing mean less loss? By the blind decoder alone: S* is not measured" in magic
     record = json.loads(Path("results/made/answers.json").read_text())
-    one = next(a for a in record["magic"]["answers"] if a["group"] == "photo" and a["less"] == "bicubic")
+    one = next(a for a in record["magic"]["answers"]["lpips-alex"] if a["group"] == "photo" and a["less"] == "bicubic")
     assert one["s"] == pytest.approx(0.03, abs=0.003)
     assert one["gap"] == pytest.approx(one["s"] - one["star"])
     assert one["gap_low"] < 0.03 < one["gap_high"]
     assert one["gap_high"] - one["gap_low"] < 0.005
-    lost = next(a for a in record["magic"]["answers"] if a["group"] == "photo" and a["less"] == "magic")
+    lost = next(a for a in record["magic"]["answers"]["lpips-alex"] if a["group"] == "photo" and a["less"] == "magic")
     assert lost["gap"] == pytest.approx(0, abs=1e-4)  # adapted decoders find the whole difference again
     table = pd.read_csv("results/made/table.csv").set_index(["group", "downscaler"])
     assert table.loc[("photo", "linear"), "s"] - table.loc[("photo", "bicubic"), "s"] == pytest.approx(0.03, abs=0.003)
@@ -161,6 +163,9 @@ def test_a_question_about_a_factor_is_answered_at_that_factor_and_one_that_was_n
         assert ("is not measured: no decoder of this run is for it" in video) == (question == 8)
         assert "Not asked?" not in written
         assert set(json.loads(Path("results/made/answers.json").read_text())) == {"magic", "video"}
+    asked = sys.modules["questions"].Question(title="Which?", pairs=[("a", "b")], factor=2)
+    assert sys.modules["drawn"]._title(asked, 4) == "Which? (asked of x2)"
+    assert sys.modules["drawn"]._title(asked, 2) == "Which?"
 
 
 def test_without_adapted_decoders_it_says_so_and_aliasing_may_be_the_better(
@@ -173,7 +178,8 @@ def test_without_adapted_decoders_it_says_so_and_aliasing_may_be_the_better(
     said = "By the blind decoder alone: S* is not measured, so that nothing here says what is lost."
     assert text.count(said) == 3  # two questions, and aliasing
     assert "magic is read better by this decoder than lanczos (S: +0.0" in text
-    assert "kernels that alias less are read worse" in text
+    assert "of these 5 kernels, those that alias less are read worse" in text
+    assert "one is no second finding beside the other: bicubic = magic." in text
     assert "| S* |" not in text
     for word in ("loses", "lose "):  # of S alone: but in titles, which are questions
         assert word not in " ".join(line for line in text.splitlines() if not line.startswith("#"))
@@ -255,15 +261,97 @@ def test_flat_images_differ_in_nothing_and_break_nothing(
     assert "On a flat image, x4 (N = 6): no difference in loss shown between magic and lanczos" in text
     assert "On a flat image, x4, by S: not shown, too few for an interval." in text
     record = json.loads(Path("results/made/answers.json").read_text())
-    assert {a["s"] for a in record["magic"]["answers"] if a["group"] == "flat"} == {0}
-    (row,) = [row for row in record["magic"]["aliasing"] if row["group"] == "flat"]
+    assert {a["s"] for a in record["magic"]["answers"]["lpips-alex"] if a["group"] == "flat"} == {0}
+    (row,) = [row for row in record["magic"]["aliasing"]["lpips-alex"] if row["group"] == "flat"]
     assert (row["rho"], row["rho_of_means"], row["photographs"]) == (None, None, 0)
 
 
-def test_only_what_adapted_decoders_show_is_called_lost(resizers: ModuleType, tmp_path: Path) -> None:
+def _second_distortion(turned: bool) -> None:
+    """The finished run of this folder gets MS-SSIM: the same numbers, or those of the functions the other way round."""
+    rows = pd.read_csv("metrics/tables/images.csv")
+    mean = rows.groupby(["upscaler", "image_id"])["lpips-alex"].transform("mean")
+    rows["ms-ssim"] = 2 * mean - rows["lpips-alex"] if turned else rows["lpips-alex"]
+    write_table(Path("metrics/tables/images.csv"), rows)
+    recipe = json.loads(Path("data/plan/aggregate.json").read_text())
+    recipe["distortion_order"].append("ms-ssim")
+    recipe["distortions"]["ms-ssim"] = {"better": "lower", "label": "1 - MS-SSIM"}
+    write_json(Path("data/plan/aggregate.json"), recipe)
+
+
+def test_another_distortion_that_comes_to_something_else_is_heard(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for turned in (False, True):
+        folder = tmp_path / str(turned)
+        folder.mkdir()
+        _project(folder, LEVELS, adapted=True, sign=1)
+        monkeypatch.chdir(folder)
+        _second_distortion(turned)
+        resizers.main()
+        text = Path("results/made/resizers.md").read_text()
+        magic = text.split("## Is magic better?")[1].split("## Which at x2?")[0]
+        assert ("By 1 - MS-SSIM the same." in magic.split("On screenshots")[0]) != turned
+        other = "By 1 - MS-SSIM otherwise: magic loses more than lanczos (S*: -0.0"
+        assert (other in magic.split("On screenshots")[0]) == turned
+        assert ("By 1 - MS-SSIM otherwise. On photographs, x4, by S: of these 5 kernels" in magic) == turned
+        table = pd.read_csv("results/made/answers.csv")
+        assert set(table.distortion) == {"lpips-alex", "ms-ssim"}
+        ours = table[table.distortion == "lpips-alex"].drop(columns="distortion").reset_index(drop=True)
+        theirs = table[table.distortion == "ms-ssim"].drop(columns="distortion").reset_index(drop=True)
+        assert ours.equals(theirs) != turned
+        assert "By 1 - MS-SSIM" not in text.split("## All functions")[1]
+
+
+def test_trainings_are_counted_and_what_is_one_function_is_no_two_findings(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _project(tmp_path, LEVELS, adapted=True, sign=1)
+    monkeypatch.chdir(tmp_path)
+    rows = pd.read_csv("metrics/tables/images.csv")
+    twin = rows[rows.downscaler == "lanczos"].assign(downscaler="twin")
+    rows = pd.concat([rows, twin])
+    write_table(Path("metrics/tables/images.csv"), rows)
+    resizers.main()
+    text = Path("results/made/resizers.md").read_text()
+    assert "S* is by one training for each function: what another one would change is in no interval" in text
+    assert "beside the other: bicubic = magic; lanczos = twin." in text
+    first = text.split("### photographs, x4")[1].splitlines()[4:]
+    table = pd.read_csv("results/made/table.csv")
+    mine = table[(table.group == "photo") & table.s_star.notna()].sort_values("s_star", kind="stable")
+    assert [line.split(" | ")[0].strip("| ") for line in first][: len(mine)] == list(mine.downscaler)
+
+    recipe = json.loads(Path("data/plan/aggregate.json").read_text())
+    recipe["matched"][0]["adapted"].append("again")
+    write_json(Path("data/plan/aggregate.json"), recipe)
+    again = rows[rows.upscaler == "tuned"].assign(upscaler="again")
+    write_table(Path("metrics/tables/images.csv"), pd.concat([rows, again]))
+    resizers.main()
+    assert "S* is by 2 trainings for each function" in Path("results/made/resizers.md").read_text()
+
+
+def test_a_finding_that_hangs_on_one_kernel_can_be_seen(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _project(tmp_path, LEVELS, adapted=False, sign=1)
+    monkeypatch.chdir(tmp_path)
+    rows = pd.read_csv("metrics/tables/images.csv")
+    own = rows.downscaler.str.startswith("own")
+    rng = np.random.default_rng(1)
+    rows.loc[own, "lpips-alex"] = 0.4 + rng.normal(0, 0.01, own.sum()) + 0.5 * (rows.downscaler[own] == "own-box")
+    write_table(Path("metrics/tables/images.csv"), rows)
+    resizers.main()
+    record = json.loads(Path("results/made/answers.json").read_text())["magic"]["aliasing"]["lpips-alex"]
+    (one,) = [row for row in record if row["group"] == "photo"]
+    assert one["rho"] > 0.3
+    assert one["least"] < 0.15
+    assert one["least"] <= one["rho"] <= one["most"] + 0.2
+    text = Path("results/made/resizers.md").read_text()
+    assert f"{one['least']:+.2f} to {one['most']:+.2f} without one of the kernels" in text
+
+
+def test_only_what_adapted_decoders_show_is_called_lost(resizers: ModuleType) -> None:
     """Whatever S says; and where they contradict each other, both are said."""
-    study = resizers.Study.__new__(resizers.Study)
-    study.level = 0.05
+    answer, sentence = sys.modules["verdicts"].Answer, sys.modules["said"].sentence
     numbers = {"factor": 4, "group": "photo", "less": "a", "more": "b", "count": 9}
     said = {}
     for s in (-1, 0, 1):
@@ -271,21 +359,23 @@ def test_only_what_adapted_decoders_show_is_called_lost(resizers: ModuleType, tm
             p, star_p = (0.01 if value else 0.5 for value in (s, star))
             ends = {"s": s, "s_low": s - 0.1, "s_high": s + 0.1, "s_p": p}
             ends |= {"star": star, "star_low": star - 0.1, "star_high": star + 0.1, "star_p": star_p, "gap": s - star}
-            said[s, star] = study._sentence(resizers.Answer(**numbers, **ends), 9, True).split(" (")[0]
+            said[s, star] = sentence(answer(**numbers, **ends), 9, True, 0.05).split(" (")[0]
             assert ("loses" in said[s, star]) == bool(star)
     assert said[1, 1] == "a loses less than b"
     assert said[-1, -1] == "a loses more than b"
     assert said[0, 1] == "a loses less than b, which S does not show"
     assert said[-1, 1] == "a loses less than b, though b is better read"
     assert said[1, 0] == "no difference in loss shown between a and b, though a is better read"
-    blind = resizers.Answer(**numbers, s=0.1, s_low=0.05, s_high=0.15, s_p=0.01)
-    assert "loses" not in study._sentence(blind, 9, False)
-    assert study._sentence(blind, 12, True).endswith("p 0.010, N = 9; S* not measured)")
+    blind = answer(**numbers, s=0.1, s_low=0.05, s_high=0.15, s_p=0.01)
+    assert "loses" not in sentence(blind, 9, False, 0.05)
+    assert sentence(blind, 12, True, 0.05).endswith("p 0.010, N = 9; S* not measured)")
 
 
 def test_p_are_corrected_over_all_pairs_and_groups_that_are_tested(resizers: ModuleType) -> None:
     def answer(count: int, s_p: float, star_p: float | None = None) -> Any:
-        return resizers.Answer(4, "photo", "a", "b", count, 0.1, None, None, s_p, 0.1, None, None, star_p)
+        return sys.modules["verdicts"].Answer(
+            4, "photo", "a", "b", count, 0.1, None, None, s_p, 0.1, None, None, star_p
+        )
 
     found = [answer(12, 0.01, 0.02), answer(12, 0.02), answer(12, 0.04, 0.9), answer(3, 0.25, 0.25)]
     corrected = resizers.Study._corrected(found)
@@ -314,7 +404,9 @@ def test_what_is_no_function_or_group_of_the_run_is_one_line(
 
 
 def test_aliasing_is_as_the_kernels_are_known(resizers: ModuleType) -> None:
-    passed = {kernel: resizers.aliasing(kernel, 4) for kernel in ("box", "bilinear", "quadratic", "lanczos3")}
+    passed = {
+        kernel: sys.modules["aliasing"].aliasing(kernel, 4) for kernel in ("box", "bilinear", "quadratic", "lanczos3")
+    }
     assert passed["box"] > passed["bilinear"] > passed["quadratic"] > 0
     assert passed["box"] > passed["lanczos3"]
 

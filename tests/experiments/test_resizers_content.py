@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from made import script
+from PIL import Image
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.images import read_image
@@ -47,7 +48,7 @@ def test_a_folder_of_all_groups_is_written(
     assert read_image(Path("images/photo-photo-china.png")).shape[2] == 3
 
 
-def test_the_first_of_each_folder_are_taken_by_name(
+def test_the_first_photographs_are_taken_by_name_and_all_faces(
     content: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -55,9 +56,17 @@ def test_the_first_of_each_folder_are_taken_by_name(
     monkeypatch.setattr("sys.argv", ["content.py"])
     content.main()
     written = sorted(path.name for path in Path("images").glob("photo-*"))
-    monkeypatch.setattr("sys.argv", ["content.py", "--first", "3"])
+    Path("faces").mkdir()
+    whole = np.random.default_rng(0).integers(0, 256, (600, 520, 3), np.uint8)
+    for name, pixels in {"a": whole, "b": whole[:300], "c": whole[:100, :90]}.items():
+        Image.fromarray(pixels).save(f"faces/{name}.png")
+    monkeypatch.setattr("sys.argv", ["content.py", "--first", "2", "--faces", "faces"])
     content.main()
-    assert sorted(path.name for path in Path("images").glob("photo-*")) == written[:3]
+    assert sorted(path.name for path in Path("images").glob("photo-*")) == written[:2]
+    sizes = {path.stem: read_image(path).shape[:2] for path in Path("images").glob("face-*")}
+    assert sizes == {"face-a": (300, 260), "face-b": (300, 520), "face-c": (100, 90)}
+    mean = whole[:2, :2].astype(float).mean(axis=(0, 1))
+    assert np.abs(read_image(Path("images/face-a.png"))[0, 0] - mean).max() <= 0.5
     monkeypatch.setattr("sys.argv", ["content.py", "--first", "0"])
     with pytest.raises(UserError, match="--first 0"):
         content.main()
