@@ -153,3 +153,11 @@ def test_provenance_has_the_names_of_files_and_not_their_places() -> None:
     assert _method(recipe) == {
         "parameters": {"path": "net.pth", "command": ["convert", "-resize", "{width}x{height}!"]}
     }
+
+
+def test_provenance_of_an_adapted_decoder_states_its_budget_and_not_where_its_weights_lie() -> None:
+    recipe = {
+        "method": "flow",
+        "adapted": {"budget": {"steps": 400, "energy": 1.5}, "path": "data/adapt/x4/a/b.safetensors"},
+    }
+    assert _method(recipe) == {"method": "flow", "budget": {"steps": 400, "energy": 1.5}}
