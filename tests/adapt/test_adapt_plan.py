@@ -13,6 +13,7 @@ import yaml
 from conftest import MINE, ROOT, SMALL, stage_here
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import save_file
 from training_photos import TINY, recipe_of, write_photos
 
 from ida_rd.adapt.stage import adapt_to_file
@@ -22,6 +23,7 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.files import sha256_file
 from ida_rd.core.methods import open_method
 from ida_rd.core.recipes import check_user_files, identity
+from ida_rd.core.tensors import read_tensors
 from ida_rd.core.weights import locate
 from ida_rd.plan.schema import RunParameters
 from ida_rd.plan.stage import make_recipes
@@ -225,7 +227,8 @@ def test_a_training_may_begin_from_a_file_of_ones_own(here: Path) -> None:
 
     path = here / branch["adapted"]["path"]
     path.parent.mkdir(parents=True)
-    shutil.copyfile(locate("flow-compact.x8").path, path)
+    shipped = read_tensors(locate("flow-compact.x4").path)
+    save_file(shipped.tensors(), path, metadata={**shipped.metadata, "note": "another file"})
     path.with_suffix(".json").write_text(json.dumps({"sha256": sha256_file(path)}))
     whole = with_adapted(branch, here)
     assert (whole["files"], whole["weights"]) == ({}, {"flow-compact.x4": sha256_file(path)})
