@@ -13,99 +13,22 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
-from made import script
+from resizers_made import GROUPS, LEVELS, SETTINGS, load_resizers, write_project
 
 from ida_rd.core.errors import UserError
 from ida_rd.core.files import write_json
-from ida_rd.core.recipes import SCHEMA
 from ida_rd.core.tables import write_table
-
-GROUPS = {"photo": 12, "text": 8, "flat": 1}
-KERNELS = ("box", "bilinear", "bicubic", "lanczos3", "mks2021")
-BUDGET = {"steps": 400, "batch": 4, "patch": 80, "energy": 1.5}
-SETTINGS = """
-data: made
-preset: flow
-groups: {photo: photographs, face: faces, text: screenshots, flat: a flat image}
-questions:
-  magic:
-    title: Is magic better?
-    threads: [Pillow#8811]
-    pairs: [[magic, lanczos], [bicubic, linear], [absent, lanczos], [unknown, unnamed]]
-    kernels: [own-box, own-bilinear, own-bicubic, own-lanczos3, own-mks2021]
-  video:
-    title: Which at x2?
-    threads: [mpv#12433]
-    factor: 2
-    pairs: [[bicubic, lanczos]]
-"""
 
 
 @pytest.fixture(scope="module")
 def resizers() -> ModuleType:
-    for name in ("aliasing", "questions", "drawn", "verdicts", "said"):
-        script(f"resizers/{name}.py")
-    return script("resizers/resizers.py")
-
-
-def _project(folder: Path, levels: dict[str, dict[str, float]], *, adapted: bool, sign: float) -> None:
-    """A finished run. `levels` is what functions lose on each group; S* is half of what lies beyond bicubic."""
-    rng = np.random.default_rng(0)
-    ids = [f"{group}-{k:02}" for group, count in GROUPS.items() for k in range(count)]
-    rows = []
-    for image_id in ids:
-        hard = 0.0 if image_id.startswith("flat") else rng.normal(0, 0.05)
-        for order, (name, by_group) in enumerate(levels.items()):
-            level = by_group.get(image_id.split("-")[0], by_group["photo"])
-            turn = int(image_id.split("-")[1]) >> (order % 2)  # noise that is zero in the mean of every four images
-            noise = 0.0 if image_id.startswith("flat") else 0.002 * (-1) ** turn
-            row = {"image_id": image_id, "factor": 4, "downscaler": name}
-            rows.append({**row, "upscaler": "flow", "lpips-alex": 0.2 + hard + level + noise})
-            if adapted and not name.startswith("own"):
-                star = level if name == "lanczos" else 0.0
-                rows.append({**row, "upscaler": "tuned", "lpips-alex": 0.2 + hard + star + noise})
-    for index, kernel in enumerate(KERNELS):  # box aliases most; its loss is largest where `sign` is 1
-        for image_id in ids:
-            level = 0.0 if image_id.startswith("flat") else sign * -0.01 * index
-            value = 0.4 + level + rng.normal(0, 0.001) * (level != 0)
-            rows.append(
-                {
-                    "image_id": image_id,
-                    "factor": 4,
-                    "downscaler": f"own-{kernel}",
-                    "upscaler": "flow",
-                    "lpips-alex": value,
-                }
-            )
-    recipe: dict[str, Any] = {
-        "schema": SCHEMA,
-        "matched": [{"blind": "flow", "adapted": ["tuned"], "factor": 4, "budget": BUDGET}] if adapted else [],
-        "distortion_order": ["lpips-alex"],
-        "distortions": {"lpips-alex": {"better": "lower", "label": "LPIPS (AlexNet)"}},
-        "confidence": 0.95,
-        "resamples": 1000,
-        "seed": 0,
-        "skipped": {"absent": "the program 'magick' is not on the PATH"},
-        "recipes": {f"downscale/x4/own-{k}": {"parameters": {"kernel": k, "light": "srgb"}} for k in KERNELS},
-    }
-    write_json(folder / "data/plan/aggregate.json", recipe)
-    write_table(folder / "data/subset.csv", pd.DataFrame({"image_id": ids, "photograph": ids}))
-    write_table(folder / "metrics/tables/images.csv", pd.DataFrame(rows))
-    (folder / "resizers.yaml").write_text(SETTINGS)
-
-
-LEVELS = {
-    "bicubic": {"photo": 0.0},
-    "lanczos": {"photo": 0.02, "text": 0.0},
-    "magic": {"photo": 0.0},
-    "linear": {"photo": 0.03, "text": 0.03},
-}
+    return load_resizers()
 
 
 def test_every_question_is_a_paragraph_that_says_what_is_shown(
     resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _project(tmp_path, LEVELS, adapted=True, sign=1)
+    write_project(tmp_path, LEVELS, adapted=True, sign=1)
     monkeypatch.chdir(tmp_path)
     resizers.main()
     text = Path("results/made/resizers.md").read_text()
@@ -143,7 +66,7 @@ def test_every_question_is_a_paragraph_that_says_what_is_shown(
 def test_a_question_about_a_factor_is_answered_at_that_factor_and_one_that_was_not_asked_is_not_there(
     resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _project(tmp_path, LEVELS, adapted=False, sign=1)
+    write_project(tmp_path, LEVELS, adapted=False, sign=1)
     monkeypatch.chdir(tmp_path)
     text = SETTINGS + "  other:\n    title: Not asked?\n    threads: [a#1]\n    pairs: [[dpid, bicubic]]\n"
     recipe = json.loads(Path("data/plan/aggregate.json").read_text())
@@ -171,7 +94,7 @@ def test_a_question_about_a_factor_is_answered_at_that_factor_and_one_that_was_n
 def test_without_adapted_decoders_it_says_so_and_aliasing_may_be_the_better(
     resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _project(tmp_path, LEVELS, adapted=False, sign=-1)
+    write_project(tmp_path, LEVELS, adapted=False, sign=-1)
     monkeypatch.chdir(tmp_path)
     resizers.main()
     text = Path("results/made/resizers.md").read_text()
@@ -192,7 +115,7 @@ def test_the_figure_shows_every_answer_and_which_are_shown(
     resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapted: bool, by: str
 ) -> None:
     """By S*, where there is one: bicubic is read better than linear, and loses no less."""
-    _project(tmp_path, LEVELS, adapted=adapted, sign=1)
+    write_project(tmp_path, LEVELS, adapted=adapted, sign=1)
     monkeypatch.chdir(tmp_path)
     resizers.main()
     assert all(Path(f"results/made/answers-x4.{form}").stat().st_size > 5000 for form in ("png", "svg", "pdf"))
@@ -218,7 +141,7 @@ def test_groups_that_are_too_small_leave_no_figure_and_no_link_to_one(
 ) -> None:
     for group in GROUPS:
         monkeypatch.setitem(GROUPS, group, 3)
-    _project(tmp_path, LEVELS, adapted=False, sign=1)
+    write_project(tmp_path, LEVELS, adapted=False, sign=1)
     monkeypatch.chdir(tmp_path)
     resizers.main()
     assert not list(Path("results/made").glob("answers-x*"))
@@ -233,7 +156,7 @@ def test_a_distortion_of_which_more_is_better_gives_the_same_answers(
     for better in ("lower", "higher"):
         folder = tmp_path / better
         folder.mkdir()
-        _project(folder, LEVELS, adapted=True, sign=1)
+        write_project(folder, LEVELS, adapted=True, sign=1)
         if better == "higher":
             recipe = json.loads((folder / "data/plan/aggregate.json").read_text())
             recipe["distortions"]["lpips-alex"]["better"] = "higher"
@@ -254,7 +177,7 @@ def test_flat_images_differ_in_nothing_and_break_nothing(
 ) -> None:
     monkeypatch.setitem(GROUPS, "flat", 6)
     levels = {name: {**by_group, "flat": 0.0} for name, by_group in LEVELS.items()}
-    _project(tmp_path, levels, adapted=True, sign=1)
+    write_project(tmp_path, levels, adapted=True, sign=1)
     monkeypatch.chdir(tmp_path)
     resizers.main()
     text = Path("results/made/resizers.md").read_text()
@@ -264,89 +187,6 @@ def test_flat_images_differ_in_nothing_and_break_nothing(
     assert {a["s"] for a in record["magic"]["answers"]["lpips-alex"] if a["group"] == "flat"} == {0}
     (row,) = [row for row in record["magic"]["aliasing"]["lpips-alex"] if row["group"] == "flat"]
     assert (row["rho"], row["rho_of_means"], row["photographs"]) == (None, None, 0)
-
-
-def _second_distortion(turned: bool) -> None:
-    """The finished run of this folder gets MS-SSIM: the same numbers, or those of the functions the other way round."""
-    rows = pd.read_csv("metrics/tables/images.csv")
-    mean = rows.groupby(["upscaler", "image_id"])["lpips-alex"].transform("mean")
-    rows["ms-ssim"] = 2 * mean - rows["lpips-alex"] if turned else rows["lpips-alex"]
-    write_table(Path("metrics/tables/images.csv"), rows)
-    recipe = json.loads(Path("data/plan/aggregate.json").read_text())
-    recipe["distortion_order"].append("ms-ssim")
-    recipe["distortions"]["ms-ssim"] = {"better": "lower", "label": "1 - MS-SSIM"}
-    write_json(Path("data/plan/aggregate.json"), recipe)
-
-
-def test_another_distortion_that_comes_to_something_else_is_heard(
-    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for turned in (False, True):
-        folder = tmp_path / str(turned)
-        folder.mkdir()
-        _project(folder, LEVELS, adapted=True, sign=1)
-        monkeypatch.chdir(folder)
-        _second_distortion(turned)
-        resizers.main()
-        text = Path("results/made/resizers.md").read_text()
-        magic = text.split("## Is magic better?")[1].split("## Which at x2?")[0]
-        assert ("By 1 - MS-SSIM the same." in magic.split("On screenshots")[0]) != turned
-        other = "By 1 - MS-SSIM otherwise: magic loses more than lanczos (S*: -0.0"
-        assert (other in magic.split("On screenshots")[0]) == turned
-        assert ("By 1 - MS-SSIM otherwise. On photographs, x4, by S: of these 5 kernels" in magic) == turned
-        table = pd.read_csv("results/made/answers.csv")
-        assert set(table.distortion) == {"lpips-alex", "ms-ssim"}
-        ours = table[table.distortion == "lpips-alex"].drop(columns="distortion").reset_index(drop=True)
-        theirs = table[table.distortion == "ms-ssim"].drop(columns="distortion").reset_index(drop=True)
-        assert ours.equals(theirs) != turned
-        assert "By 1 - MS-SSIM" not in text.split("## All functions")[1]
-
-
-def test_trainings_are_counted_and_what_is_one_function_is_no_two_findings(
-    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _project(tmp_path, LEVELS, adapted=True, sign=1)
-    monkeypatch.chdir(tmp_path)
-    rows = pd.read_csv("metrics/tables/images.csv")
-    twin = rows[rows.downscaler == "lanczos"].assign(downscaler="twin")
-    rows = pd.concat([rows, twin])
-    write_table(Path("metrics/tables/images.csv"), rows)
-    resizers.main()
-    text = Path("results/made/resizers.md").read_text()
-    assert "S* is by one training for each function: what another one would change is in no interval" in text
-    assert "beside the other: bicubic = magic; lanczos = twin." in text
-    first = text.split("### photographs, x4")[1].splitlines()[4:]
-    table = pd.read_csv("results/made/table.csv")
-    mine = table[(table.group == "photo") & table.s_star.notna()].sort_values("s_star", kind="stable")
-    assert [line.split(" | ")[0].strip("| ") for line in first][: len(mine)] == list(mine.downscaler)
-
-    recipe = json.loads(Path("data/plan/aggregate.json").read_text())
-    recipe["matched"][0]["adapted"].append("again")
-    write_json(Path("data/plan/aggregate.json"), recipe)
-    again = rows[rows.upscaler == "tuned"].assign(upscaler="again")
-    write_table(Path("metrics/tables/images.csv"), pd.concat([rows, again]))
-    resizers.main()
-    assert "S* is by 2 trainings for each function" in Path("results/made/resizers.md").read_text()
-
-
-def test_a_finding_that_hangs_on_one_kernel_can_be_seen(
-    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _project(tmp_path, LEVELS, adapted=False, sign=1)
-    monkeypatch.chdir(tmp_path)
-    rows = pd.read_csv("metrics/tables/images.csv")
-    own = rows.downscaler.str.startswith("own")
-    rng = np.random.default_rng(1)
-    rows.loc[own, "lpips-alex"] = 0.4 + rng.normal(0, 0.01, own.sum()) + 0.5 * (rows.downscaler[own] == "own-box")
-    write_table(Path("metrics/tables/images.csv"), rows)
-    resizers.main()
-    record = json.loads(Path("results/made/answers.json").read_text())["magic"]["aliasing"]["lpips-alex"]
-    (one,) = [row for row in record if row["group"] == "photo"]
-    assert one["rho"] > 0.3
-    assert one["least"] < 0.15
-    assert one["least"] <= one["rho"] <= one["most"] + 0.2
-    text = Path("results/made/resizers.md").read_text()
-    assert f"{one['least']:+.2f} to {one['most']:+.2f} without one of the kernels" in text
 
 
 def test_only_what_adapted_decoders_show_is_called_lost(resizers: ModuleType) -> None:
@@ -386,7 +226,7 @@ def test_p_are_corrected_over_all_pairs_and_groups_that_are_tested(resizers: Mod
 def test_what_is_no_function_or_group_of_the_run_is_one_line(
     resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _project(tmp_path, LEVELS, adapted=False, sign=1)
+    write_project(tmp_path, LEVELS, adapted=False, sign=1)
     monkeypatch.chdir(tmp_path)
     path = Path("resizers.yaml")
     path.write_text(SETTINGS.replace("preset: flow", "preset: blind"))

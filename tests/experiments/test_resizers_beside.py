@@ -1,0 +1,103 @@
+"""What the study of resize functions says beside its findings: other distortions, trainings, single kernels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+from resizers_made import LEVELS, load_resizers, write_project
+
+from ida_rd.core.files import write_json
+from ida_rd.core.tables import write_table
+
+
+@pytest.fixture(scope="module")
+def resizers() -> ModuleType:
+    return load_resizers()
+
+
+def _second_distortion(turned: bool) -> None:
+    """The finished run of this folder gets MS-SSIM: the same numbers, or those of the functions the other way round."""
+    rows = pd.read_csv("metrics/tables/images.csv")
+    mean = rows.groupby(["upscaler", "image_id"])["lpips-alex"].transform("mean")
+    rows["ms-ssim"] = 2 * mean - rows["lpips-alex"] if turned else rows["lpips-alex"]
+    write_table(Path("metrics/tables/images.csv"), rows)
+    recipe = json.loads(Path("data/plan/aggregate.json").read_text())
+    recipe["distortion_order"].append("ms-ssim")
+    recipe["distortions"]["ms-ssim"] = {"better": "lower", "label": "1 - MS-SSIM"}
+    write_json(Path("data/plan/aggregate.json"), recipe)
+
+
+def test_another_distortion_that_comes_to_something_else_is_heard(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for turned in (False, True):
+        folder = tmp_path / str(turned)
+        folder.mkdir()
+        write_project(folder, LEVELS, adapted=True, sign=1)
+        monkeypatch.chdir(folder)
+        _second_distortion(turned)
+        resizers.main()
+        text = Path("results/made/resizers.md").read_text()
+        magic = text.split("## Is magic better?")[1].split("## Which at x2?")[0]
+        assert ("By 1 - MS-SSIM the same." in magic.split("On screenshots")[0]) != turned
+        other = "By 1 - MS-SSIM otherwise: magic loses more than lanczos (S*: -0.0"
+        assert (other in magic.split("On screenshots")[0]) == turned
+        assert ("By 1 - MS-SSIM otherwise. On photographs, x4, by S: of these 5 kernels" in magic) == turned
+        table = pd.read_csv("results/made/answers.csv")
+        assert set(table.distortion) == {"lpips-alex", "ms-ssim"}
+        ours = table[table.distortion == "lpips-alex"].drop(columns="distortion").reset_index(drop=True)
+        theirs = table[table.distortion == "ms-ssim"].drop(columns="distortion").reset_index(drop=True)
+        assert ours.equals(theirs) != turned
+        assert "By 1 - MS-SSIM" not in text.split("## All functions")[1]
+
+
+def test_trainings_are_counted_and_what_is_one_function_is_no_two_findings(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_project(tmp_path, LEVELS, adapted=True, sign=1)
+    monkeypatch.chdir(tmp_path)
+    rows = pd.read_csv("metrics/tables/images.csv")
+    twin = rows[rows.downscaler == "lanczos"].assign(downscaler="twin")
+    rows = pd.concat([rows, twin])
+    write_table(Path("metrics/tables/images.csv"), rows)
+    resizers.main()
+    text = Path("results/made/resizers.md").read_text()
+    assert "S* is by one training for each function: what another one would change is in no interval" in text
+    assert "beside the other: bicubic = magic; lanczos = twin." in text
+    first = text.split("### photographs, x4")[1].splitlines()[4:]
+    table = pd.read_csv("results/made/table.csv")
+    mine = table[(table.group == "photo") & table.s_star.notna()].sort_values("s_star", kind="stable")
+    assert [line.split(" | ")[0].strip("| ") for line in first][: len(mine)] == list(mine.downscaler)
+
+    recipe = json.loads(Path("data/plan/aggregate.json").read_text())
+    recipe["matched"][0]["adapted"].append("again")
+    write_json(Path("data/plan/aggregate.json"), recipe)
+    again = rows[rows.upscaler == "tuned"].assign(upscaler="again")
+    write_table(Path("metrics/tables/images.csv"), pd.concat([rows, again]))
+    resizers.main()
+    assert "S* is by 2 trainings for each function" in Path("results/made/resizers.md").read_text()
+
+
+def test_a_finding_that_hangs_on_one_kernel_can_be_seen(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_project(tmp_path, LEVELS, adapted=False, sign=1)
+    monkeypatch.chdir(tmp_path)
+    rows = pd.read_csv("metrics/tables/images.csv")
+    own = rows.downscaler.str.startswith("own")
+    rng = np.random.default_rng(1)
+    rows.loc[own, "lpips-alex"] = 0.4 + rng.normal(0, 0.01, own.sum()) + 0.5 * (rows.downscaler[own] == "own-box")
+    write_table(Path("metrics/tables/images.csv"), rows)
+    resizers.main()
+    record = json.loads(Path("results/made/answers.json").read_text())["magic"]["aliasing"]["lpips-alex"]
+    (one,) = [row for row in record if row["group"] == "photo"]
+    assert one["rho"] > 0.3
+    assert one["least"] < 0.15
+    assert one["least"] <= one["rho"] <= one["most"] + 0.2
+    text = Path("results/made/resizers.md").read_text()
+    assert f"{one['least']:+.2f} to {one['most']:+.2f} without one of the kernels" in text
