@@ -1,4 +1,4 @@
-"""What users of resize functions ask, answered: one paragraph per question, with intervals, group by group.
+"""What users of resize functions ask, answered: a paragraph and a table per question, group by group.
 
 `questions` are those of ``resizers.yaml``, `verdicts` says what is shown, `said` puts it into words, `drawn` draws it.
 """
@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 from drawn import draw_all, drawable  # type: ignore[import-not-found]
 from questions import Settings  # type: ignore[import-not-found]
-from said import begun, kernels_text, paragraph, tables  # type: ignore[import-not-found]
+from said import begun, kernels_table, kernels_text, pairs_table, paragraph, tables  # type: ignore[import-not-found]
 from verdicts import Study  # type: ignore[import-not-found]
 
 from ida_rd.core.errors import exit_with_line
-from ida_rd.core.files import atomic_folder, write_json, write_text
+from ida_rd.core.files import atomic_folder, write_text
 from ida_rd.core.methods import validate
 from ida_rd.core.project import Project
 from ida_rd.core.readers import read_yaml
@@ -29,20 +29,23 @@ def main() -> None:
     study = Study(settings, Project())
     lines = [f"# What do resize functions lose? {settings.data}", "", begun(study)]
     rows: list[dict[str, Any]] = []
-    record: dict[str, dict[str, Any]] = {}
+    correlations: list[dict[str, Any]] = []
     for name, question in settings.questions.items():
         if not study.was_asked(question):
             continue
         studies = {distortion: study.by(distortion) for distortion in (study.lead, *study.others)}
         judged = {distortion: one.answers(question) for distortion, one in studies.items()}
-        others = {distortion: judged[distortion] for distortion in study.others}
-        lines += ["", f"## {question.title}", "", paragraph(study, question, judged[study.lead], others)]
-        record[name] = {"answers": {key: [vars(one) for one in answers] for key, answers in judged.items()}}
+        given = (judged[study.lead], {distortion: judged[distortion] for distortion in study.others})
+        lines += ["", f"## {question.title}", "", paragraph(study, question, *given), *pairs_table(study, *given)]
         if question.kernels:
             aliasing = {distortion: one.kernels(question.kernels) for distortion, one in studies.items()}
-            record[name]["aliasing"] = aliasing
-            others = {distortion: aliasing[distortion] for distortion in study.others}
-            lines += ["", kernels_text(study, aliasing[study.lead], others)]
+            given = (aliasing[study.lead], {distortion: aliasing[distortion] for distortion in study.others})
+            lines += ["", kernels_text(study, *given), *kernels_table(study, *given)]
+            correlations += [
+                {"question": name, "distortion": distortion, **one}
+                for distortion in aliasing
+                for one in aliasing[distortion]
+            ]
         for distortion, answers in judged.items():
             rows += [{"question": name, "distortion": distortion, **vars(one)} for one in answers]
     table, answered = study.table(), pd.DataFrame(rows)
@@ -58,7 +61,8 @@ def main() -> None:
         write_table(folder / "answers.csv", answered)
         draw_all(main_ones, settings, study.descriptor["label"], study.level, folder)
         write_table(folder / "table.csv", table)
-        write_json(folder / "answers.json", record)
+        if correlations:
+            write_table(folder / "aliasing.csv", pd.DataFrame(correlations))
     print("\n".join(lines[:8]))
 
 

@@ -1,4 +1,4 @@
-"""The judgements in words: a paragraph per question, and the tables of all functions.
+"""The judgements in words and tables: what can be posted for each question, and the tables of all functions.
 
 Of S alone the text never says "loses": it says how well the blind decoder reads a function.
 """
@@ -15,18 +15,17 @@ from verdicts import Answer, Study, shown  # type: ignore[import-not-found]
 from ida_rd.core.pairs import FEWEST
 from ida_rd.core.typeset import interval, markdown_table, p_value
 
-__all__ = ["begun", "kernels_text", "paragraph", "sentence", "tables"]
+__all__ = ["begun", "kernels_table", "kernels_text", "pairs_table", "paragraph", "tables"]
 
 BLIND = "By the blind decoder alone: S* is not measured, so that nothing here says what is lost."
-READS = {
-    1: "{0} is read better by this decoder than {1}",
-    0: "no difference shown between {0} and {1}",
-    -1: "{0} is read worse by this decoder than {1}",
-}
-LOSES = {
-    1: "{0} loses less than {1}",
-    0: "no difference in loss shown between {0} and {1}",
-    -1: "{0} loses more than {1}",
+# By whether S* is there, and what is shown: how pairs begin, and what stands between the two of a pair.
+WORDS = {
+    (True, 1): ("loses less", "than"),
+    (True, -1): ("loses more", "than"),
+    (True, 0): ("no difference in loss shown", "and"),
+    (False, 1): ("read better", "than"),
+    (False, -1): ("read worse", "than"),
+    (False, 0): ("no difference shown", "and"),
 }
 TRAININGS = {
     0: "",
@@ -40,7 +39,8 @@ def begun(study: Study) -> str:
     return (
         f"By {study.settings.preset}, {study.descriptor['label']}. Differences: how much worse the second scores than"
         " the first. Intervals are of each difference by itself; p are corrected by Holm's method over all pairs,"
-        " groups and factors of a question, for S and for S* each, and say nothing of other functions."
+        " groups and factors of a question, for S and for S* each, and say nothing of other functions. In bold: shown,"
+        f" p below {study.level:g}."
         + TRAININGS.get(
             trainings, f" S* is by {trainings} trainings for each function, and their differences are in it."
         )
@@ -50,7 +50,7 @@ def begun(study: Study) -> str:
 def paragraph(
     study: Study, question: Question, answers: Sequence[Answer], others: Mapping[str, Sequence[Answer]]
 ) -> str:
-    """What can be posted under the thread.
+    """What can be posted under the thread, with `pairs_table` below it.
 
     Parameters
     ----------
@@ -61,28 +61,28 @@ def paragraph(
     others : mapping
         The same by the other distortions of the run: where they come to something else, it is said.
     """
-    lines = [" ".join([question.title, *([f"({', '.join(question.threads)})"] if question.threads else [])])]
+    begins = [f"Asked in {', '.join(question.threads)}."] if question.threads else []
     if question.factor is not None and question.factor not in study.factors:
         have = " and ".join(f"x{factor}" for factor in study.factors)
-        lines.append(f"At x{question.factor} this is not measured: no decoder of this run is for it. At {have}:")
+        begins.append(f"At x{question.factor} this is not measured: no decoder of this run is for it. At {have}:")
     partly = any(one.star is not None for one in answers)
     if answers and not partly:
-        lines.append(BLIND)
+        begins.append(BLIND)
+    lines = [" ".join(begins), ""] if begins else []
     for factor in study.factors_of(question):
         for group in study.groups:
             mine = [one for one in answers if (one.factor, one.group) == (factor, group)]
-            where = f"On {study.settings.groups[group]}, x{factor}"
+            where = f"* On {study.settings.groups[group]}, x{factor}"
             count = max((one.count for one in mine), default=0)
             if not mine:
                 lines.append(f"{where}: not shown, too few images or functions.")
             elif count < FEWEST:
                 lines.append(f"{where} (N = {count}): not shown, too few for an interval.")
             else:
-                parts = [sentence(one, count, partly, study.level) for one in mine]
-                lines.append(f"{where} (N = {count}): {'; '.join(parts)}.")
-                lines += [_otherwise(study, name, mine, found) for name, found in others.items()]
+                rest = [_otherwise(study, name, mine, found, partly) for name, found in others.items()]
+                lines.append(" ".join([f"{where} (N = {count}): {_sorted(mine, study.level, partly=partly)}.", *rest]))
         lines += _not_measured(study, question, factor)
-    return " ".join(lines)
+    return "\n".join(lines)
 
 
 def _not_measured(study: Study, question: Question, factor: int) -> list[str]:
@@ -91,7 +91,47 @@ def _not_measured(study: Study, question: Question, factor: int) -> list[str]:
         return []
     alike = pd.Series(missing).groupby([study.missing(name) for name in missing], sort=False)
     where = f" at x{factor}" if len(study.factors_of(question)) > 1 else ""
-    return [f"Not measured{where}: {'; '.join(', '.join(names) + f': {why}' for why, names in alike)}."]
+    return [f"* Not measured{where}: {'; '.join(', '.join(names) + f': {why}' for why, names in alike)}."]
+
+
+def _sorted(answers: Sequence[Answer], level: float, *, partly: bool, counted: bool = True) -> str:
+    """Pairs by what is shown of them. Only S* says that something is lost; `partly`: some pairs have it.
+
+    `counted`: those of which nothing is shown are counted, and how much the others differ by is said.
+    """
+    parts: list[str] = []
+    for (by_star, verdict), (begins, between) in WORDS.items():
+        mine = [one for one in answers if (one.star is not None, _verdict(one, level)) == (by_star, verdict)]
+        notes = [_notes(one, level, numbers=counted) for one in mine]
+        named = [
+            f"{one.less} {between} {one.more}" + (f" ({note})" if note else "")
+            for one, note in zip(mine, notes, strict=True)
+            if note or verdict or not counted or len(answers) == 1
+        ]
+        if rest := len(mine) - len(named):
+            named.append(_count(rest, others=bool(named or parts)))
+        if mine:
+            parts.append(f"{'S* not measured, ' if partly and not by_star else ''}**{begins}**: {', '.join(named)}")
+    return "; ".join(parts)
+
+
+def _count(pairs: int, *, others: bool) -> str:
+    if others:
+        return "the other pair" if pairs == 1 else f"the other {pairs} pairs"
+    return f"all {pairs} pairs"
+
+
+def _notes(one: Answer, level: float, *, numbers: bool) -> str:
+    """How much two functions differ by where that is shown, and what S says of them where it says otherwise."""
+    verdict, by_s = _verdict(one, level), shown(one.s, one.s_p, one.count, level)
+    notes = []
+    if verdict and numbers:
+        given = ("S", one.s, one.s_low, one.s_high)
+        name, *number = given if one.star is None else ("S*", one.star, one.star_low, one.star_high)
+        notes.append(f"{name}: {interval(*number, signed=True)}")
+    if one.star is not None and verdict != by_s:
+        notes.append(f"though {one.less if by_s > 0 else one.more} is better read" if by_s else "which S does not show")
+    return ", ".join(notes)
 
 
 def _verdict(one: Answer, level: float) -> int:
@@ -100,54 +140,94 @@ def _verdict(one: Answer, level: float) -> int:
     return shown(*given, one.count, level)
 
 
-def _otherwise(study: Study, distortion: str, mine: Sequence[Answer], found: Sequence[Answer]) -> str:
+def _otherwise(study: Study, distortion: str, mine: Sequence[Answer], found: Sequence[Answer], partly: bool) -> str:
     """Pairs on which another distortion comes to something else."""
     known = {(one.factor, one.group, one.less, one.more): one for one in found}
-    parts = []
-    for one in mine:
-        other = known.get((one.factor, one.group, one.less, one.more))
-        if other is None or _verdict(other, study.level) == _verdict(one, study.level):
-            continue
-        words = READS if other.star is None else LOSES
-        number = ("s", "S") if other.star is None else ("star", "S*")
-        value, low, high, p = (getattr(other, number[0] + end) for end in ("", "_low", "_high", "_p"))
-        said = words[_verdict(other, study.level)].format(one.less, one.more)
-        parts.append(f"{said} ({number[1]}: {interval(value, low, high, signed=True)}, p {p_value(p)})")
+    theirs = [(one, known.get((one.factor, one.group, one.less, one.more))) for one in mine]
+    different = [other for one, other in theirs if other and _verdict(other, study.level) != _verdict(one, study.level)]
     label = study.recipe["distortions"][distortion]["label"]
-    return f"By {label} otherwise: {'; '.join(parts)}." if parts else f"By {label} the same."
+    if not different:
+        return f"By {label} the same."
+    return f"By {label} otherwise, {_sorted(different, study.level, partly=partly, counted=False)}."
 
 
-def sentence(one: Answer, count: int, partly: bool, level: float) -> str:
-    """What came of a pair. Only S* says that something is lost."""
-    by_s = shown(one.s, one.s_p, one.count, level)
-    few = f", N = {one.count}" if one.count < count else ""
-    numbers = f"S: {interval(one.s, one.s_low, one.s_high, signed=True)}, p {p_value(one.s_p)}{few}"
-    if one.star is None or one.star_p is None:
-        said = READS[by_s].format(one.less, one.more)
-        return f"{said} ({numbers}{'; S* not measured' if partly else ''})"
-    by_star = shown(one.star, one.star_p, one.count, level)
-    said = LOSES[by_star].format(one.less, one.more)
-    if by_s != by_star:
-        better = one.less if by_s > 0 else one.more
-        said += f", though {better} is better read" if by_s else ", which S does not show"
-    star = f"S*: {interval(one.star, one.star_low, one.star_high, signed=True)}, p {p_value(one.star_p)}"
-    gap = interval(one.gap, one.gap_low, one.gap_high, signed=True) if one.gap is not None else ""
-    return f"{said} ({star}; {numbers}; gap {gap})"
+def pairs_table(study: Study, answers: Sequence[Answer], others: Mapping[str, Sequence[Answer]]) -> list[str]:
+    """All numbers of a question: rows are groups and pairs, with S*, S and gap, and the same by other distortions."""
+    columns = {study.lead: answers, **others}
+    cells: dict[tuple[int, str, str, str], list[str]] = {}
+    head: list[str | None] = [None, "the first, the second"]
+    for distortion, found in columns.items():
+        label = study.recipe["distortions"][distortion]["label"]
+        parted = any(one.star is not None for one in found)
+        head += [f"{part}, {label}" for part in (("S*", "S", "gap") if parted else ("S",))]
+        for one in found:
+            if one.count < FEWEST:
+                continue
+            place = (one.factor, one.group, one.less, one.more)
+            start = [f"{study.settings.groups[one.group]}, x{one.factor} ({one.count})", f"{one.less}, {one.more}"]
+            row = cells.setdefault(place, start)
+            s = _tested(one.s, one.s_low, one.s_high, one.s_p, study.level)
+            if parted:
+                star = _tested(one.star, one.star_low, one.star_high, one.star_p, study.level)
+                gap = "" if one.gap is None else interval(one.gap, one.gap_low, one.gap_high, signed=True)
+                row += [star, s, gap]
+            else:
+                row.append(s)
+    return ["", *markdown_table(head, cells.values())] if cells else []
+
+
+def _tested(value: float | None, low: float | None, high: float | None, p: float | None, level: float) -> str:
+    if value is None or p is None:
+        return ""
+    return f"{interval(value, low, high, signed=True, bold=p < level)}, p {p_value(p)}"
 
 
 def kernels_text(study: Study, found: Sequence[dict[str, Any]], others: Mapping[str, Sequence[dict[str, Any]]]) -> str:
-    """Does less aliasing mean less loss?"""
-    lines = ["Does less aliasing mean less loss?"]
+    """Does less aliasing mean less loss? By S*, where all kernels have adapted decoders; see `kernels_table`."""
+    begins = ["Does less aliasing mean less loss?"]
     if not any(one["by"] == "S*" for one in found):
-        lines.append(BLIND)
-    lines += [_aliasing(study, one) for one in found]
-    for name, theirs in others.items():
-        label = study.recipe["distortions"][name]["label"]
-        known = {_place(one): _kernels(one, study) for one in found}
-        different = [one for one in theirs if known.get(_place(one)) != _kernels(one, study)]
-        lines += [f"By {label} otherwise." if different else f"By {label} the same."]
-        lines += [_aliasing(study, one) for one in different]
-    return " ".join(lines)
+        begins.append(BLIND)
+    lines = [" ".join(begins), ""]
+    for one in _decided(found):
+        lines.append(f"* {_aliasing(study, one)}")
+        for name, theirs in others.items():
+            other = next((row for row in theirs if _place(row) == _place(one)), None)
+            if other and _kernels(other, study) != _kernels(one, study):
+                label = study.recipe["distortions"][name]["label"]
+                lines[-1] += f" By {label} otherwise: {_said_of_kernels(study, other)}."
+    return "\n".join(lines)
+
+
+def kernels_table(
+    study: Study, found: Sequence[dict[str, Any]], others: Mapping[str, Sequence[dict[str, Any]]]
+) -> list[str]:
+    """All rank correlations of aliasing: rows are groups, S and S*, and distortions."""
+    rows = []
+    for distortion, given in {study.lead: found, **others}.items():
+        label = study.recipe["distortions"][distortion]["label"]
+        for one in given:
+            if one["p"] is None:
+                continue
+            bold = one["p"] < study.level
+            rho = interval(one["rho"], one["low"], one["high"], places=2, signed=True, bold=bold)
+            where = f"{study.settings.groups[one['group']]}, x{one['factor']} ({one['photographs']})"
+            without = "" if one["least"] is None else f"{one['least']:+.2f} to {one['most']:+.2f}"
+            rows.append(
+                [
+                    where,
+                    f"{one['by']}, {label}",
+                    f"{rho}, p {p_value(one['p'])}",
+                    without,
+                    f"{one['rho_of_means']:+.2f}",
+                ]
+            )
+    head = [None, "by", "Spearman's rho with aliasing, mean of images", "without one kernel", "of means"]
+    return ["", *markdown_table(head, rows)] if rows else []
+
+
+def _decided(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    by_star = {one["factor"] for one in found if one["by"] == "S*"}
+    return [one for one in found if (one["by"] == "S*") == (one["factor"] in by_star)]
 
 
 def _place(one: dict[str, Any]) -> tuple[Any, ...]:
@@ -158,23 +238,21 @@ def _kernels(one: dict[str, Any], study: Study) -> int:
     return 0 if one["p"] is None else shown(one["rho"], one["p"], one["photographs"], study.level)
 
 
+def _said_of_kernels(study: Study, one: dict[str, Any]) -> str:
+    words = ("lose more", "lose less") if one["by"] == "S*" else ("are read worse", "are read better")
+    verdict = _kernels(one, study)
+    return f"of these {one['kernels']} kernels, those that alias less {words[verdict > 0]}" if verdict else "not shown"
+
+
 def _aliasing(study: Study, one: dict[str, Any]) -> str:
     where = f"On {study.settings.groups[one['group']]}, x{one['factor']}, by {one['by']}"
     if one["p"] is None:
         return f"{where}: not shown, too few for an interval."
-    words = ("lose more", "lose less") if one["by"] == "S*" else ("are read worse", "are read better")
-    found_out = _kernels(one, study)
-    said = (
-        f"of these {one['kernels']} kernels, those that alias less {words[found_out > 0]}" if found_out else "not shown"
-    )
     rho = interval(one["rho"], one["low"], one["high"], places=2, signed=True)
     rest = ""
     if one["least"] is not None:
         rest = f", {one['least']:+.2f} to {one['most']:+.2f} without one of the kernels"
-    return (
-        f"{where}: {said}; Spearman's rho with aliasing, over {one['kernels']} kernels, {rho}, p {p_value(one['p'])},"
-        f" mean of {one['photographs']} images{rest}; {one['rho_of_means']:+.2f} of means."
-    )
+    return f"{where}: {_said_of_kernels(study, one)}; Spearman's rho with aliasing {rho}{rest}."
 
 
 def tables(study: Study, table: pd.DataFrame) -> list[str]:
@@ -188,9 +266,12 @@ def tables(study: Study, table: pd.DataFrame) -> list[str]:
         ]
     parted = "s_star" in table
     lower = study.descriptor["better"] == "lower"
-    for (factor, group), rows in table.groupby(["factor", "group"], sort=False):
+    for factor, group in [(factor, group) for factor in study.factors for group in study.groups]:
+        rows = table[(table.factor == factor) & (table.group == group)]
+        if rows.empty:
+            continue
         count = int(rows.photographs.max())
-        lines += ["", f"### {study.settings.groups[str(group)]}, x{factor} (N = {count})", ""]
+        lines += ["", f"### {study.settings.groups[group]}, x{factor} (N = {count})", ""]
         ordered = rows.sort_values(["s_star", "s"] if parted else ["s"], ascending=lower, kind="stable")
         cells = [
             [one.downscaler, interval(one.s, one.s_low, one.s_high)]

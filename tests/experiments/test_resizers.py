@@ -25,7 +25,7 @@ def resizers() -> ModuleType:
     return load_resizers()
 
 
-def test_every_question_is_a_paragraph_that_says_what_is_shown(
+def test_every_question_is_answered_in_words_and_in_numbers(
     resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_project(tmp_path, LEVELS, adapted=True, sign=1)
@@ -33,30 +33,50 @@ def test_every_question_is_a_paragraph_that_says_what_is_shown(
     resizers.main()
     text = Path("results/made/resizers.md").read_text()
     magic, video = text.split("## Is magic better?")[1].split("## Which at x2?")
-    assert "On photographs, x4 (N = 12): magic loses less than lanczos (S*: +0.0" in magic
-    assert "no difference in loss shown between magic and lanczos (" in magic.split("On screenshots, x4")[1]
+    magic, kernels = magic.split("Does less aliasing mean less loss?")
+    words, numbers = magic.split("\n| |")
+    assert words.strip().startswith(
+        "Asked in Pillow#8811.\n\n* On photographs, x4 (N = 12): **loses less**: magic than lanczos"
+    )
+    assert "magic than lanczos (S*: +0.0" in words.split("On screenshots, x4")[0]
     # By S linear light is worse everywhere; adapted decoders read both alike: nothing of it is lost.
-    alike = "no difference in loss shown between bicubic and linear, though bicubic is better read (S*: "
-    assert magic.count(alike) == 2
-    assert magic.count("; gap +0.030") == 2
-    assert "bicubic loses" not in magic
-    assert "S* is not measured" not in magic.split("Does less aliasing")[0]
-    assert "On a flat image, x4: not shown, too few images or functions." in magic
-    assert "Not measured: absent: the program 'magick' is not on the PATH; unknown, unnamed: not among" in magic
+    alike = "bicubic and linear (though bicubic is better read)"
+    assert f"; **no difference in loss shown**: {alike}.\n" in words
+    assert f"screenshots, x4 (N = 8): **no difference in loss shown**: {alike}, the other pair.\n" in words
+    assert words.count("**loses") == 1
+    assert "S* is not measured" not in magic
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in numbers.splitlines() if line.strip()]
+    assert rows[0] == ["the first, the second", "S*, LPIPS (AlexNet)", "S, LPIPS (AlexNet)", "gap, LPIPS (AlexNet)"]
+    assert [row[:2] for row in rows[2:]] == [
+        [group, pair]
+        for group in ("photographs, x4 (12)", "screenshots, x4 (8)")
+        for pair in ("magic, lanczos", "bicubic, linear")
+    ]
+    (star, s, gap) = rows[3][2:]
+    assert star.startswith(("+0.000", "-0.000"))
+    assert s.startswith("**+0.03")
+    assert gap.startswith("+0.03")
+    assert all(", p " in cell for cell in (star, s))
+    assert "* On a flat image, x4: not shown, too few images or functions." in words
+    assert "* Not measured: absent: the program 'magick' is not on the PATH; unknown, unnamed: not among" in words
     assert "faces" not in magic
     assert "At x2 this is not measured: no decoder of this run is for it. At x4:" in video
     assert (
-        "On photographs, x4, by S: of these 5 kernels, those that alias less are read better; Spearman's rho" in magic
+        "* On photographs, x4, by S: of these 5 kernels, those that alias less are read better; Spearman's rho"
+        in kernels
     )
-    assert "Does less aliasing mean less loss? By the blind decoder alone: S* is not measured" in magic
-    record = json.loads(Path("results/made/answers.json").read_text())
-    one = next(a for a in record["magic"]["answers"]["lpips-alex"] if a["group"] == "photo" and a["less"] == "bicubic")
+    assert kernels.startswith(" By the blind decoder alone: S* is not measured")
+    assert "| photographs, x4 (12) | S, LPIPS (AlexNet) | **+" in kernels
+    answers = pd.read_csv("results/made/answers.csv")
+    of_photographs = answers[(answers.question == "magic") & (answers.group == "photo")].set_index("less")
+    one = of_photographs.loc["bicubic"]
     assert one["s"] == pytest.approx(0.03, abs=0.003)
     assert one["gap"] == pytest.approx(one["s"] - one["star"])
     assert one["gap_low"] < 0.03 < one["gap_high"]
     assert one["gap_high"] - one["gap_low"] < 0.005
-    lost = next(a for a in record["magic"]["answers"]["lpips-alex"] if a["group"] == "photo" and a["less"] == "magic")
-    assert lost["gap"] == pytest.approx(0, abs=1e-4)  # adapted decoders find the whole difference again
+    assert of_photographs.loc["magic", "gap"] == pytest.approx(
+        0, abs=1e-4
+    )  # adapted decoders find the whole difference again
     table = pd.read_csv("results/made/table.csv").set_index(["group", "downscaler"])
     assert table.loc[("photo", "linear"), "s"] - table.loc[("photo", "bicubic"), "s"] == pytest.approx(0.03, abs=0.003)
     assert table.loc[("text", "linear"), "gap"] == pytest.approx(0.03, abs=0.003)
@@ -85,7 +105,7 @@ def test_a_question_about_a_factor_is_answered_at_that_factor_and_one_that_was_n
         assert ("On photographs, x4" in video) == (question == 8)
         assert ("is not measured: no decoder of this run is for it" in video) == (question == 8)
         assert "Not asked?" not in written
-        assert set(json.loads(Path("results/made/answers.json").read_text())) == {"magic", "video"}
+        assert set(pd.read_csv("results/made/answers.csv").question) == {"magic", "video"}
     asked = sys.modules["questions"].Question(title="Which?", pairs=[("a", "b")], factor=2)
     assert sys.modules["drawn"]._title(asked, 4) == "Which? (asked of x2)"
     assert sys.modules["drawn"]._title(asked, 2) == "Which?"
@@ -100,7 +120,7 @@ def test_without_adapted_decoders_it_says_so_and_aliasing_may_be_the_better(
     text = Path("results/made/resizers.md").read_text()
     said = "By the blind decoder alone: S* is not measured, so that nothing here says what is lost."
     assert text.count(said) == 3  # two questions, and aliasing
-    assert "magic is read better by this decoder than lanczos (S: +0.0" in text
+    assert "**read better**: magic than lanczos (S: +0.0" in text
     assert "of these 5 kernels, those that alias less are read worse" in text
     assert "one is no second finding beside the other: bicubic = magic." in text
     assert "| S* |" not in text
@@ -181,17 +201,18 @@ def test_flat_images_differ_in_nothing_and_break_nothing(
     monkeypatch.chdir(tmp_path)
     resizers.main()
     text = Path("results/made/resizers.md").read_text()
-    assert "On a flat image, x4 (N = 6): no difference in loss shown between magic and lanczos" in text
+    assert "* On a flat image, x4 (N = 6): **no difference in loss shown**: all 2 pairs.\n" in text
     assert "On a flat image, x4, by S: not shown, too few for an interval." in text
-    record = json.loads(Path("results/made/answers.json").read_text())
-    assert {a["s"] for a in record["magic"]["answers"]["lpips-alex"] if a["group"] == "flat"} == {0}
-    (row,) = [row for row in record["magic"]["aliasing"]["lpips-alex"] if row["group"] == "flat"]
-    assert (row["rho"], row["rho_of_means"], row["photographs"]) == (None, None, 0)
+    answers, aliasing = (pd.read_csv(f"results/made/{name}.csv") for name in ("answers", "aliasing"))
+    assert (answers[answers.group == "flat"].s == 0).all()
+    (row,) = aliasing[aliasing.group == "flat"].to_dict("records")
+    assert np.isnan([row["rho"], row["rho_of_means"]]).all()
+    assert row["photographs"] == 0
 
 
 def test_only_what_adapted_decoders_show_is_called_lost(resizers: ModuleType) -> None:
     """Whatever S says; and where they contradict each other, both are said."""
-    answer, sentence = sys.modules["verdicts"].Answer, sys.modules["said"].sentence
+    answer, in_words = sys.modules["verdicts"].Answer, sys.modules["said"]._sorted
     numbers = {"factor": 4, "group": "photo", "less": "a", "more": "b", "count": 9}
     said = {}
     for s in (-1, 0, 1):
@@ -199,16 +220,17 @@ def test_only_what_adapted_decoders_show_is_called_lost(resizers: ModuleType) ->
             p, star_p = (0.01 if value else 0.5 for value in (s, star))
             ends = {"s": s, "s_low": s - 0.1, "s_high": s + 0.1, "s_p": p}
             ends |= {"star": star, "star_low": star - 0.1, "star_high": star + 0.1, "star_p": star_p, "gap": s - star}
-            said[s, star] = sentence(answer(**numbers, **ends), 9, True, 0.05).split(" (")[0]
+            said[s, star] = in_words([answer(**numbers, **ends)], 0.05, partly=True)
             assert ("loses" in said[s, star]) == bool(star)
-    assert said[1, 1] == "a loses less than b"
-    assert said[-1, -1] == "a loses more than b"
-    assert said[0, 1] == "a loses less than b, which S does not show"
-    assert said[-1, 1] == "a loses less than b, though b is better read"
-    assert said[1, 0] == "no difference in loss shown between a and b, though a is better read"
+    assert said[1, 1] == "**loses less**: a than b (S*: +1.000 [+0.900, +1.100])"
+    assert said[-1, -1] == "**loses more**: a than b (S*: -1.000 [-1.100, -0.900])"
+    assert said[0, 1] == "**loses less**: a than b (S*: +1.000 [+0.900, +1.100], which S does not show)"
+    assert said[-1, 1] == "**loses less**: a than b (S*: +1.000 [+0.900, +1.100], though b is better read)"
+    assert said[1, 0] == "**no difference in loss shown**: a and b (though a is better read)"
+    assert said[0, 0] == "**no difference in loss shown**: a and b"
     blind = answer(**numbers, s=0.1, s_low=0.05, s_high=0.15, s_p=0.01)
-    assert "loses" not in sentence(blind, 9, False, 0.05)
-    assert sentence(blind, 12, True, 0.05).endswith("p 0.010, N = 9; S* not measured)")
+    assert in_words([blind], 0.05, partly=False) == "**read better**: a than b (S: +0.100 [+0.050, +0.150])"
+    assert in_words([blind], 0.05, partly=True).startswith("S* not measured, **read better**: a than b")
 
 
 def test_p_are_corrected_over_all_pairs_and_groups_that_are_tested(resizers: ModuleType) -> None:
