@@ -24,7 +24,7 @@ SCORES = {"s": "S", "star": "S*"}
 
 
 def draw(
-    answers: pd.DataFrame, titles: Mapping[str, str], groups: Mapping[str, str], *, level: float, note: str
+    answers: pd.DataFrame, titles: Mapping[str, str], groups: Mapping[str, str], *, filled: str, note: str
 ) -> Figure:
     """Draw the answers of one factor, a panel per question.
 
@@ -34,8 +34,8 @@ def draw(
         Rows of ``answers.csv``. S* is drawn where there is any, otherwise S.
     titles, groups : mapping
         Of questions, and of groups of images, by name.
-    level : float
-        Points whose corrected p is below it are filled.
+    filled : str
+        What it means that a point is filled: what is shown, by the columns ``s_shown`` and ``star_shown``.
     note : str
         Stands below.
     """
@@ -48,7 +48,7 @@ def draw(
         figure = Figure(figsize=(11, 0.7 + sum(height)), layout="constrained")
         axes = figure.subplots(len(height), 2, squeeze=False, height_ratios=height).ravel()
         for axis, name in zip(axes, asked, strict=False):
-            _panel(axis, answers[answers.question == name], pairs[name], shown, by, level)
+            _panel(axis, answers[answers.question == name], pairs[name], shown, by)
             axis.set_title(titles[name], fontsize=9)
         for axis in axes[len(asked) :]:
             axis.set_visible(False)
@@ -58,7 +58,7 @@ def draw(
         ]
         figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), frameon=False, fontsize=8)
         what = f"{SCORES[by]} of the second minus that of the first, with intervals: right of 0 the first is better"
-        write_below(figure, f"{what}; filled: shown (p, corrected, below {level:g})", note)
+        write_below(figure, f"{what}; filled: shown ({filled})", note)
         return figure
 
 
@@ -74,14 +74,14 @@ def _by(answers: pd.DataFrame) -> str:
     return "star" if answers.star.notna().any() else "s"
 
 
-def draw_all(answers: pd.DataFrame, settings: Any, label: str, level: float, folder: Path) -> None:
+def draw_all(answers: pd.DataFrame, settings: Any, label: str, filled: str, folder: Path) -> None:
     """Write ``answers-x<factor>`` into `folder`; `settings` are those of ``resizers.yaml``."""
     for factor, rows in drawable(answers).items():
         counts = rows.groupby("group", sort=False)["count"].max()
         images = ", ".join(f"{count} {settings.groups[group]}" for group, count in counts.items())
         titles = {name: _title(question, factor) for name, question in settings.questions.items()}
         note = f"{settings.data}, x{factor}, by {settings.preset}, {label}; {images}"
-        save(draw(rows, titles, settings.groups, level=level, note=note), folder / f"answers-x{factor}")
+        save(draw(rows, titles, settings.groups, filled=filled, note=note), folder / f"answers-x{factor}")
 
 
 def _title(question: Any, factor: int) -> str:
@@ -93,15 +93,13 @@ def _pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
     return list(zip(rows.less, rows.more, strict=True))
 
 
-def _panel(
-    axis: Axes, rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], shown: Sequence[str], by: str, level: float
-) -> None:
+def _panel(axis: Axes, rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], shown: Sequence[str], by: str) -> None:
     for k, group in enumerate(shown):
         mine, colour = rows[rows.group == group], COLOURS[k % len(COLOURS)]
         for one in mine.to_dict("records"):
             y = pairs.index((one["less"], one["more"])) + APART * ((k + 0.5) / len(shown) - 0.5)
             axis.plot([one[f"{by}_low"], one[f"{by}_high"]], [y, y], color=colour, linewidth=1)
-            face = colour if one[f"{by}_p"] < level else "white"
+            face = colour if one[f"{by}_shown"] else "white"
             axis.plot(one[by], y, marker=MARKERS[k % len(MARKERS)], markersize=4, color=colour, markerfacecolor=face)
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.axvline(0, color="0.4", linewidth=0.8)

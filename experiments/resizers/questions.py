@@ -18,6 +18,7 @@ class Question(Parameters):
     pairs: list[tuple[str, str]] = Field(min_length=1)
     kernels: list[str] = Field(default_factory=list)
     factor: int | None = None  # that the question is about, where it is about one
+    control: bool = False  # of functions that are one: what they differ by is no difference of the others
 
 
 class Settings(Parameters):

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from drawn import draw_all, drawable  # type: ignore[import-not-found]
 from questions import Settings  # type: ignore[import-not-found]
-from said import begun, kernels_table, kernels_text, pairs_table, paragraph, tables  # type: ignore[import-not-found]
+from said import begun, kernels_table, kernels_text, pairs_table, paragraph, tables, what_is_shown  # type: ignore[import-not-found]
 from verdicts import Study  # type: ignore[import-not-found]
 
 from ida_rd.core.errors import exit_with_line
@@ -59,7 +59,7 @@ def main() -> None:
         write_record(study.recipe, folder)
         write_text(folder / "resizers.md", "\n".join(lines) + "\n")
         write_table(folder / "answers.csv", answered)
-        draw_all(main_ones, settings, study.descriptor["label"], study.level, folder)
+        draw_all(main_ones, settings, study.descriptor["label"], what_is_shown(study), folder)
         write_table(folder / "table.csv", table)
         if correlations:
             write_table(folder / "aliasing.csv", pd.DataFrame(correlations))

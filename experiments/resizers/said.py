@@ -15,7 +15,7 @@ from verdicts import Answer, Study, shown  # type: ignore[import-not-found]
 from ida_rd.core.pairs import FEWEST
 from ida_rd.core.typeset import interval, markdown_table, p_value
 
-__all__ = ["begun", "kernels_table", "kernels_text", "pairs_table", "paragraph", "tables"]
+__all__ = ["begun", "kernels_table", "kernels_text", "pairs_table", "paragraph", "tables", "what_is_shown"]
 
 BLIND = "By the blind decoder alone: S* is not measured, so that nothing here says what is lost."
 # By whether S* is there, and what is shown: how pairs begin, and what stands between the two of a pair.
@@ -36,15 +36,22 @@ TRAININGS = {
 def begun(study: Study) -> str:
     """What holds for all answers."""
     trainings = study.trainings()
+    beyond = " on these images" if study.controlled() else ""
     return (
         f"By {study.settings.preset}, {study.descriptor['label']}. Differences: how much worse the second scores than"
         " the first. Intervals are of each difference by itself; p are corrected by Holm's method over all pairs,"
-        " groups and factors of a question, for S and for S* each, and say nothing of other functions. In bold: shown,"
-        f" p below {study.level:g}."
+        " groups and factors of a question, for S and for S* each, and say nothing of other functions. In bold: shown"
+        f" ({what_is_shown(study)}{beyond})."
         + TRAININGS.get(
             trainings, f" S* is by {trainings} trainings for each function, and their differences are in it."
         )
     )
+
+
+def what_is_shown(study: Study) -> str:
+    """When a difference is shown."""
+    beyond = ", and more than the interval of the control's reaches" if study.controlled() else ""
+    return f"p, corrected, below {study.level:g}{beyond}"
 
 
 def paragraph(
@@ -80,7 +87,7 @@ def paragraph(
                 lines.append(f"{where} (N = {count}): not shown, too few for an interval.")
             else:
                 rest = [_otherwise(study, name, mine, found, partly) for name, found in others.items()]
-                lines.append(" ".join([f"{where} (N = {count}): {_sorted(mine, study.level, partly=partly)}.", *rest]))
+                lines.append(" ".join([f"{where} (N = {count}): {_sorted(mine, partly=partly)}.", *rest]))
         lines += _not_measured(study, question, factor)
     return "\n".join(lines)
 
@@ -94,15 +101,15 @@ def _not_measured(study: Study, question: Question, factor: int) -> list[str]:
     return [f"* Not measured{where}: {'; '.join(', '.join(names) + f': {why}' for why, names in alike)}."]
 
 
-def _sorted(answers: Sequence[Answer], level: float, *, partly: bool, counted: bool = True) -> str:
+def _sorted(answers: Sequence[Answer], *, partly: bool, counted: bool = True) -> str:
     """Pairs by what is shown of them. Only S* says that something is lost; `partly`: some pairs have it.
 
     `counted`: those of which nothing is shown are counted, and how much the others differ by is said.
     """
     parts: list[str] = []
     for (by_star, verdict), (begins, between) in WORDS.items():
-        mine = [one for one in answers if (one.star is not None, _verdict(one, level)) == (by_star, verdict)]
-        notes = [_notes(one, level, numbers=counted) for one in mine]
+        mine = [one for one in answers if (one.star is not None, _verdict(one)) == (by_star, verdict)]
+        notes = [_notes(one, numbers=counted) for one in mine]
         named = [
             f"{one.less} {between} {one.more}" + (f" ({note})" if note else "")
             for one, note in zip(mine, notes, strict=True)
@@ -121,9 +128,9 @@ def _count(pairs: int, *, others: bool) -> str:
     return f"all {pairs} pairs"
 
 
-def _notes(one: Answer, level: float, *, numbers: bool) -> str:
+def _notes(one: Answer, *, numbers: bool) -> str:
     """How much two functions differ by where that is shown, and what S says of them where it says otherwise."""
-    verdict, by_s = _verdict(one, level), shown(one.s, one.s_p, one.count, level)
+    verdict, by_s = _verdict(one), one.s_shown
     notes = []
     if verdict and numbers:
         given = ("S", one.s, one.s_low, one.s_high)
@@ -134,21 +141,20 @@ def _notes(one: Answer, level: float, *, numbers: bool) -> str:
     return ", ".join(notes)
 
 
-def _verdict(one: Answer, level: float) -> int:
+def _verdict(one: Answer) -> int:
     """By S*, where there is one."""
-    given = (one.s, one.s_p) if one.star is None or one.star_p is None else (one.star, one.star_p)
-    return shown(*given, one.count, level)
+    return int(one.s_shown if one.star_shown is None else one.star_shown)
 
 
 def _otherwise(study: Study, distortion: str, mine: Sequence[Answer], found: Sequence[Answer], partly: bool) -> str:
     """Pairs on which another distortion comes to something else."""
     known = {(one.factor, one.group, one.less, one.more): one for one in found}
     theirs = [(one, known.get((one.factor, one.group, one.less, one.more))) for one in mine]
-    different = [other for one, other in theirs if other and _verdict(other, study.level) != _verdict(one, study.level)]
+    different = [other for one, other in theirs if other and _verdict(other) != _verdict(one)]
     label = study.recipe["distortions"][distortion]["label"]
     if not different:
         return f"By {label} the same."
-    return f"By {label} otherwise, {_sorted(different, study.level, partly=partly, counted=False)}."
+    return f"By {label} otherwise, {_sorted(different, partly=partly, counted=False)}."
 
 
 def pairs_table(study: Study, answers: Sequence[Answer], others: Mapping[str, Sequence[Answer]]) -> list[str]:
@@ -166,9 +172,9 @@ def pairs_table(study: Study, answers: Sequence[Answer], others: Mapping[str, Se
             place = (one.factor, one.group, one.less, one.more)
             start = [f"{study.settings.groups[one.group]}, x{one.factor} ({one.count})", f"{one.less}, {one.more}"]
             row = cells.setdefault(place, start)
-            s = _tested(one.s, one.s_low, one.s_high, one.s_p, study.level)
+            s = _tested(one.s, one.s_low, one.s_high, one.s_p, bool(one.s_shown))
             if parted:
-                star = _tested(one.star, one.star_low, one.star_high, one.star_p, study.level)
+                star = _tested(one.star, one.star_low, one.star_high, one.star_p, bool(one.star_shown))
                 gap = "" if one.gap is None else interval(one.gap, one.gap_low, one.gap_high, signed=True)
                 row += [star, s, gap]
             else:
@@ -176,10 +182,10 @@ def pairs_table(study: Study, answers: Sequence[Answer], others: Mapping[str, Se
     return ["", *markdown_table(head, cells.values())] if cells else []
 
 
-def _tested(value: float | None, low: float | None, high: float | None, p: float | None, level: float) -> str:
+def _tested(value: float | None, low: float | None, high: float | None, p: float | None, bold: bool) -> str:
     if value is None or p is None:
         return ""
-    return f"{interval(value, low, high, signed=True, bold=p < level)}, p {p_value(p)}"
+    return f"{interval(value, low, high, signed=True, bold=bold)}, p {p_value(p)}"
 
 
 def kernels_text(study: Study, found: Sequence[dict[str, Any]], others: Mapping[str, Sequence[dict[str, Any]]]) -> str:

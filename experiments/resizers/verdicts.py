@@ -5,6 +5,10 @@ adapted to each function (`ida_rd.aggregate.matched`), where params.yaml has suc
 score, says how well that decoder reads a function: what of a difference in S is not in S* (the gap) was unreadable to
 it, and is not lost. Signs are flipped by photograph; Holm's correction is over all pairs, groups and factors of a
 question, for S and for S* each, and for each distortion.
+
+Each adapted decoder is one training, whose chance no test over photographs sees. A control, functions that are one and
+the same kernel, shows how much that is: a difference no larger than the interval of the control's reaches, on the same
+images, counts as not shown.
 """
 
 from __future__ import annotations
@@ -38,7 +42,8 @@ __all__ = ["Answer", "Study", "shown"]
 class Answer:
     """How much worse the second of a pair scores than the first, on a group; None where there is no such number.
 
-    `gap` is what of the difference was unreadable to the blind decoder; p are corrected by `Study.answers`.
+    `gap` is what of the difference was unreadable to the blind decoder; p are corrected by `Study.answers`, which sets
+    what is shown by S and by S*: that the first is the better (1), the worse (-1), or neither (0).
     """
 
     factor: int
@@ -57,11 +62,16 @@ class Answer:
     gap: float | None = None
     gap_low: float | None = None
     gap_high: float | None = None
+    s_shown: int = 0
+    star_shown: int | None = None
 
 
-def shown(value: float, p: float, count: int, level: float) -> int:
-    """Whether the first of a pair is shown to be the better (1), the worse (-1), or neither (0); `p` is corrected."""
-    return int(np.sign(value)) if count >= FEWEST and p < level else 0
+def shown(value: float, p: float, count: int, level: float, floor: float = 0.0) -> int:
+    """Whether the first of a pair is shown to be the better (1), the worse (-1), or neither (0).
+
+    `p` is corrected; `floor` is what a control differs by.
+    """
+    return int(np.sign(value)) if count >= FEWEST and p < level and abs(value) > floor else 0
 
 
 class Study:
@@ -137,8 +147,28 @@ class Study:
         asked = {key.split("/")[-1] for key in self.recipe.get("skipped", {})}.union(*self.names.values())
         return any(asked.issuperset(pair) for pair in question.pairs)
 
+    def controlled(self) -> bool:
+        """Whether a control was asked."""
+        return any(question.control and self.was_asked(question) for question in self.settings.questions.values())
+
     def answers(self, question: Question) -> list[Answer]:
         """Judge every pair that was measured, on every group and factor, or its own factor alone; p are corrected."""
+        found = self._corrected(self._differences(question))
+        controls = [other for other in self.settings.questions.values() if other.control and not question.control]
+        floors: dict[tuple[int, str], list[Answer]] = {}
+        for one in [one for control in controls for one in self._differences(control)]:
+            floors.setdefault((one.factor, one.group), []).append(one)
+        for k, one in enumerate(found):
+            mine = floors.get((one.factor, one.group), [])
+            s = shown(one.s, one.s_p, one.count, self.level, _reach(mine, "s"))
+            star = None
+            if one.star is not None and one.star_p is not None:
+                star = shown(one.star, one.star_p, one.count, self.level, _reach(mine, "star"))
+            found[k] = replace(one, s_shown=s, star_shown=star)
+        return found
+
+    def _differences(self, question: Question) -> list[Answer]:
+        """The same, p not corrected."""
         settings: dict[str, Any] = {key: self.recipe[key] for key in ("resamples", "seed")}
         found: list[Answer] = []
         for factor in self.factors_of(question):
@@ -151,7 +181,7 @@ class Study:
                     )
                     parts = self._adapted(group, factor, less, more, settings)
                     found.append(Answer(factor, group, less, more, d.photographs, d.mean, d.low, d.high, d.p, **parts))
-        return self._corrected(found)
+        return found
 
     def _adapted(self, group: str, factor: int, less: str, more: str, settings: dict[str, Any]) -> dict[str, Any]:
         """Difference by S*, and the gap's; empty without adapted decoders of both."""
@@ -267,3 +297,9 @@ def _without_one(passed: pd.Series, images: pd.DataFrame) -> tuple[float | None,
         )
         found.append(float(rho.mean()) if len(rho) else np.nan)
     return float(np.nanmin(found)), float(np.nanmax(found))
+
+
+def _reach(controls: Sequence[Answer], key: str) -> float:
+    """How far from zero the intervals of the controls' differences reach, by S or by S*."""
+    ends = [getattr(one, f"{key}{end}") for one in controls for end in ("_low", "_high")]
+    return max((abs(end) for end in ends if end is not None), default=0.0)

@@ -144,7 +144,7 @@ def test_the_figure_shows_every_answer_and_which_are_shown(
     drawn = sys.modules["drawn"]
     names = {"photo": "photographs", "text": "screenshots", "flat": "a flat image"}
     titles = {"video": "Which at x2?", "magic": "Is magic better?"}
-    figure = drawn.draw(drawn.drawable(answers)[4], titles, names, level=0.05, note="of made rows")
+    figure = drawn.draw(drawn.drawable(answers)[4], titles, names, filled="p below 0.05", note="of made rows")
     assert [axis.get_title() for axis in figure.axes] == list(titles.values())
     (magic,) = [axis for axis in figure.axes if axis.get_title() == "Is magic better?"]
     assert [label.get_text() for label in magic.get_yticklabels()] == ["magic, lanczos", "bicubic, linear"]
@@ -219,8 +219,9 @@ def test_only_what_adapted_decoders_show_is_called_lost(resizers: ModuleType) ->
         for star in (-1, 0, 1):
             p, star_p = (0.01 if value else 0.5 for value in (s, star))
             ends = {"s": s, "s_low": s - 0.1, "s_high": s + 0.1, "s_p": p}
+            ends |= {"s_shown": s, "star_shown": star}
             ends |= {"star": star, "star_low": star - 0.1, "star_high": star + 0.1, "star_p": star_p, "gap": s - star}
-            said[s, star] = in_words([answer(**numbers, **ends)], 0.05, partly=True)
+            said[s, star] = in_words([answer(**numbers, **ends)], partly=True)
             assert ("loses" in said[s, star]) == bool(star)
     assert said[1, 1] == "**loses less**: a than b (S*: +1.000 [+0.900, +1.100])"
     assert said[-1, -1] == "**loses more**: a than b (S*: -1.000 [-1.100, -0.900])"
@@ -228,9 +229,9 @@ def test_only_what_adapted_decoders_show_is_called_lost(resizers: ModuleType) ->
     assert said[-1, 1] == "**loses less**: a than b (S*: +1.000 [+0.900, +1.100], though b is better read)"
     assert said[1, 0] == "**no difference in loss shown**: a and b (though a is better read)"
     assert said[0, 0] == "**no difference in loss shown**: a and b"
-    blind = answer(**numbers, s=0.1, s_low=0.05, s_high=0.15, s_p=0.01)
-    assert in_words([blind], 0.05, partly=False) == "**read better**: a than b (S: +0.100 [+0.050, +0.150])"
-    assert in_words([blind], 0.05, partly=True).startswith("S* not measured, **read better**: a than b")
+    blind = answer(**numbers, s=0.1, s_low=0.05, s_high=0.15, s_p=0.01, s_shown=1)
+    assert in_words([blind], partly=False) == "**read better**: a than b (S: +0.100 [+0.050, +0.150])"
+    assert in_words([blind], partly=True).startswith("S* not measured, **read better**: a than b")
 
 
 def test_p_are_corrected_over_all_pairs_and_groups_that_are_tested(resizers: ModuleType) -> None:

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
-from resizers_made import LEVELS, load_resizers, write_project
+from resizers_made import LEVELS, SETTINGS, load_resizers, write_project
 
 from ida_rd.core.files import write_json
 from ida_rd.core.tables import write_table
@@ -130,3 +130,33 @@ def test_aliasing_is_judged_by_adapted_decoders_where_all_kernels_have_one(
     assert "by S:" not in words
     assert "| photographs, x4 (12) | S, LPIPS (AlexNet) | **+" in numbers
     assert "| photographs, x4 (12) | S*, LPIPS (AlexNet) | **-" in numbers
+
+
+def test_what_a_control_differs_by_is_no_difference_of_others(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control differs by .025: magic and lanczos, .02 apart, are not shown to differ; linear is, .03 by S."""
+    levels = LEVELS | {"one": {"photo": 0.0, "text": 0.0}, "twin": {"photo": 0.025, "text": 0.0}}
+    write_project(tmp_path, levels, adapted=True, sign=1)
+    monkeypatch.chdir(tmp_path)
+    rows = pd.read_csv("metrics/tables/images.csv")
+    of_twin = (rows.downscaler == "twin") & (rows.upscaler == "tuned") & rows.image_id.str.startswith("photo")
+    rows.loc[of_twin, "lpips-alex"] += 0.025
+    write_table(Path("metrics/tables/images.csv"), rows)
+    question = "  control:\n    title: A control\n    control: true\n    pairs: [[one, twin]]\n"
+    verdicts = {}
+    for controlled in (False, True):
+        Path("resizers.yaml").write_text(SETTINGS + (question if controlled else question.replace("true", "false")))
+        resizers.main()
+        found = pd.read_csv("results/made/answers.csv").set_index(["question", "group", "less"])
+        assert list(found.loc[("control", "photo", "one"), ["s_shown", "star_shown"]]) == [1, 1]
+        verdicts[controlled] = [
+            list(found.loc[("magic", group, less), ["s_shown", "star_shown"]])
+            for group, less in (("photo", "magic"), ("photo", "bicubic"), ("text", "bicubic"))
+        ]
+        text = Path("results/made/resizers.md").read_text()
+        beyond = "(p, corrected, below 0.05, and more than the interval of the control's reaches on these images)"
+        assert (beyond in text) == controlled
+        assert ("**loses less**: magic than lanczos" in text) != controlled
+        assert ("| magic, lanczos | **+0.0" in text) != controlled
+    assert verdicts == {False: [[1, 1], [1, 0], [1, 0]], True: [[0, 0], [1, 0], [1, 0]]}
