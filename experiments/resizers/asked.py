@@ -2,7 +2,8 @@
 
 Takes the lines of all other downscalers out of ``params.yaml``: of those that no question of ``resizers.yaml`` names,
 or none of the given ones, such as ``dpid`` and ``linear-light``. Bicubic stays: adapted decoders are compared with its
-own. With `git checkout params.yaml` all are there again.
+own. ``--adapted`` takes the comment away that stands before ``adapted``: S* and gap are measured too. With `git
+checkout params.yaml` all is as it was.
 """
 
 from __future__ import annotations
@@ -57,16 +58,33 @@ def without_others(text: str, others: Collection[str]) -> str:
     return "".join(kept)
 
 
+def with_adapted(text: str) -> str:
+    """The text of params.yaml with ``adapted`` in it, which is a comment of two lines.
+
+    Raises
+    ------
+    UserError
+        It is not there as a comment.
+    """
+    found = re.sub(r"^# (adapted:\n)#(   *adapted: .*\n)", r"\1\2", text, count=1, flags=re.MULTILINE)
+    with decoding("params.yaml: has no comment with adapted", "git checkout params.yaml, and try again"):
+        if yaml.safe_load(found) == yaml.safe_load(text) or "adapted" not in yaml.safe_load(found):
+            raise ValueError("it stands there already, or is written otherwise")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help="of resizers.yaml; without any, all")
+    parser.add_argument("--adapted", action="store_true", help="S* and gap too: a training for each function")
     arguments = parser.parse_args()
     params = Path("params.yaml")
     hint = "run this in the folder of experiments/resizers"
     downscalers = list(read_yaml(params, hint=hint)["downscalers"])
     kept = functions_of(read_yaml(Path("resizers.yaml"), hint=hint)["questions"], arguments.questions)
     others = [name for name in downscalers if name not in kept]
-    write_text(params, without_others(params.read_text(encoding="utf-8"), others))
+    text = params.read_text(encoding="utf-8")
+    write_text(params, without_others(with_adapted(text) if arguments.adapted else text, others))
     left = read_yaml(params, hint=hint)["downscalers"]
     print(f"params.yaml: {len(left)} of {len(downscalers)} downscalers are left")
 

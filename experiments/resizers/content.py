@@ -10,12 +10,12 @@ line art, and a flat image. What a file's name begins with is its group: ``photo
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from lineart import KINDS, draw  # type: ignore[import-not-found]
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, features
 
@@ -26,9 +26,8 @@ from ida_rd.core.images import png_bytes
 from ida_rd.core.seeds import generator
 
 SIDE = 256
-COUNT = 12  # of screenshots, and of drawings
+COUNT = 12  # of screenshots
 SEED = 0
-FINE = 4  # lines are drawn so many times as large, and every pixel is the mean of what it covers
 TEXT = (
     "the of and to in is for on with as by at from this that are not or be was one all image pixel filter window file "
     "kernel value table sample function return error width height level colour light search result open save edit view "
@@ -83,56 +82,17 @@ def screenshot(number: int) -> Image.Image:
 
 
 def drawing(number: int) -> Image.Image:
-    """Lines, circles, hatching, rays and a plot, antialiased by coverage; which, and how fine, by its number."""
+    """Line art, every one of another kind; theme and fineness by its number, and no theme goes with a kind."""
     rng = generator("resizers", SEED, "art", number)
-    paper, ink, _, accent = THEMES[number % len(THEMES)]
-    side = SIDE * FINE
-    image = Image.new("RGB", (side, side), paper)
-    draw = ImageDraw.Draw(image)
-    width = int(rng.integers(1, 4)) * FINE // 2 + 1
-    kind = number % 4
-    if kind == 0:  # rays and rings, ever finer towards the centre
-        middle = side // 2
-        for k in range(72):
-            angle = math.tau * k / 72
-            end = (middle + side * math.cos(angle), middle + side * math.sin(angle))
-            draw.line((middle, middle, *end), fill=ink, width=width)
-        for radius in range(side // 16, side // 2, side // int(rng.integers(12, 24))):
-            box = (middle - radius, middle - radius, middle + radius, middle + radius)
-            draw.ellipse(box, outline=accent, width=width)
-    elif kind == 1:  # hatching of several pitches and slopes
-        for band in range(4):
-            pitch = FINE * int(rng.integers(3, 9))
-            slope = float(rng.uniform(-1.5, 1.5))
-            top = band * side // 4
-            for x in range(-2 * side, 2 * side, pitch):
-                draw.line((x, top, x + slope * side / 4, top + side // 4 - 1), fill=ink, width=width)
-            draw.line((0, top, side, top), fill=accent, width=2 * width)
-    elif kind == 2:  # a plot
-        for k in range(1, 12):
-            draw.line((0, k * side // 12, side, k * side // 12), fill="#9a9a9a", width=FINE)
-            draw.line((k * side // 12, 0, k * side // 12, side), fill="#9a9a9a", width=FINE)
-        for colour in (ink, accent, "#c0392b"):
-            heights = np.cumsum(rng.standard_normal(64)) * side / 40 + side / 2
-            points = [(k * side / 63, float(y)) for k, y in enumerate(heights)]
-            draw.line(points, fill=colour, width=width)
-    else:  # outlines of figures
-        for _ in range(24):
-            x, y = rng.integers(0, side, 2)
-            r = int(rng.integers(side // 32, side // 6))
-            corners = int(rng.integers(3, 8))
-            turn = float(rng.uniform(0, math.tau))
-            angles = [turn + math.tau * k / corners for k in range(corners)]
-            points = [(x + r * math.cos(a), y + r * math.sin(a)) for a in angles]
-            draw.line([*points, points[0]], fill=accent if rng.random() < 0.3 else ink, width=width)
-    cells = np.asarray(image, np.uint32).reshape(SIDE, FINE, SIDE, FINE, 3).sum(axis=(1, 3))
-    return Image.fromarray(((cells + FINE**2 // 2) // FINE**2).astype(np.uint8))
+    paper, ink, _, accent = THEMES[int(rng.integers(len(THEMES)))]
+    return draw(number, SIDE, (paper, ink, accent), rng)
 
 
 def made() -> Iterator[tuple[str, Image.Image]]:
     """Name and image of all that is made here."""
     for number in range(COUNT):
         yield f"text-{number:02d}", screenshot(number)
+    for number in range(len(KINDS)):
         yield f"art-{number:02d}", drawing(number)
     yield "flat-00", Image.new("RGB", (SIDE, SIDE), THEMES[2][0])
 

@@ -81,6 +81,8 @@ def draw_all(answers: pd.DataFrame, settings: Any, label: str, filled: str, fold
         images = ", ".join(f"{count} {settings.groups[group]}" for group, count in counts.items())
         titles = {name: _title(question, factor) for name, question in settings.questions.items()}
         note = f"{settings.data}, x{factor}, by {settings.preset}, {label}; {images}"
+        if left := int((answers[(answers.factor == factor) & (answers["count"] >= FEWEST)][_by(rows)].isna()).sum()):
+            note += f"; {left} without {SCORES[_by(rows)]} are not drawn"
         save(draw(rows, titles, settings.groups, filled=filled, note=note), folder / f"answers-x{factor}")
 
 

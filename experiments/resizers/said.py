@@ -10,14 +10,23 @@ from typing import Any
 
 import pandas as pd
 from questions import Question  # type: ignore[import-not-found]
-from verdicts import Answer, Study, shown  # type: ignore[import-not-found]
+from verdicts import Answer, Study, farthest, shown  # type: ignore[import-not-found]
 
 from ida_rd.core.pairs import FEWEST
 from ida_rd.core.typeset import interval, markdown_table, p_value
 
 __all__ = ["begun", "kernels_table", "kernels_text", "pairs_table", "paragraph", "tables", "what_is_shown"]
 
-BLIND = "By the blind decoder alone: S* is not measured, so that nothing here says what is lost."
+BLIND = (
+    "By the blind decoder alone: S* is not measured, so that nothing here says what is lost. *Read better*: what that"
+    " decoder makes of the function's images (S, {0}) is nearer to the originals."
+)
+PARTED = (
+    "*Loses less*: what a decoder makes of the function's images that was adapted to it (S*, {0}) is nearer to the"
+    " originals. *Better read*: what one decoder for all functions makes of them (S) is. Gap: S - S*."
+)
+OWN = "`own-`: kernels as computed here."
+CONTROL = "One kernel, computed twice: what the two differ by is no loss, but arithmetic and the chance of a training."
 # By whether S* is there, and what is shown: how pairs begin, and what stands between the two of a pair.
 WORDS = {
     (True, 1): ("loses less", "than"),
@@ -36,12 +45,11 @@ TRAININGS = {
 def begun(study: Study) -> str:
     """What holds for all answers."""
     trainings = study.trainings()
-    beyond = " on these images" if study.controlled() else ""
     return (
-        f"By {study.settings.preset}, {study.descriptor['label']}. Differences: how much worse the second scores than"
-        " the first. Intervals are of each difference by itself; p are corrected by Holm's method over all pairs,"
-        " groups and factors of a question, for S and for S* each, and say nothing of other functions. In bold: shown"
-        f" ({what_is_shown(study)}{beyond})."
+        f"By {study.settings.preset}, {study.descriptor['label']}. Intervals are of each difference by itself; p are"
+        " corrected by Holm's method over all pairs, groups and factors of a question, for S, for S* and for each"
+        " distortion, and say nothing of other functions. In tables of pairs, bold is what is shown"
+        f" ({what_is_shown(study)})."
         + TRAININGS.get(
             trainings, f" S* is by {trainings} trainings for each function, and their differences are in it."
         )
@@ -50,8 +58,8 @@ def begun(study: Study) -> str:
 
 def what_is_shown(study: Study) -> str:
     """When a difference is shown."""
-    beyond = ", and more than the interval of the control's reaches" if study.controlled() else ""
-    return f"p, corrected, below {study.level:g}{beyond}"
+    beyond = ", and its whole interval beyond what that of the control reaches on these images"
+    return f"p, corrected, below {study.level:g}{beyond if study.controls else ''}"
 
 
 def paragraph(
@@ -68,13 +76,18 @@ def paragraph(
     others : mapping
         The same by the other distortions of the run: where they come to something else, it is said.
     """
+    label = study.descriptor["label"]
     begins = [f"Asked in {', '.join(question.threads)}."] if question.threads else []
     if question.factor is not None and question.factor not in study.factors:
         have = " and ".join(f"x{factor}" for factor in study.factors)
         begins.append(f"At x{question.factor} this is not measured: no decoder of this run is for it. At {have}:")
     partly = any(one.star is not None for one in answers)
-    if answers and not partly:
-        begins.append(BLIND)
+    if answers:
+        begins.append(PARTED.format(label) if partly else BLIND.format(label))
+    if any(name.startswith("own-") for one in answers for name in (one.less, one.more)):
+        begins.append(OWN)
+    if question.control:
+        begins = [CONTROL]
     lines = [" ".join(begins), ""] if begins else []
     for factor in study.factors_of(question):
         for group in study.groups:
@@ -85,11 +98,21 @@ def paragraph(
                 lines.append(f"{where}: not shown, too few images or functions.")
             elif count < FEWEST:
                 lines.append(f"{where} (N = {count}): not shown, too few for an interval.")
+            elif question.control:
+                reached = [_reached(study, distortion, factor, group) for distortion in (study.lead, *others)]
+                lines.append(f"{where} (N = {count}): others are shown to differ beyond {'; '.join(reached)}.")
             else:
                 rest = [_otherwise(study, name, mine, found, partly) for name, found in others.items()]
                 lines.append(" ".join([f"{where} (N = {count}): {_sorted(mine, partly=partly)}.", *rest]))
         lines += _not_measured(study, question, factor)
     return "\n".join(lines)
+
+
+def _reached(study: Study, distortion: str, factor: int, group: str) -> str:
+    controls = study.by(distortion).controls.get((factor, group), [])
+    parts = {"star": "S*", "s": "S"} if any(one.star is not None for one in controls) else {"s": "S"}
+    far = " and ".join(f"{farthest(controls, part):.2g} by {name}" for part, name in parts.items())
+    return f"{far}, {study.recipe['distortions'][distortion]['label']}"
 
 
 def _not_measured(study: Study, question: Question, factor: int) -> list[str]:
@@ -109,23 +132,20 @@ def _sorted(answers: Sequence[Answer], *, partly: bool, counted: bool = True) ->
     parts: list[str] = []
     for (by_star, verdict), (begins, between) in WORDS.items():
         mine = [one for one in answers if (one.star is not None, _verdict(one)) == (by_star, verdict)]
-        notes = [_notes(one, numbers=counted) for one in mine]
+        said = [(one, _notes(one, numbers=counted)) for one in mine]
+        silent = sum(not note for _, note in said) if counted and not verdict else 0
+        if silent <= 2:
+            silent = 0  # as soon named as counted
         named = [
             f"{one.less} {between} {one.more}" + (f" ({note})" if note else "")
-            for one, note in zip(mine, notes, strict=True)
-            if note or verdict or not counted or len(answers) == 1
+            for one, note in said
+            if note or not silent
         ]
-        if rest := len(mine) - len(named):
-            named.append(_count(rest, others=bool(named or parts)))
+        if silent:
+            named.append(f"the other {silent} pairs" if named or parts else f"all {silent} pairs")
         if mine:
-            parts.append(f"{'S* not measured, ' if partly and not by_star else ''}**{begins}**: {', '.join(named)}")
+            parts.append(f"{'S* not measured, ' if partly and not by_star else ''}*{begins}*: {', '.join(named)}")
     return "; ".join(parts)
-
-
-def _count(pairs: int, *, others: bool) -> str:
-    if others:
-        return "the other pair" if pairs == 1 else f"the other {pairs} pairs"
-    return f"all {pairs} pairs"
 
 
 def _notes(one: Answer, *, numbers: bool) -> str:
@@ -133,9 +153,11 @@ def _notes(one: Answer, *, numbers: bool) -> str:
     verdict, by_s = _verdict(one), one.s_shown
     notes = []
     if verdict and numbers:
-        given = ("S", one.s, one.s_low, one.s_high)
-        name, *number = given if one.star is None else ("S*", one.star, one.star_low, one.star_high)
-        notes.append(f"{name}: {interval(*number, signed=True)}")
+        value, low, high = (
+            (one.s, one.s_low, one.s_high) if one.star is None else (one.star, one.star_low, one.star_high)
+        )
+        ends = (low, high) if verdict > 0 or low is None or high is None else (-high, -low)
+        notes.append(f"by {interval(abs(value), *ends)}")
     if one.star is not None and verdict != by_s:
         notes.append(f"though {one.less if by_s > 0 else one.more} is better read" if by_s else "which S does not show")
     return ", ".join(notes)
@@ -149,9 +171,11 @@ def _verdict(one: Answer) -> int:
 def _otherwise(study: Study, distortion: str, mine: Sequence[Answer], found: Sequence[Answer], partly: bool) -> str:
     """Pairs on which another distortion comes to something else."""
     known = {(one.factor, one.group, one.less, one.more): one for one in found}
-    theirs = [(one, known.get((one.factor, one.group, one.less, one.more))) for one in mine]
-    different = [other for one, other in theirs if other and _verdict(other) != _verdict(one)]
+    theirs = [known.get((one.factor, one.group, one.less, one.more)) for one in mine]
+    different = [other for one, other in zip(mine, theirs, strict=True) if other and _verdict(other) != _verdict(one)]
     label = study.recipe["distortions"][distortion]["label"]
+    if None in theirs:
+        return f"By {label} not all of it is measured."
     if not different:
         return f"By {label} the same."
     return f"By {label} otherwise, {_sorted(different, partly=partly, counted=False)}."
@@ -161,7 +185,7 @@ def pairs_table(study: Study, answers: Sequence[Answer], others: Mapping[str, Se
     """All numbers of a question: rows are groups and pairs, with S*, S and gap, and the same by other distortions."""
     columns = {study.lead: answers, **others}
     cells: dict[tuple[int, str, str, str], list[str]] = {}
-    head: list[str | None] = [None, "the first, the second"]
+    head: list[str | None] = [None, "first, second (numbers: second minus first; above 0 the first is the better)"]
     for distortion, found in columns.items():
         label = study.recipe["distortions"][distortion]["label"]
         parted = any(one.star is not None for one in found)
@@ -192,15 +216,16 @@ def kernels_text(study: Study, found: Sequence[dict[str, Any]], others: Mapping[
     """Does less aliasing mean less loss? By S*, where all kernels have adapted decoders; see `kernels_table`."""
     begins = ["Does less aliasing mean less loss?"]
     if not any(one["by"] == "S*" for one in found):
-        begins.append(BLIND)
+        begins.append(BLIND.split(" *Read")[0])
     lines = [" ".join(begins), ""]
     for one in _decided(found):
         lines.append(f"* {_aliasing(study, one)}")
         for name, theirs in others.items():
             other = next((row for row in theirs if _place(row) == _place(one)), None)
             if other and _kernels(other, study) != _kernels(one, study):
-                label = study.recipe["distortions"][name]["label"]
-                lines[-1] += f" By {label} otherwise: {_said_of_kernels(study, other)}."
+                lines[-1] += (
+                    f" By {study.recipe['distortions'][name]['label']} otherwise: {_said_of_kernels(study, other)}."
+                )
     return "\n".join(lines)
 
 
@@ -227,13 +252,13 @@ def kernels_table(
                     f"{one['rho_of_means']:+.2f}",
                 ]
             )
-    head = [None, "by", "Spearman's rho with aliasing, mean of images", "without one kernel", "of means"]
+    head = [None, "by", "Spearman's rho of aliasing and score, mean of images", "without one kernel", "of means"]
     return ["", *markdown_table(head, rows)] if rows else []
 
 
 def _decided(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    by_star = {one["factor"] for one in found if one["by"] == "S*"}
-    return [one for one in found if (one["by"] == "S*") == (one["factor"] in by_star)]
+    by_star = {(one["factor"], one["group"]) for one in found if one["by"] == "S*"}
+    return [one for one in found if (one["by"] == "S*") == ((one["factor"], one["group"]) in by_star)]
 
 
 def _place(one: dict[str, Any]) -> tuple[Any, ...]:
@@ -245,20 +270,23 @@ def _kernels(one: dict[str, Any], study: Study) -> int:
 
 
 def _said_of_kernels(study: Study, one: dict[str, Any]) -> str:
+    if one["p"] is None:
+        return "not shown, too few for an interval"
     words = ("lose more", "lose less") if one["by"] == "S*" else ("are read worse", "are read better")
     verdict = _kernels(one, study)
-    return f"of these {one['kernels']} kernels, those that alias less {words[verdict > 0]}" if verdict else "not shown"
+    said = f"of these {one['kernels']} kernels, those that alias less {words[verdict > 0]}" if verdict else "not shown"
+    rest = ""
+    if one["least"] is not None:
+        rest = f", {one['least']:+.2f} to {one['most']:+.2f} without one of the kernels"
+        if verdict and one["least"] * one["most"] <= 0:
+            rest += ", on which it hangs"
+    rho = interval(one["rho"], one["low"], one["high"], places=2, signed=True)
+    return f"{said} (Spearman's rho of aliasing and {one['by']}: {rho}{rest})"
 
 
 def _aliasing(study: Study, one: dict[str, Any]) -> str:
     where = f"On {study.settings.groups[one['group']]}, x{one['factor']}, by {one['by']}"
-    if one["p"] is None:
-        return f"{where}: not shown, too few for an interval."
-    rho = interval(one["rho"], one["low"], one["high"], places=2, signed=True)
-    rest = ""
-    if one["least"] is not None:
-        rest = f", {one['least']:+.2f} to {one['most']:+.2f} without one of the kernels"
-    return f"{where}: {_said_of_kernels(study, one)}; Spearman's rho with aliasing {rho}{rest}."
+    return f"{where}: {_said_of_kernels(study, one)}."
 
 
 def tables(study: Study, table: pd.DataFrame) -> list[str]:

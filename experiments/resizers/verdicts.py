@@ -7,8 +7,9 @@ it, and is not lost. Signs are flipped by photograph; Holm's correction is over 
 question, for S and for S* each, and for each distortion.
 
 Each adapted decoder is one training, whose chance no test over photographs sees. A control, functions that are one and
-the same kernel, shows how much that is: a difference no larger than the interval of the control's reaches, on the same
-images, counts as not shown.
+the same kernel, shows how much that is at least (its trainings have one seed, and nearly the same patches): a
+difference counts as shown only where its whole interval lies farther from zero than that of the control reaches, on the
+same images.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,7 @@ from ida_rd.core.project import Project
 from ida_rd.core.recipes import read_recipe
 from ida_rd.core.tables import read_table
 
-__all__ = ["Answer", "Study", "shown"]
+__all__ = ["Answer", "Study", "farthest", "shown"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Answer:
     """How much worse the second of a pair scores than the first, on a group; None where there is no such number.
 
     `gap` is what of the difference was unreadable to the blind decoder; p are corrected by `Study.answers`, which sets
-    what is shown by S and by S*: that the first is the better (1), the worse (-1), or neither (0).
+    what is shown by S and by S*: that the first is the better (1), the worse (-1), or neither (0). Of a control that
+    is nothing, since its own interval is what others must go beyond.
     """
 
     factor: int
@@ -66,12 +69,9 @@ class Answer:
     star_shown: int | None = None
 
 
-def shown(value: float, p: float, count: int, level: float, floor: float = 0.0) -> int:
-    """Whether the first of a pair is shown to be the better (1), the worse (-1), or neither (0).
-
-    `p` is corrected; `floor` is what a control differs by.
-    """
-    return int(np.sign(value)) if count >= FEWEST and p < level and abs(value) > floor else 0
+def shown(value: float, p: float, count: int, level: float) -> int:
+    """Whether the first of a pair is shown to be the better (1), the worse (-1), or neither (0); `p` is corrected."""
+    return int(np.sign(value)) if count >= FEWEST and p < level else 0
 
 
 class Study:
@@ -97,6 +97,7 @@ class Study:
     def by(self, distortion: str) -> Study:
         """The same run, judged by another of its distortions."""
         found = copy(self)
+        found.__dict__.pop("controls", None)
         found.lead, found.descriptor = distortion, self.recipe["distortions"][distortion]
         return found
 
@@ -147,24 +148,27 @@ class Study:
         asked = {key.split("/")[-1] for key in self.recipe.get("skipped", {})}.union(*self.names.values())
         return any(asked.issuperset(pair) for pair in question.pairs)
 
-    def controlled(self) -> bool:
-        """Whether a control was asked."""
-        return any(question.control and self.was_asked(question) for question in self.settings.questions.values())
+    @cached_property
+    def controls(self) -> dict[tuple[int, str], list[Answer]]:
+        """What controls differ by, by factor and group; p are not corrected."""
+        found: dict[tuple[int, str], list[Answer]] = {}
+        asked = [question for question in self.settings.questions.values() if question.control]
+        for one in [one for question in asked for one in self._differences(question)]:
+            found.setdefault((one.factor, one.group), []).append(one)
+        return found
 
     def answers(self, question: Question) -> list[Answer]:
         """Judge every pair that was measured, on every group and factor, or its own factor alone; p are corrected."""
         found = self._corrected(self._differences(question))
-        controls = [other for other in self.settings.questions.values() if other.control and not question.control]
-        floors: dict[tuple[int, str], list[Answer]] = {}
-        for one in [one for control in controls for one in self._differences(control)]:
-            floors.setdefault((one.factor, one.group), []).append(one)
         for k, one in enumerate(found):
-            mine = floors.get((one.factor, one.group), [])
-            s = shown(one.s, one.s_p, one.count, self.level, _reach(mine, "s"))
-            star = None
-            if one.star is not None and one.star_p is not None:
-                star = shown(one.star, one.star_p, one.count, self.level, _reach(mine, "star"))
-            found[k] = replace(one, s_shown=s, star_shown=star)
+            beyond = {part: farthest(self.controls.get((one.factor, one.group), []), part) for part in ("s", "star")}
+            change: dict[str, Any] = {
+                f"{part}_shown": shown(getattr(one, part), p, one.count, self.level)
+                * (_nearest(one, part) > beyond[part])
+                for part in ("s", "star")
+                if (p := getattr(one, f"{part}_p")) is not None
+            }
+            found[k] = replace(one, **change)
         return found
 
     def _differences(self, question: Question) -> list[Answer]:
@@ -299,7 +303,13 @@ def _without_one(passed: pd.Series, images: pd.DataFrame) -> tuple[float | None,
     return float(np.nanmin(found)), float(np.nanmax(found))
 
 
-def _reach(controls: Sequence[Answer], key: str) -> float:
-    """How far from zero the intervals of the controls' differences reach, by S or by S*."""
-    ends = [getattr(one, f"{key}{end}") for one in controls for end in ("_low", "_high")]
+def farthest(controls: Sequence[Answer], part: str) -> float:
+    """How far from zero the intervals of differences reach, by S (`part` s) or by S* (star); 0: there are none."""
+    ends = [getattr(one, f"{part}{end}") for one in controls for end in ("_low", "_high")]
     return max((abs(end) for end in ends if end is not None), default=0.0)
+
+
+def _nearest(one: Answer, part: str) -> float:
+    """How far from zero a difference's interval begins; 0: it has zero in it, or is none."""
+    low, high = getattr(one, f"{part}_low"), getattr(one, f"{part}_high")
+    return 0.0 if low is None or low * high <= 0 else min(abs(low), abs(high))

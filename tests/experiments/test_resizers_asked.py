@@ -70,3 +70,26 @@ def test_entries_that_dvc_has_wrapped_are_taken_out_whole(tmp_path: Path, monkey
     assert {**before, "downscalers": 0} == {**after, "downscalers": 0}
     assert "own-hermite" in after["downscalers"]
     assert "sharp" not in after["downscalers"]
+
+
+def test_s_star_is_asked_for_by_one_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("params.yaml", "resizers.yaml"):
+        shutil.copy(HERE / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = read_yaml(Path("params.yaml"))
+    asked = script("resizers/asked.py")
+    monkeypatch.setattr("sys.argv", ["asked.py", "--adapted", "dpid"])
+    asked.main()
+    after = read_yaml(Path("params.yaml"))
+    assert "adapted" not in before
+    assert after["adapted"] == {
+        "adapted": {"method": "flow", "adapt": {"images": "photos", "exclude_licence": "CC-BY-SA"}}
+    }
+    assert {**before, "downscalers": 0, "adapted": 0} == {**after, "downscalers": 0, "adapted": 0}
+    assert set(after["downscalers"]) == {"bicubic", "dpid", "pillow-lanczos"}
+    written = Path("params.yaml").read_bytes()
+    with pytest.raises(UserError, match=r"params\.yaml: has no comment with adapted .*: git checkout params\.yaml"):
+        asked.main()
+    assert Path("params.yaml").read_bytes() == written

@@ -16,6 +16,7 @@ from ida_rd.core.images import read_image
 
 @pytest.fixture(scope="module")
 def content() -> ModuleType:
+    script("resizers/lineart.py")
     return script("resizers/content.py")
 
 
@@ -23,7 +24,8 @@ def test_images_are_the_same_every_time_and_each_is_another(content: ModuleType)
     first = {name: np.asarray(image) for name, image in content.made()}
     for name, image in content.made():
         assert np.array_equal(first[name], np.asarray(image)), name
-    assert len(first) == 2 * content.COUNT + 1
+    assert len(first) == content.COUNT + len(content.KINDS) + 1
+    assert len(set(content.KINDS)) == len(content.KINDS) == 12, "a drawing that is like another one is no image more"
     assert len({image.tobytes() for image in first.values()}) == len(first)
     for name, image in first.items():
         assert image.shape == (content.SIDE, content.SIDE, 3)
@@ -39,7 +41,7 @@ def test_a_folder_of_all_groups_is_written(
     monkeypatch.setattr(content, "COUNT", 2)
     monkeypatch.setattr("sys.argv", ["content.py"])
     content.main()
-    assert "1 flat, 13 photo, 2 text" in capsys.readouterr().out
+    assert "12 art, 1 flat, 13 photo, 2 text" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["content.py", "--photos", "images", "--faces", "images"])
     before = {path.name for path in Path("images").iterdir()}
     content.main()
