@@ -26,7 +26,10 @@ PARTED = (
     " originals. *Better read*: what one decoder for all functions makes of them (S) is. Gap: S - S*."
 )
 OWN = "`own-`: kernels as computed here."
-CONTROL = "One kernel, computed twice: what the two differ by is no loss, but arithmetic and the chance of a training."
+CONTROL = (
+    "Functions that are one kernel, and those that are alike on every image: what they differ by is no loss, but"
+    " arithmetic and the chance of a training."
+)
 # By whether S* is there, and what is shown: how pairs begin, and what stands between the two of a pair.
 WORDS = {
     (True, 1): ("loses less", "than"),
@@ -58,7 +61,7 @@ def begun(study: Study) -> str:
 
 def what_is_shown(study: Study) -> str:
     """When a difference is shown."""
-    beyond = ", and its whole interval beyond what that of the control reaches on these images"
+    beyond = ", and its whole interval beyond those of the controls"
     return f"p, corrected, below {study.level:g}{beyond if study.controls else ''}"
 
 

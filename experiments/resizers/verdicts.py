@@ -6,9 +6,9 @@ score, says how well that decoder reads a function: what of a difference in S is
 it, and is not lost. Signs are flipped by photograph; Holm's correction is over all pairs, groups and factors of a
 question, for S and for S* each, and for each distortion.
 
-Each adapted decoder is one training, whose chance no test over photographs sees. A control, functions that are one and
-the same kernel, shows how much that is at least (its trainings have one seed, and nearly the same patches): a
-difference counts as shown only where its whole interval lies farther from zero than that of the control reaches, on the
+Each adapted decoder is one training, whose chance no test over photographs sees. Controls, functions that are one and
+the same kernel, or alike on every image, show how much that is at least (the trainings have one seed, and similar
+patches): a difference counts as shown only where its whole interval lies farther from zero than theirs reach, on the
 same images.
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -150,9 +151,15 @@ class Study:
 
     @cached_property
     def controls(self) -> dict[tuple[int, str], list[Answer]]:
-        """What controls differ by, by factor and group; p are not corrected."""
+        """What functions differ by that are one, by factor and group; p are not corrected.
+
+        Beside those of the controls, functions that are alike on every image: their adapted decoders are trainings of
+        their own.
+        """
         found: dict[tuple[int, str], list[Answer]] = {}
         asked = [question for question in self.settings.questions.values() if question.control]
+        if asked and (alike := [pair for names in self.alike() for pair in combinations(names, 2)]):
+            asked.append(Question(title="alike", pairs=alike, control=True))
         for one in [one for question in asked for one in self._differences(question)]:
             found.setdefault((one.factor, one.group), []).append(one)
         return found

@@ -164,7 +164,7 @@ def test_what_a_control_reaches_is_no_difference_of_others(
     assert (at_two.s_shown, np.isnan(at_two.star_shown)) == (1, True)
     assert (shown.loc["control"].fillna(0) == 0).all(axis=None), "of a control nothing is shown"
     text = Path("results/made/resizers.md").read_text()
-    assert "(p, corrected, below 0.05, and its whole interval beyond what that of the control reaches" in text
+    assert "(p, corrected, below 0.05, and its whole interval beyond those of the controls)" in text
     magic, control = text.split("## Is magic better?")[1].split("## A control")
     assert ("photographs, x4 (N = 12): *loses less*: magic than lanczos (by 0.0" in magic) == clear
     assert "On photographs, x2 (N = 12): S* not measured, *read better*: magic than lanczos (by 0.0" in magic
@@ -188,3 +188,27 @@ def test_what_another_distortion_has_not_measured_is_not_called_the_same(
     magic = Path("results/made/resizers.md").read_text().split("## Is magic better?")[1].split("Does less aliasing")[0]
     assert magic.count("By 1 - MS-SSIM not all of it is measured.") == 2
     assert "the same" not in magic
+
+
+def test_functions_that_are_alike_are_controls_by_their_trainings(
+    resizers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their images are one, so that S says nothing; their trainings differ by more than magic and lanczos do."""
+    same = {"photo": 0.0, "text": 0.0}
+    for apart in (0.0, 0.05):
+        folder = tmp_path / str(apart)
+        folder.mkdir()
+        write_project(folder, LEVELS | {"one": same, "twin": same}, adapted=True, sign=1)
+        monkeypatch.chdir(folder)
+        rows = pd.read_csv("metrics/tables/images.csv")
+        again = rows[rows.downscaler == "linear"].assign(downscaler="again")
+        again.loc[again.upscaler == "tuned", "lpips-alex"] += apart
+        write_table(Path("metrics/tables/images.csv"), pd.concat([rows, again]))
+        question = "  control:\n    title: A control\n    control: true\n    pairs: [[one, twin]]\n"
+        Path("resizers.yaml").write_text(SETTINGS + question)
+        resizers.main()
+        found = pd.read_csv("results/made/answers.csv").set_index(["question", "group", "less"])
+        assert list(found.loc[("magic", "photo", "magic"), ["s_shown", "star_shown"]]) == [1, int(apart == 0)]
+        assert "linear = again" in Path("results/made/resizers.md").read_text().replace(
+            "again = linear", "linear = again"
+        )
