@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont, features
 from ida_rd.core.candidates import candidate_files, read_candidate_file
 from ida_rd.core.errors import UserError, exit_with_line
 from ida_rd.core.files import atomic_folder, write_bytes
-from ida_rd.core.images import png_bytes
+from ida_rd.core.images import ImageError, png_bytes
 from ida_rd.core.seeds import generator
 
 SIDE = 256
@@ -105,7 +105,10 @@ def given(group: str, folder: Path | None, first: int | None = None) -> Iterator
     source = "sample-photos" if folder is None else "folder"
     path = None if folder is None else str(folder)
     for name, file in sorted(candidate_files(source, path).items())[:first]:
-        pixels = read_candidate_file(file, path)
+        try:
+            pixels = read_candidate_file(file, path)
+        except ImageError as error:
+            raise UserError(f"{file}: {error}; mend it, or take it out of the folder") from None
         if group == "face" and (times := min(pixels.shape[:2]) // SIDE) > 1:
             pixels = np.asarray(Image.fromarray(pixels).reduce(times))
         yield f"{group}-{name}", pixels

@@ -192,6 +192,7 @@ def pairs_table(study: Study, answers: Sequence[Answer], others: Mapping[str, Se
     for distortion, found in columns.items():
         label = study.recipe["distortions"][distortion]["label"]
         parted = any(one.star is not None for one in found)
+        before = len(head)
         head += [f"{part}, {label}" for part in (("S*", "S", "gap") if parted else ("S",))]
         for one in found:
             if one.count < FEWEST:
@@ -199,6 +200,7 @@ def pairs_table(study: Study, answers: Sequence[Answer], others: Mapping[str, Se
             place = (one.factor, one.group, one.less, one.more)
             start = [f"{study.settings.groups[one.group]}, x{one.factor} ({one.count})", f"{one.less}, {one.more}"]
             row = cells.setdefault(place, start)
+            row += [""] * (before - len(row))  # of a distortion by which this pair was not measured
             s = _tested(one.s, one.s_low, one.s_high, one.s_p, bool(one.s_shown))
             if parted:
                 star = _tested(one.star, one.star_low, one.star_high, one.star_p, bool(one.star_shown))
@@ -206,7 +208,8 @@ def pairs_table(study: Study, answers: Sequence[Answer], others: Mapping[str, Se
                 row += [star, s, gap]
             else:
                 row.append(s)
-    return ["", *markdown_table(head, cells.values())] if cells else []
+    rows = [row + [""] * (len(head) - len(row)) for row in cells.values()]
+    return ["", *markdown_table(head, rows)] if rows else []
 
 
 def _tested(value: float | None, low: float | None, high: float | None, p: float | None, bold: bool) -> str:

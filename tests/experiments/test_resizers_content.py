@@ -72,3 +72,20 @@ def test_the_first_photographs_are_taken_by_name_and_all_faces(
     monkeypatch.setattr("sys.argv", ["content.py", "--first", "0"])
     with pytest.raises(UserError, match="--first 0"):
         content.main()
+
+
+def test_an_image_that_is_cut_off_is_named_and_the_images_of_before_stay(
+    content: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(content, "COUNT", 1)
+    monkeypatch.setattr("sys.argv", ["content.py"])
+    content.main()
+    before = sorted(path.name for path in Path("images").iterdir())
+    whole = Path("images/photo-china.png").read_bytes()
+    Path("my photos").mkdir()
+    Path("my photos/cut off.png").write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setattr("sys.argv", ["content.py", "--photos", "my photos"])
+    with pytest.raises(UserError, match=r"cut off\.png: .*mend it, or take it out"):
+        content.main()
+    assert sorted(path.name for path in Path("images").iterdir()) == before
