@@ -18,6 +18,7 @@ from ida_rd.core.methods import ENTRY, Parameters, find_method, known_methods
 from ida_rd.core.software import PIPELINE
 from ida_rd.core.weights import MissingWeights, catalogue, locate, torch_cache
 from ida_rd.engine.device import devices, engine_name, worker_count
+from ida_rd.engine.precision import SLOW, bfloat16_cost
 
 __all__ = ["describe_fields", "health", "methods", "type_in_words", "weights"]
 
@@ -164,6 +165,7 @@ def health() -> list[dict[str, str]]:
         rows += _cluster() if engine_name() == "dask" else []
     except UserError as error:
         rows.append({"what": "device", "state": "wrong", "detail": str(error)})
+    rows.append(_bfloat16())
     for key, value in sorted(os.environ.items()):
         if key.startswith("IDA_RD_") or key == "TORCH_HOME":
             rows.append({"what": key, "state": "ok", "detail": value})
@@ -178,6 +180,15 @@ def health() -> list[dict[str, str]]:
     detail = str(Path.cwd()) if here else none
     rows.append({"what": "pipeline", "state": "ok" if here else "missing", "detail": detail})
     return rows
+
+
+def _bfloat16() -> dict[str, str]:
+    """Whether the processor computes in bfloat16, as adaptation does where nothing else is said."""
+    cost = bfloat16_cost()
+    if cost <= SLOW:
+        return {"what": "bfloat16", "state": "ok", "detail": f"takes {cost:.1f} times as long as float32"}
+    detail = f"takes {cost:.0f} times as long as float32, in software: adapt with precision: float32"
+    return {"what": "bfloat16", "state": "missing", "detail": detail}
 
 
 def _cluster() -> list[dict[str, str]]:

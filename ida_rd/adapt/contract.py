@@ -162,7 +162,9 @@ class Adaptation(Parameters):
         default=2, description="crops drawn per patch, of which the one with the most detailed LR image is taken"
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        default="bfloat16", description="type of the convolutions in training; sampling is in float32"
+        default="bfloat16",
+        description="type of the convolutions in training; sampling is in float32. Where the processor lacks bfloat16,"
+        " it takes several times as long as float32, and a note says so. The two make different weights",
     )
 
     def budget(self, preset: Mapping[str, Any], *, where: str) -> dict[str, Any]:

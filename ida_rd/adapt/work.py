@@ -16,6 +16,7 @@ from ida_rd.core.errors import UserError
 from ida_rd.core.foreign import MEBIBYTE, read_bytes
 from ida_rd.core.readers import parse_json
 from ida_rd.core.weights import expecting, read_weights
+from ida_rd.engine.precision import note_slow
 from ida_rd.engine.store import Record
 
 __all__ = ["PART", "adapt_weights", "described", "open_work"]
@@ -59,6 +60,7 @@ def adapt_weights(recipe: Mapping[str, Any], out: Path) -> tuple[bytes, dict[str
 
     adapter = find_adapter(recipe, where=f"adapted.{recipe['name']}.adapt")
     wanted = decides(recipe)
+    note_slow(recipe["budget"]["precision"], f"precision of {recipe['name']}")
     (weight,) = recipe["weights"]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the same order of sums, whatever machine it is

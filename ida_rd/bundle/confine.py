@@ -20,8 +20,9 @@ from ida_rd.core.methods import Parameters as Empty
 from ida_rd.core.methods import find_method, known_methods
 from ida_rd.downscale.degrade import STEPS
 
-__all__ = ["is_own", "objections", "opens_nothing", "with_own_files"]
+__all__ = ["IMAGES", "is_own", "objections", "opens_nothing", "with_own_files"]
 
+IMAGES = "images.path"  # key of the folder of HR images, which has an option of its own, --images
 NOT_PARAMETERS = ("method", "factor")  # of a step of a chain: its factor is no parameter of the method
 
 
@@ -182,8 +183,12 @@ def with_own_files(parameters: Mapping[str, Any], files: Mapping[str, Path]) -> 
     UserError
         The bundle has no such key, its value is no path, or there is no such file.
     """
+    source = parameters.get("images", {}).get("source", "folder")
+    if IMAGES in files and source != "folder":
+        raise UserError(f"--images: those of this bundle are {source}, which the program has: leave it out")
     changed, vouched = copy.deepcopy(dict(parameters)), {}
     for key, path in files.items():
+        option = "--images" if key == IMAGES else f"--file {key}"
         *folders, last = key.split(".")
         place: Any = changed
         for i, part in enumerate(folders):
@@ -193,7 +198,7 @@ def with_own_files(parameters: Mapping[str, Any], files: Mapping[str, Path]) -> 
             raise UserError(f"--file {key}: is no path in this bundle, but {value!r}")
         target = path.expanduser().resolve()
         if not target.exists():
-            raise UserError(f"--file {key}: {path} does not exist")
+            raise UserError(f"{option}: {path} does not exist")
         if isinstance(place, list):
             place[int(last)] = str(target)
         else:

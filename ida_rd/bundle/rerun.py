@@ -23,7 +23,7 @@ import yaml
 from tqdm import tqdm
 
 from ida_rd.bundle.compared import Branched, compare
-from ida_rd.bundle.confine import objections, with_own_files
+from ida_rd.bundle.confine import IMAGES, objections, with_own_files
 from ida_rd.bundle.folder import refusal
 from ida_rd.bundle.verify import Verified
 from ida_rd.core.ending import started
@@ -145,7 +145,7 @@ def rerun(
 def _refuse_foreign_data(parameters: Mapping[str, Any], vouched: Mapping[str, Path]) -> None:
     """The images and the attributes must be those of whoever verifies."""
     images = parameters["images"]
-    if images["source"] == "folder" and "images.path" not in vouched:
+    if images["source"] == "folder" and IMAGES not in vouched:
         raise UserError(
             f"verify: the HR images were in a folder of the publisher's ({images['path']}): name yours by --images"
         )

@@ -12,7 +12,10 @@ ABOUT = "write a static site of verified bundles: a leaderboard, and a page for 
 EXAMPLES = """\
 examples:
   ida-rd site bundles/* --out public
-  ida-rd verify bundles/mine --rerun 2 --images hr --json > bundles/mine.rerun.ann.json    Ann ran branches again"""
+
+Ann ran branches again, with the HR images in hr and the LR images of mine in lr:
+  ida-rd verify bundles/mine --rerun 2 --images hr --file downscalers.mine.path=lr --json \\
+    > bundles/mine.rerun.ann.json"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

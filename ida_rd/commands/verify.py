@@ -74,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from ida_rd.bundle.confine import IMAGES
     from ida_rd.bundle.folder import SIGNATURE, SUMS
     from ida_rd.bundle.rerun import rerun
     from ida_rd.bundle.signature import check_signature
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> None:
     from ida_rd.core.errors import UserError, printable
     from ida_rd.named.recognise import benchmark_of
 
-    files = dict(options.file) | ({} if options.images is None else {"images.path": options.images})
+    files = dict(options.file) | ({} if options.images is None else {IMAGES: options.images})
     checked = verify(options.bundle)
     signed = None if options.signer is None else check_signature(checked.bundle, options.signer)
     benchmark = benchmark_of(checked)

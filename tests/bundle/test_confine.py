@@ -151,6 +151,12 @@ def test_files_of_the_verifier_take_the_place_of_the_publishers(tmp_path: Path) 
             with_own_files(parameters, {key: tmp_path / "nowhere" if "exist" in message else tmp_path})
 
 
+def test_images_that_the_program_has_are_not_to_be_named(tmp_path: Path) -> None:
+    parameters: dict[str, Any] = {"images": {"source": "sample-photos", "path": None}}
+    with pytest.raises(UserError, match=r"^--images: those of this bundle are sample-photos, which the program has"):
+        with_own_files(parameters, {"images.path": tmp_path})
+
+
 def _publish_parameters(bundle: Path, how: Callable[[dict[str, Any]], None]) -> Verified:
     """A bundle that `verify` accepts, with other parameters than were run: for what comes before anything runs."""
     checked = verify(bundle)

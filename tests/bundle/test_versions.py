@@ -98,7 +98,7 @@ def test_no_code_of_the_publishers_is_run(old: Path, section: str) -> None:
 
 
 def test_what_cannot_be_computed_again_is_said_in_one_line(old: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^--file images\.path: .*nowhere does not exist"):
+    with pytest.raises(UserError, match=r"^--images: .*nowhere does not exist"):
         rerun(verify(old), 1, files={"images.path": tmp_path / "nowhere"})
     with pytest.raises(UserError, match=r"^verify: the test set cannot be computed again here: .*holds no image"):
         rerun(verify(old), 1, files={"images.path": tmp_path})
