@@ -35,7 +35,8 @@ class Parameters(Base):
         description="CSV or Parquet file with a column image_id, numbers or labels in the others",
     )
     columns: Annotated[list[str], Field(max_length=COLUMNS)] | None = Field(
-        default=None, description="columns to take; null: all"
+        default=None,
+        description="columns to take, each with those that belong to it, such as age:probability; null: all",
     )
 
     @field_validator("columns")
@@ -82,10 +83,12 @@ def lookup(parameters: Parameters) -> pd.DataFrame:
     columns = _named(path, known)
     if "image_id" not in columns:
         raise UserError(f"{path}: has no column image_id (it has {', '.join(list(columns)[:20])})")
-    wanted = parameters.columns or [name for name in columns if name != "image_id"]
+    wanted = list(parameters.columns or (name for name in columns if name != "image_id"))
     for name in wanted:
         if name not in columns:
             raise UserError(f"attributes.table.columns: {path} has no column {name!r}; {did_you_mean(name, columns)}")
+    # What belongs to a column comes with it, such as how sure its label is: `balance.least_probability` asks for that.
+    wanted += [name for name in columns if name not in wanted and ":" in name and name.split(":")[0] in wanted]
     if not wanted:
         raise UserError(f"{path}: has no attribute column besides image_id")
     table = read([columns["image_id"], *(columns[name] for name in wanted)])

@@ -10,7 +10,10 @@ A method module of this room defines
   the factor, its LR image is the crop of the whole LR image. ``reach(parameters)``, if parameters can make it less;
 * ``describe(parameters) -> Descriptor``, if it has weights;
 * ``files(parameters, factor)`` and ``packages(parameters)``, if the result depends on files or packages that may be
-  missing.
+  missing;
+* ``check_inputs(sizes, factor, **parameters)``, called before the first image: `sizes` has the LR (h, w) of every image
+  id. It raises `UserError`;
+* ``HARMLESS``: names of the parameters that a stranger's bundle may choose (`ida_rd.core.methods`).
 """
 
 from __future__ import annotations

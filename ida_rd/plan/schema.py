@@ -209,7 +209,9 @@ class Aggregate(Parameters):
 
     confidence: float = Field(default=0.95, ge=0.01, le=0.9999, description="confidence of the intervals")
     resamples: Annotated[int, Field(ge=100, le=100_000), WHOLE] = Field(
-        default=10000, description="random patterns of signs behind a p-value, above 16 photographs"
+        default=10000,
+        description="random patterns of signs behind a p-value, above 16 photographs, and resamples behind what scores"
+        " amount to",
     )
 
 

@@ -133,6 +133,13 @@ def test_ids_stay_text_and_cells_of_blanks_are_missing_numbers(tmp_path: Path) -
     assert list(_lookup(tmp_path, " image_id ,age\n001,1\n002,2\n").index) == ["001", "002"]
 
 
+def test_how_sure_a_label_is_comes_with_the_label(tmp_path: Path) -> None:
+    """`balance.least_probability` asks for it, and would leave nothing out without a word."""
+    path = tmp_path / "faces.csv"
+    path.write_text("image_id,age,ethnicity,ethnicity:probability,age:probability\na,30,asian,0.4,0.9\n")
+    assert list(lookup(Parameters(path=str(path), columns=["ethnicity"]))) == ["ethnicity", "ethnicity:probability"]
+
+
 def test_columns_are_asked_for_by_their_clean_names(tmp_path: Path) -> None:
     table = _lookup(tmp_path, f"image_id, n{NFC},b\na,1,2\n", columns=[f"n{NFD} "])
     assert list(table.columns) == [f"n{NFC}"]
