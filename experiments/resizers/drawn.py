@@ -43,10 +43,11 @@ def draw(
     asked = [name for name in titles if name in set(answers.question)]
     shown = [name for name in groups if name in set(answers.group)]
     pairs = {name: list(dict.fromkeys(_pairs(answers[answers.question == name]))) for name in asked}
+    across = min(2, len(asked))
     height = [0.9 + 0.34 * max(len(pairs[name]) for name in asked[k : k + 2]) for k in range(0, len(asked), 2)]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 0.7 + sum(height)), layout="constrained")
-        axes = figure.subplots(len(height), 2, squeeze=False, height_ratios=height).ravel()
+        axes = figure.subplots(len(height), across, squeeze=False, height_ratios=height).ravel()
         for axis, name in zip(axes, asked, strict=False):
             _panel(axis, answers[answers.question == name], pairs[name], shown, by)
             axis.set_title(titles[name], fontsize=9)

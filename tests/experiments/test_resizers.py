@@ -159,6 +159,8 @@ def test_the_figure_shows_every_answer_and_which_are_shown(
     assert drawn_as == sorted(zip(rows[by], rows[f"{by}_shown"] != 0, strict=True))
     assert {filled for _, filled in drawn_as} == {True, False}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["photographs", "screenshots"]
+    one = drawn.draw(drawn.drawable(answers)[4], {"magic": "Is magic better?"}, names, filled="p", note="of one")
+    assert len(one.axes) == 1, "half of it would be empty"
 
 
 def test_groups_that_are_too_small_leave_no_figure_and_no_link_to_one(
