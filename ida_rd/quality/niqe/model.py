@@ -153,4 +153,5 @@ def constant(model: Pristine) -> float:
     """
     one = np.ones(FEATURES)
     by_mean, by_one = np.linalg.solve(model.covariance, np.stack([model.mean, one], axis=1)).T
-    return math.sqrt(2 * (model.mean @ by_mean - (one @ by_mean) ** 2 / (one @ by_one)))
+    squared = model.mean @ by_mean - (one @ by_mean) ** 2 / (one @ by_one)
+    return math.sqrt(2 * max(squared, 0.0))  # of few patches, S is all but singular: rounding may leave less than 0
