@@ -83,12 +83,13 @@ def lookup(parameters: Parameters) -> pd.DataFrame:
     columns = _named(path, known)
     if "image_id" not in columns:
         raise UserError(f"{path}: has no column image_id (it has {', '.join(list(columns)[:20])})")
-    wanted = list(parameters.columns or (name for name in columns if name != "image_id"))
+    # What belongs to a column comes with it, such as how sure its label is: `balance.least_probability` asks for that.
+    chosen = frozenset(parameters.columns or ())
+    beside = [name for name in columns if name not in chosen and name.split(":")[0] in chosen]
+    wanted = [*(parameters.columns or (name for name in columns if name != "image_id")), *beside]
     for name in wanted:
         if name not in columns:
             raise UserError(f"attributes.table.columns: {path} has no column {name!r}; {did_you_mean(name, columns)}")
-    # What belongs to a column comes with it, such as how sure its label is: `balance.least_probability` asks for that.
-    wanted += [name for name in columns if name not in wanted and ":" in name and name.split(":")[0] in wanted]
     if not wanted:
         raise UserError(f"{path}: has no attribute column besides image_id")
     table = read([columns["image_id"], *(columns[name] for name in wanted)])

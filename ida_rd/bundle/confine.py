@@ -195,7 +195,7 @@ def with_own_files(parameters: Mapping[str, Any], files: Mapping[str, Path]) -> 
             place = _inside(place, part, ".".join(folders[: i + 1]))
         value = _inside(place, last, key)
         if value is not None and not isinstance(value, str):
-            raise UserError(f"--file {key}: is no path in this bundle, but {value!r}")
+            raise UserError(f"{option}: is no path in this bundle, but {value!r}")
         target = path.expanduser().resolve()
         if not target.exists():
             raise UserError(f"{option}: {path} does not exist")

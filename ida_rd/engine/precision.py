@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["bfloat16_cost", "note_slow"]
 
@@ -29,10 +33,10 @@ def bfloat16_cost() -> float:
         torch.set_num_threads(threads)
 
 
-def _least(kind: object) -> float:
+def _least(kind: torch.dtype) -> float:
+    """Least seconds of a round."""
     import torch
 
-    assert isinstance(kind, torch.dtype)
     found = []
     with torch.inference_mode(False), torch.enable_grad():
         # Values do not matter, and no generator of random numbers may be moved on.

@@ -50,13 +50,18 @@ def test_a_folder_of_all_groups_is_written(
     assert read_image(Path("images/photo-photo-china.png")).shape[2] == 3
 
 
-def test_the_first_photographs_are_taken_by_name_and_all_faces(
-    content: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def _write_sample(content: ModuleType, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write `images` of the sample photographs, with one screenshot, into a folder, and be there."""
+    monkeypatch.chdir(here)
     monkeypatch.setattr(content, "COUNT", 1)
     monkeypatch.setattr("sys.argv", ["content.py"])
     content.main()
+
+
+def test_the_first_photographs_are_taken_by_name_and_all_faces(
+    content: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write_sample(content, tmp_path, monkeypatch)
     written = sorted(path.name for path in Path("images").glob("photo-*"))
     Path("faces").mkdir()
     whole = np.random.default_rng(0).integers(0, 256, (600, 520, 3), np.uint8)
@@ -77,10 +82,7 @@ def test_the_first_photographs_are_taken_by_name_and_all_faces(
 def test_an_image_that_is_cut_off_is_named_and_the_images_of_before_stay(
     content: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(content, "COUNT", 1)
-    monkeypatch.setattr("sys.argv", ["content.py"])
-    content.main()
+    _write_sample(content, tmp_path, monkeypatch)
     before = sorted(path.name for path in Path("images").iterdir())
     whole = Path("images/photo-china.png").read_bytes()
     Path("my photos").mkdir()
